@@ -1,0 +1,146 @@
+package layout
+
+import (
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Descriptor names content by media type, digest and size (OCI image-spec,
+// "OCI Content Descriptors").
+type Descriptor = ocispec.Descriptor
+
+// Platform says what an image runs on.
+type Platform = ocispec.Platform
+
+// ParseDigest checks s against the grammar of the two registered algorithms,
+// sha256 and sha512, in lower-case hex, and nothing else. Only a digest that
+// passed may become part of a path or a URL.
+func ParseDigest(s string) (digest.Digest, error) {
+	alg, enc, ok := strings.Cut(s, ":")
+	want := map[string]int{"sha256": 64, "sha512": 128}[alg]
+	if !ok || want == 0 {
+		return "", fmt.Errorf("digest %.80q: want sha256:… or sha512:…: %w", s, ErrCorrupt)
+	}
+	if len(enc) != want || strings.Trim(enc, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("digest %.150q: want %d lower-case hex digits: %w", s, want, ErrCorrupt)
+	}
+	return digest.Digest(s), nil
+}
+
+// CheckDescriptor refuses a digest outside the grammar and a size outside
+// 0…MaxBlobBytes (MaxManifestBytes for a manifest).
+func CheckDescriptor(d Descriptor) error {
+	if _, err := ParseDigest(string(d.Digest)); err != nil {
+		return err
+	}
+	limit := int64(MaxBlobBytes)
+	if IsManifest(d.MediaType) {
+		limit = MaxManifestBytes
+	}
+	switch {
+	case d.Size < 0:
+		return fmt.Errorf("%s: size %d: %w", d.Digest, d.Size, ErrCorrupt)
+	case d.Size > limit:
+		return fmt.Errorf("%s: size %d, at most %d is accepted: %w", d.Digest, d.Size, limit, ErrLimit)
+	}
+	return nil
+}
+
+// BlobPath returns the name of a blob in a layout. dgst must be valid.
+func BlobPath(dgst digest.Digest) string {
+	return "blobs/" + dgst.Algorithm().String() + "/" + dgst.Encoded()
+}
+
+// Verify returns a reader of rc that ends in EOF only if rc held exactly d.Size
+// bytes with digest d.Digest, and in ErrCorrupt otherwise. It never reads more
+// than one byte past d.Size.
+func Verify(rc io.ReadCloser, d Descriptor) io.ReadCloser {
+	return &verifier{rc: rc, desc: d, hash: d.Digest.Algorithm().Hash(), left: d.Size}
+}
+
+type verifier struct {
+	rc   io.ReadCloser
+	desc Descriptor
+	hash hash.Hash
+	left int64
+	err  error
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	if v.err != nil {
+		return 0, v.err
+	}
+	if v.left == 0 {
+		v.err = v.finish()
+		return 0, v.err
+	}
+	if int64(len(p)) > v.left {
+		p = p[:v.left]
+	}
+	n, err := v.rc.Read(p)
+	v.hash.Write(p[:n])
+	v.left -= int64(n)
+	switch {
+	case err == io.EOF && v.left > 0:
+		v.err = fmt.Errorf("%s: ends %d bytes early, %d expected: %w", v.desc.Digest, v.left, v.desc.Size, ErrCorrupt)
+		return n, v.err
+	case err == io.EOF:
+		return n, nil // finish on the next call
+	case err != nil:
+		v.err = err
+	}
+	return n, err
+}
+
+func (v *verifier) finish() error {
+	var one [1]byte
+	switch n, err := io.ReadFull(v.rc, one[:]); {
+	case n > 0:
+		return fmt.Errorf("%s: longer than the %d bytes its descriptor says: %w", v.desc.Digest, v.desc.Size, ErrCorrupt)
+	case err != io.EOF:
+		return err
+	}
+	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.desc.Digest.Encoded() {
+		return fmt.Errorf("%s: the bytes have digest %s:%s: %w", v.desc.Digest, v.desc.Digest.Algorithm(), got, ErrCorrupt)
+	}
+	return io.EOF
+}
+
+func (v *verifier) Close() error { return v.rc.Close() }
+
+// ReadAll reads content of at most MaxManifestBytes and checks it.
+func ReadAll(rc io.ReadCloser, d Descriptor) ([]byte, error) {
+	defer rc.Close()
+	if d.Size > MaxManifestBytes {
+		return nil, fmt.Errorf("%s: %d bytes, at most %d are read into memory: %w", d.Digest, d.Size, MaxManifestBytes, ErrLimit)
+	}
+	if err := CheckDescriptor(d); err != nil {
+		return nil, err
+	}
+	data := make([]byte, d.Size)
+	r := Verify(rc, d)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, err
+	}
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		return nil, err
+	}
+	return data, nil
+}
+
+// CheckBytes says whether data is what d describes.
+func CheckBytes(data []byte, d Descriptor) error {
+	if int64(len(data)) != d.Size {
+		return fmt.Errorf("%s: %d bytes, its descriptor says %d: %w", d.Digest, len(data), d.Size, ErrCorrupt)
+	}
+	if got := d.Digest.Algorithm().FromBytes(data); got != d.Digest {
+		return fmt.Errorf("%s: the bytes have digest %s: %w", d.Digest, got, ErrCorrupt)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package layout
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Sentinel errors, to be matched with [errors.Is].
+var (
+	// ErrNotFound: the side was asked and does not have it.
+	ErrNotFound = errors.New("not found")
+	// ErrCorrupt: the bytes are not what their digest, size or format says.
+	ErrCorrupt = errors.New("damaged")
+	// ErrLimit: honest content does not get this large.
+	ErrLimit = errors.New("over the limit")
+	// ErrUnsupported: well-formed, but nothing airgap can carry.
+	ErrUnsupported = errors.New("not supported")
+)
+
+// Side names an end of a transfer in errors and messages.
+type Side string
+
+// The sides.
+const (
+	SideSource      Side = "source"
+	SideDestination Side = "destination"
+	SideBundle      Side = "bundle"
+	SideFolder      Side = "layout folder"
+	SideStore       Side = "store"
+)
+
+// Error says what went wrong, on which side, with which content, and where it
+// can, what to do about it.
+type Error struct {
+	Side   Side
+	Name   string        // repository, reference or file; may be empty
+	Digest digest.Digest // the content concerned; may be empty
+	Err    error
+	Hint   string // what the user can do; may be empty
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(string(e.Side))
+	if e.Name != "" {
+		b.WriteString(" " + e.Name)
+	}
+	if e.Digest != "" && !strings.Contains(e.Name, string(e.Digest)) {
+		b.WriteString(" " + string(e.Digest))
+	}
+	b.WriteString(": " + e.Err.Error())
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint returns the innermost advice that err carries, or "".
+func Hint(err error) string {
+	hint := ""
+	for e := (*Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.Hint != "" {
+			hint = e.Hint
+		}
+	}
+	return hint
+}
