@@ -1,0 +1,143 @@
+package layout
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Manifest is what airgap reads of a manifest or an index of any form: image
+// manifests and indexes (OCI and docker schema 2) and the two retired artifact
+// manifests.
+type Manifest struct {
+	MediaType    string
+	ArtifactType string // artifactType, else the config's media type
+	Config       *Descriptor
+	Layers       []Descriptor // layers, or the blobs of an artifact manifest
+	Manifests    []Descriptor // of an index
+	Subject      *Descriptor
+	Annotations  map[string]string
+}
+
+// Blobs returns the config, if any, and the layers.
+func (m *Manifest) Blobs() []Descriptor {
+	if m.Config == nil {
+		return m.Layers
+	}
+	return append([]Descriptor{*m.Config}, m.Layers...)
+}
+
+type manifestJSON struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType"`
+	Config        *Descriptor       `json:"config"`
+	Layers        []Descriptor      `json:"layers"`
+	Blobs         []Descriptor      `json:"blobs"`
+	FSLayers      json.RawMessage   `json:"fsLayers"`
+	Manifests     []Descriptor      `json:"manifests"`
+	Subject       *Descriptor       `json:"subject"`
+	Annotations   map[string]string `json:"annotations"`
+}
+
+// ParseManifest reads raw as the kind of manifest that d.MediaType says. It
+// refuses what could be read in two ways (an index that is also a manifest, an
+// embedded media type that differs from the descriptor's, duplicate keys; see
+// CheckJSON) and every descriptor outside the grammar. raw is expected to match
+// d's digest already.
+func ParseManifest(d Descriptor, raw []byte) (*Manifest, error) {
+	m, err := parseManifest(d.MediaType, raw)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
+	}
+	return m, nil
+}
+
+func parseManifest(mediaType string, raw []byte) (*Manifest, error) {
+	switch {
+	case mediaType == MediaTypeDockerSchema1, mediaType == MediaTypeDockerSchema1Sig:
+		return nil, fmt.Errorf("docker schema 1 has no content digests: %w", ErrUnsupported)
+	case !IsManifest(mediaType):
+		return nil, fmt.Errorf("media type %.100q is no manifest: %w", mediaType, ErrUnsupported)
+	case len(raw) > MaxManifestBytes:
+		return nil, fmt.Errorf("%d bytes, at most %d are accepted: %w", len(raw), MaxManifestBytes, ErrLimit)
+	}
+	if err := CheckJSON(raw); err != nil {
+		return nil, err
+	}
+	var j manifestJSON
+	if err := json.Unmarshal(raw, &j); err != nil {
+		return nil, fmt.Errorf("%v: %w", err, ErrCorrupt)
+	}
+	if err := j.check(mediaType); err != nil {
+		return nil, err
+	}
+	m := &Manifest{
+		MediaType: mediaType, ArtifactType: j.ArtifactType, Config: j.Config, Layers: j.Layers,
+		Manifests: j.Manifests, Subject: j.Subject, Annotations: j.Annotations,
+	}
+	if m.Layers == nil {
+		m.Layers = j.Blobs
+	}
+	if m.ArtifactType == "" && j.Config != nil {
+		m.ArtifactType = j.Config.MediaType
+	}
+	return m, nil
+}
+
+// check holds the shape of a document against its media type.
+func (j *manifestJSON) check(mediaType string) error {
+	if j.MediaType != "" && j.MediaType != mediaType {
+		return fmt.Errorf("says it is %.100q, its descriptor says %q: %w", j.MediaType, mediaType, ErrCorrupt)
+	}
+	artifact := mediaType == MediaTypeArtifactManifest || mediaType == MediaTypeORASManifest
+	index := IsIndex(mediaType)
+	bad := ""
+	switch {
+	case j.FSLayers != nil:
+		bad = "fsLayers"
+	case j.Manifests != nil && !index:
+		bad = "manifests"
+	case j.Layers != nil && (index || artifact):
+		bad = "layers"
+	case j.Config != nil && (index || artifact):
+		bad = "config"
+	case j.Blobs != nil && !artifact:
+		bad = "blobs"
+	case j.Config == nil && !index && !artifact:
+		return fmt.Errorf("an image manifest without config: %w", ErrCorrupt)
+	}
+	if bad != "" {
+		return fmt.Errorf("a document of type %s must not have %q: %w", mediaType, bad, ErrCorrupt)
+	}
+	if !artifact && j.SchemaVersion != 2 {
+		return fmt.Errorf("schemaVersion %d, want 2: %w", j.SchemaVersion, ErrCorrupt)
+	}
+	return j.checkDescriptors()
+}
+
+func (j *manifestJSON) checkDescriptors() error {
+	n := len(j.Layers) + len(j.Blobs) + len(j.Manifests)
+	if n > MaxDescriptors {
+		return fmt.Errorf("%d descriptors, at most %d are accepted: %w", n, MaxDescriptors, ErrLimit)
+	}
+	for _, list := range [][]Descriptor{j.Layers, j.Blobs, j.Manifests} {
+		for i := range list {
+			if err := CheckDescriptor(list[i]); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range j.Manifests {
+		if !IsManifest(j.Manifests[i].MediaType) {
+			return fmt.Errorf("lists %s of type %.100q, which is no manifest: %w", j.Manifests[i].Digest, j.Manifests[i].MediaType, ErrUnsupported)
+		}
+	}
+	for _, one := range []*Descriptor{j.Config, j.Subject} {
+		if one != nil {
+			if err := CheckDescriptor(*one); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
