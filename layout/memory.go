@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	_ "crypto/sha256" // go-digest panics for an algorithm that is not linked in,
+	_ "crypto/sha512" // and a hostile descriptor may name either
 	"encoding/json"
 	"errors"
 	"fmt"
