@@ -25,6 +25,11 @@ const (
 	AnnotationBuildKitType    = "vnd.docker.reference.type"
 	AnnotationBuildKitSubject = "vnd.docker.reference.digest"
 	BuildKitAttestation       = "attestation-manifest"
+
+	// annotationTag holds the full name of a cosign tag in an index.json of
+	// ours. The annotations above would make ctr take what it names for an
+	// image, and fail to unpack it.
+	annotationTag = "vnd.airgap.tag"
 )
 
 // ManifestTypes are the media types to accept from a registry, best first.

@@ -178,16 +178,20 @@ func renderIndex(g *Graph, record []Content) ([]byte, error) {
 		return cmp.Compare(a.Reference.Name(), b.Reference.Name())
 	})
 	for _, n := range roots {
-		index.Manifests = append(index.Manifests, listed(g, n, true))
+		index.Manifests = append(index.Manifests, listed(g, n.Descriptor.Digest, map[string]string{
+			AnnotationRefName: n.Reference.Name(), AnnotationContainerdName: n.Reference.Name(),
+		}))
 		named[n.Descriptor.Digest] = true
 	}
 	for _, n := range g.Tags {
-		index.Manifests = append(index.Manifests, listed(g, n, false))
+		index.Manifests = append(index.Manifests, listed(g, n.Descriptor.Digest, map[string]string{
+			annotationTag: n.Reference.Name(),
+		}))
 		named[n.Descriptor.Digest] = true
 	}
 	for _, d := range g.attached() {
 		if !named[d] {
-			index.Manifests = append(index.Manifests, listed(g, Name{Descriptor: Descriptor{Digest: d}}, false))
+			index.Manifests = append(index.Manifests, listed(g, d, nil))
 		}
 	}
 	if len(record) > 0 {
@@ -196,17 +200,11 @@ func renderIndex(g *Graph, record []Content) ([]byte, error) {
 	return json.Marshal(index)
 }
 
-func listed(g *Graph, n Name, image bool) Descriptor {
-	node := g.Nodes[n.Descriptor.Digest]
-	d := Descriptor{MediaType: node.Descriptor.MediaType, Digest: node.Descriptor.Digest, Size: node.Descriptor.Size}
-	if !IsIndex(d.MediaType) {
-		d.ArtifactType = node.Descriptor.ArtifactType
-	}
-	if n.Reference.Repository+n.Reference.Tag != "" {
-		d.Annotations = map[string]string{AnnotationRefName: n.Reference.Name()}
-		if image {
-			d.Annotations[AnnotationContainerdName] = n.Reference.Name()
-		}
+func listed(g *Graph, dgst digest.Digest, annotations map[string]string) Descriptor {
+	d := g.Nodes[dgst].Descriptor
+	d = Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: annotations}
+	if g.Nodes[dgst].Kind == KindImage {
+		d.ArtifactType = "" // an image is no artifact, though its config has a type
 	}
 	return d
 }

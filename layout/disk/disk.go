@@ -189,3 +189,16 @@ func Exists(fsys FS, name string) (bool, error) {
 	}
 	return false, err
 }
+
+// ErrBusy says that another process holds the lock on a file.
+var ErrBusy = errors.New("another airgap process is writing it")
+
+// Lock takes an advisory lock on f until f is closed or the process ends, or
+// fails at once with ErrBusy. A file that is not the operating system's own is
+// not locked.
+func Lock(f File) error {
+	if h, ok := f.(interface{ Fd() uintptr }); ok {
+		return lock(h.Fd())
+	}
+	return nil
+}

@@ -1,0 +1,364 @@
+package layout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// EventKind says what happened to one piece of content.
+type EventKind int
+
+// The kinds of event.
+const (
+	EventPlan    EventKind = iota // N bytes in Count pieces are ahead
+	EventStart                    // a piece begins
+	EventAdvance                  // N more bytes of it
+	EventDone                     // it is there; N bytes of it were moved
+	EventSkip                     // it was there already: N bytes need not move
+)
+
+// Event is a step of a transfer, for progress displays.
+type Event struct {
+	Kind       EventKind
+	Worker     int
+	Descriptor Descriptor
+	N          int64
+	Count      int
+}
+
+// CopyOptions tune [Copy]. The zero value copies everything under its own name.
+type CopyOptions struct {
+	// Jobs is how many layers move at once; 0 means DefaultJobs. Small
+	// content moves with smallFactor times as many.
+	Jobs int
+	// Rename maps a repository of the source to one of the sink; nil keeps
+	// it.
+	Rename func(repo string) string
+	// Names are published at the end, already mapped; nil means those of
+	// the graph.
+	Names []Name
+	// Progress is called from many goroutines, one at a time.
+	Progress func(Event)
+}
+
+const (
+	// DefaultJobs is how many layers move at once.
+	DefaultJobs = 8
+	// smallFactor times as many small pieces (of at most smallSize bytes)
+	// move at once, for there it is latency that costs.
+	smallFactor = 6
+	smallSize   = 1 << 20
+)
+
+// Copy puts everything of g into dst: blobs first, then manifests, children and
+// subjects before what refers to them, and names last. Each byte is read once
+// and hashed on the way. A piece that dst has is not sent; one that several
+// repositories need is sent once and mounted in the others where dst can.
+func Copy(ctx context.Context, dst Sink, src Source, g *Graph, o CopyOptions) error {
+	c := newCopier(dst, src, g, o)
+	c.emit(Event{Kind: EventPlan, N: c.bytes, Count: c.count})
+	if err := c.pieces(ctx, c.blobs); err != nil {
+		return err
+	}
+	for _, level := range g.levels() {
+		if err := c.manifests(ctx, level); err != nil {
+			return err
+		}
+	}
+	return c.commit(ctx)
+}
+
+// piece is one blob or manifest, with every repository of the sink it goes to.
+type piece struct {
+	desc  Descriptor
+	from  string // repository of the source
+	repos []string
+	node  *Node // of a manifest
+}
+
+type copier struct {
+	dst    Sink
+	src    Source
+	graph  *Graph
+	opt    CopyOptions
+	places map[digest.Digest][]string // a manifest's repositories in the sink
+	blobs  []*piece
+	bytes  int64
+	count  int
+
+	mu      sync.Mutex
+	workers []bool
+}
+
+func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
+	o.Jobs = cmp.Or(o.Jobs, DefaultJobs)
+	if o.Rename == nil {
+		o.Rename = func(repo string) string { return repo }
+	}
+	if o.Names == nil {
+		o.Names = g.Names()
+	}
+	c := &copier{dst: dst, src: src, graph: g, opt: o, places: map[digest.Digest][]string{}}
+	for _, p := range g.Places {
+		to := o.Rename(p.Repository)
+		if !slices.Contains(c.places[p.Digest], to) {
+			c.places[p.Digest] = append(c.places[p.Digest], to)
+		}
+	}
+	byDigest := map[digest.Digest]*piece{}
+	for _, n := range g.Manifests() {
+		c.bytes += n.Descriptor.Size
+		for _, b := range n.Blobs {
+			p := byDigest[b.Digest]
+			if p == nil {
+				p = &piece{desc: b, from: n.Repository}
+				byDigest[b.Digest] = p
+				c.blobs = append(c.blobs, p)
+				c.bytes += b.Size
+			}
+			for _, repo := range c.places[n.Descriptor.Digest] {
+				if !slices.Contains(p.repos, repo) {
+					p.repos = append(p.repos, repo)
+				}
+			}
+		}
+	}
+	c.count = len(c.blobs) + len(g.Nodes)
+	// The largest first: they take longest, and the small ones fill the gaps.
+	slices.SortStableFunc(c.blobs, func(a, b *piece) int { return cmp.Compare(b.desc.Size, a.desc.Size) })
+	return c
+}
+
+// pieces moves blobs: large ones Jobs at a time, small ones beside them.
+func (c *copier) pieces(ctx context.Context, all []*piece) error {
+	small, ctx := errgroup.WithContext(ctx)
+	small.SetLimit(c.opt.Jobs * smallFactor)
+	large := make(chan struct{}, c.opt.Jobs)
+	for _, p := range all {
+		if p.desc.Size > smallSize {
+			select {
+			case large <- struct{}{}:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		small.Go(func() error {
+			if p.desc.Size > smallSize {
+				defer func() { <-large }()
+			}
+			return c.move(ctx, p)
+		})
+	}
+	return waitCause(ctx, small)
+}
+
+// waitCause returns the first error of the group, or the context's.
+func waitCause(ctx context.Context, g *errgroup.Group) error {
+	cause := ctx.Err()
+	return cmp.Or(g.Wait(), cause)
+}
+
+func (c *copier) manifests(ctx context.Context, level []*Node) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs * smallFactor)
+	for _, n := range level {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			return c.move(ctx, &piece{desc: n.Descriptor, from: n.Repository, repos: c.places[n.Descriptor.Digest], node: n})
+		})
+	}
+	return waitCause(ctx, g)
+}
+
+// move brings one piece to all its repositories.
+func (c *copier) move(ctx context.Context, p *piece) error {
+	worker := c.takeWorker()
+	defer c.freeWorker(worker)
+	moved := false
+	for i, repo := range p.repos {
+		sent, err := c.place(ctx, worker, p, repo, p.repos[:i])
+		if err != nil {
+			return err
+		}
+		moved = moved || sent
+	}
+	kind := EventSkip
+	if moved {
+		kind = EventDone
+	}
+	c.emit(Event{Kind: kind, Worker: worker, Descriptor: p.desc, N: p.desc.Size})
+	return nil
+}
+
+// place brings a piece to one repository, and reports whether its bytes moved.
+func (c *copier) place(ctx context.Context, worker int, p *piece, repo string, have []string) (bool, error) {
+	if m, ok := c.dst.(Mounter); ok && p.node == nil && len(have) > 0 {
+		if ok, err := m.Mount(ctx, repo, p.desc, have[0]); err != nil || ok {
+			return false, err
+		}
+	}
+	if has, err := c.dst.Has(ctx, repo, p.desc); err != nil || has {
+		return false, err
+	}
+	c.emit(Event{Kind: EventStart, Worker: worker, Descriptor: p.desc})
+	rc, err := c.open(ctx, p)
+	if err != nil {
+		return false, c.explain(p, err)
+	}
+	defer rc.Close()
+	src := &sourceReader{Reader: rc, c: c, worker: worker, p: p}
+	if err := c.dst.Put(ctx, repo, p.desc, src); err != nil {
+		if src.err != nil && errors.Is(err, src.err) {
+			err = c.explain(p, src.err)
+		}
+		return false, err
+	}
+	return true, nil
+}
+
+func (c *copier) open(ctx context.Context, p *piece) (io.ReadCloser, error) {
+	if p.node != nil {
+		return c.graph.open(ctx, c.src, p.node)
+	}
+	return c.src.Open(ctx, p.from, p.desc)
+}
+
+// explain adds to an error of the source what is missing from it.
+func (c *copier) explain(p *piece, err error) error {
+	if e := (*Error)(nil); errors.As(err, &e) && e.Digest != "" {
+		return err
+	}
+	return &Error{Side: SideSource, Name: p.from, Digest: p.desc.Digest, Err: err}
+}
+
+// sourceReader counts, and remembers that an error came from the source.
+type sourceReader struct {
+	io.Reader
+	c      *copier
+	worker int
+	p      *piece
+	err    error
+}
+
+func (s *sourceReader) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if n > 0 {
+		s.c.emit(Event{Kind: EventAdvance, Worker: s.worker, Descriptor: s.p.desc, N: int64(n)})
+	}
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// commit publishes the names, with the bytes of their manifests.
+func (c *copier) commit(ctx context.Context) error {
+	names := slices.Clone(c.opt.Names)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.opt.Jobs * smallFactor)
+	for i := range names {
+		g.Go(func() (err error) {
+			names[i].Manifest, err = c.graph.ReadManifest(gctx, c.src, names[i].Descriptor.Digest)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.dst.Commit(ctx, names)
+}
+
+func (c *copier) emit(e Event) {
+	if c.opt.Progress == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opt.Progress(e)
+}
+
+// takeWorker numbers what runs at once, from 0 and without gaps, for displays.
+func (c *copier) takeWorker() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.Index(c.workers, false)
+	if i < 0 {
+		i = len(c.workers)
+		c.workers = append(c.workers, false)
+	}
+	c.workers[i] = true
+	return i
+}
+
+func (c *copier) freeWorker(i int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.workers[i] = false
+}
+
+// levels sorts manifests so that each comes after its children and its subject.
+// References by digest cannot form a circle, so this ends.
+func (g *Graph) levels() [][]*Node {
+	nodes := g.Manifests()
+	waits := make(map[digest.Digest]int, len(nodes))
+	unblocks := map[digest.Digest][]*Node{}
+	var ready []*Node
+	for _, n := range nodes {
+		deps := n.Children
+		if n.Subject != "" {
+			deps = append(slices.Clip(deps), n.Subject)
+		}
+		for _, d := range deps {
+			if g.Nodes[d] != nil {
+				waits[n.Descriptor.Digest]++
+				unblocks[d] = append(unblocks[d], n)
+			}
+		}
+		if waits[n.Descriptor.Digest] == 0 {
+			ready = append(ready, n)
+		}
+	}
+	var out [][]*Node
+	for len(ready) > 0 {
+		out = append(out, ready)
+		var next []*Node
+		for _, n := range ready {
+			for _, u := range unblocks[n.Descriptor.Digest] {
+				if waits[u.Descriptor.Digest]--; waits[u.Descriptor.Digest] == 0 {
+					next = append(next, u)
+				}
+			}
+		}
+		ready = next
+	}
+	return out
+}
+
+// CheckPlaced refuses a rename that would bring two names of the graph together.
+func CheckPlaced(names []Name) error {
+	seen := map[string]digest.Digest{}
+	for _, n := range names {
+		name := n.Reference.Name()
+		if d, ok := seen[name]; ok && d != n.Descriptor.Digest {
+			return &Error{Side: SideDestination, Name: name, Digest: n.Descriptor.Digest,
+				Err: fmt.Errorf("%s would get the same name", d), Hint: "map them apart with --map SRC=DST"}
+		}
+		seen[name] = n.Descriptor.Digest
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package layout
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// tarEntry is one file of an archive, as its header says.
+type tarEntry struct {
+	name string
+	data int64 // offset of the content
+	size int64
+	link string // a docker-archive's reference to an equal layer
+}
+
+// end is where the next header begins.
+func (e tarEntry) end() int64 { return e.data + e.size + padding(e.size) }
+
+// scanTar reads the headers of an archive of our own form and calls fn for each
+// entry. It reads no content. Every byte that is no content is compared with
+// what it has to be: headers, padding, the end. It does not look for duplicates.
+func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
+	win := &window{r: r, size: size}
+	for at := int64(0); ; {
+		head, err := win.bytes(at, blockSize)
+		if err != nil {
+			return fmt.Errorf("it ends without the two zero blocks that end a bundle: %w", ErrCorrupt)
+		}
+		if allZero(head) {
+			return scanEnd(win, at)
+		}
+		e, err := parseHeader(win, at, head)
+		if err != nil {
+			return fmt.Errorf("header at byte %d: %w", at, err)
+		}
+		if e.end() > size || e.end() < at {
+			return fmt.Errorf("%s: ends at byte %d, the file at %d: %w", e.name, e.data+e.size, size, ErrCorrupt)
+		}
+		pad, err := win.bytes(e.data+e.size, padding(e.size))
+		if err != nil || !allZero(pad) {
+			return fmt.Errorf("%s: the padding behind it is not zero: %w", e.name, ErrCorrupt)
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+		at = e.end()
+	}
+}
+
+func scanEnd(win *window, at int64) error {
+	if win.size != at+endBlocks*blockSize {
+		return fmt.Errorf("%d bytes after the last file, want %d: %w", win.size-at, endBlocks*blockSize, ErrCorrupt)
+	}
+	if end, err := win.bytes(at, endBlocks*blockSize); err != nil || !allZero(end) {
+		return fmt.Errorf("the blocks that end it are not zero: %w", ErrCorrupt)
+	}
+	return nil
+}
+
+// parseHeader takes name and size from a header and demands that all of it is
+// what appendHeader makes of these.
+func parseHeader(win *window, at int64, head []byte) (tarEntry, error) {
+	name, err := headerName(head)
+	if err != nil {
+		return tarEntry{}, err
+	}
+	total := int64(blockSize)
+	if name == longLink {
+		total *= 3
+		if head, err = win.bytes(at, total); err != nil {
+			return tarEntry{}, fmt.Errorf("cut short: %w", ErrCorrupt)
+		}
+		long, _, ok := bytes.Cut(head[blockSize:2*blockSize], []byte{0})
+		if !ok || len(long) <= nameSize {
+			return tarEntry{}, fmt.Errorf("a long name that is none: %w", ErrCorrupt)
+		}
+		name = string(long)
+	}
+	size, err := headerSizeField(head[total-blockSize:])
+	if err != nil {
+		return tarEntry{}, err
+	}
+	if !bytes.Equal(appendHeader(nil, name, size), head) {
+		return tarEntry{}, fmt.Errorf("%.150q is not in the one form that airgap writes: %w", name, ErrCorrupt)
+	}
+	return tarEntry{name: name, data: at + total, size: size}, nil
+}
+
+func headerName(head []byte) (string, error) {
+	name, _, _ := bytes.Cut(head[:nameSize], []byte{0})
+	if len(name) == 0 {
+		return "", fmt.Errorf("no name: %w", ErrCorrupt)
+	}
+	return string(name), nil
+}
+
+func headerSizeField(head []byte) (int64, error) {
+	field := head[124:136]
+	if field[0] == 0x80 {
+		var n uint64
+		for _, c := range field[4:] {
+			n = n<<8 | uint64(c)
+		}
+		if n > MaxBlobBytes {
+			return 0, fmt.Errorf("size %d, at most %d is accepted: %w", n, int64(MaxBlobBytes), ErrLimit)
+		}
+		return int64(n), nil
+	}
+	n, err := strconv.ParseInt(strings.TrimRight(string(field), "\x00"), 8, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("size field %q: %w", field, ErrCorrupt)
+	}
+	return n, nil
+}
+
+// window reads small pieces at rising offsets through one buffer, so that a
+// head of many small files costs few system calls and a layer costs one.
+type window struct {
+	r    io.ReaderAt
+	size int64
+	buf  []byte
+	at   int64
+}
+
+const windowSize = 16 << 10
+
+// bytes returns n bytes at off, valid until the next call.
+func (w *window) bytes(off, n int64) ([]byte, error) {
+	if off < 0 || off+n > w.size {
+		return nil, io.ErrUnexpectedEOF
+	}
+	if off < w.at || off+n > w.at+int64(len(w.buf)) {
+		if w.buf == nil {
+			w.buf = make([]byte, windowSize)
+		}
+		w.buf = w.buf[:min(windowSize, w.size-off)]
+		w.at = off
+		if _, err := w.r.ReadAt(w.buf, off); err != nil && !(err == io.EOF && off+int64(len(w.buf)) == w.size) {
+			w.buf = w.buf[:0]
+			return nil, err
+		}
+	}
+	return w.buf[off-w.at : off-w.at+n], nil
+}
+
+// scanForeign reads the headers of an archive that another tool wrote, with Go's
+// reader, as docker, skopeo and oras do. What that reader lets pass and we do
+// not: duplicates (refused by the caller), sparse files, a missing end, anything
+// but zeros after it.
+func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
+	pos := &countingReader{r: r, size: size}
+	tr := tar.NewReader(pos)
+	end := int64(0)
+	for n := 0; ; n++ {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return foreignEnd(r, end, size)
+		}
+		if err != nil {
+			return fmt.Errorf("not a readable tar: %v: %w", err, ErrCorrupt)
+		}
+		if n >= MaxTarEntries {
+			return fmt.Errorf("more than %d entries: %w", MaxTarEntries, ErrLimit)
+		}
+		e := tarEntry{name: strings.TrimPrefix(h.Name, "./"), data: pos.off, size: h.Size}
+		if e.size < 0 || e.end() > size || e.end() < e.data {
+			return fmt.Errorf("%.200q: ends at byte %d, the file at %d: %w", h.Name, e.data+e.size, size, ErrCorrupt)
+		}
+		end = e.end()
+		if err := foreignType(h, &e); err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeDir {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func foreignType(h *tar.Header, e *tarEntry) error {
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse") {
+			return fmt.Errorf("%.200q: a sparse file: %w", h.Name, ErrUnsupported)
+		}
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeDir:
+		return nil
+	case tar.TypeSymlink, tar.TypeLink:
+		// Only a docker-archive's layers may link, and only to each other;
+		// the archive's reader checks that. Nothing is ever extracted.
+		e.link = h.Linkname
+		return nil
+	}
+	return fmt.Errorf("%.200q: an entry of type %q: %w", h.Name, h.Typeflag, ErrUnsupported)
+}
+
+// foreignEnd demands at least two zero blocks, and nothing but zeros, from end on.
+func foreignEnd(r io.ReaderAt, end, size int64) error {
+	if size < end+endBlocks*blockSize {
+		return fmt.Errorf("the archive is cut short: it has no end: %w", ErrCorrupt)
+	}
+	if size > end+1<<20 {
+		return fmt.Errorf("%d bytes after the end of the archive: %w", size-end, ErrCorrupt)
+	}
+	rest := make([]byte, size-end)
+	if _, err := r.ReadAt(rest, end); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !allZero(rest) {
+		return fmt.Errorf("data after the end of the archive: %w", ErrCorrupt)
+	}
+	return nil
+}
+
+// countingReader is a section that knows its offset; the tar reader seeks over
+// content with it.
+type countingReader struct {
+	r    io.ReaderAt
+	off  int64
+	size int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	if c.off >= c.size {
+		return 0, io.EOF
+	}
+	n, err := c.r.ReadAt(p[:min(int64(len(p)), c.size-c.off)], c.off)
+	c.off += int64(n)
+	if n > 0 && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+func (c *countingReader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += c.off
+	case io.SeekEnd:
+		offset += c.size
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("seek to %d", offset)
+	}
+	c.off = offset
+	return offset, nil
+}
+
+// digestOfPath is the inverse of BlobPath, for names out of archives.
+func digestOfPath(name string) (digest.Digest, bool) {
+	alg, enc, ok := strings.Cut(strings.TrimPrefix(name, "blobs/"), "/")
+	if !ok || !strings.HasPrefix(name, "blobs/") {
+		return "", false
+	}
+	d, err := ParseDigest(alg + ":" + enc)
+	return d, err == nil
+}

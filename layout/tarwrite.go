@@ -1,0 +1,287 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"sync"
+
+	"airgap/layout/disk"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// PartialSuffix is appended to a bundle's name until it is whole.
+const PartialSuffix = ".partial"
+
+// oldSuffix is appended to a partial file of another plan, while what it holds
+// is taken over.
+const oldSuffix = ".partial.old"
+
+// TarWriter writes a planned bundle: a [Sink] whose every blob has its place in
+// the file, so that any number of goroutines write at once. The file has its
+// final name only after Commit. Until then it is NAME.partial, and what an
+// interrupted run left there, or an earlier bundle of that name holds, is taken
+// over blob by blob after its digest was checked.
+type TarWriter struct {
+	fsys disk.FS
+	name string
+	plan *Plan
+	file disk.File
+	old  []*salvage
+
+	mu   sync.Mutex
+	done map[digest.Digest]bool
+}
+
+// NewTarWriter opens NAME.partial in fsys and writes everything but blobs.
+func NewTarWriter(fsys disk.FS, name string, plan *Plan) (*TarWriter, error) {
+	w := &TarWriter{fsys: fsys, name: name, plan: plan, done: map[digest.Digest]bool{}}
+	err := w.open()
+	if err == nil {
+		err = w.writeFrame()
+	}
+	if err != nil {
+		w.Close()
+		return nil, w.fail(err)
+	}
+	return w, nil
+}
+
+func (w *TarWriter) fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	hint := ""
+	if isNoSpace(err) {
+		hint = fmt.Sprintf("free some space (the bundle needs %d bytes) and run the same command again: what is there is kept", w.plan.Size)
+	}
+	return &Error{Side: SideBundle, Name: w.name, Err: err, Hint: hint}
+}
+
+// open takes NAME.partial if it was laid out alike, and otherwise puts it aside
+// as a place to take blobs from, together with an earlier NAME.
+func (w *TarWriter) open() error {
+	partial := w.name + PartialSuffix
+	f, err := w.fsys.Open(partial, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := disk.Lock(f); err != nil {
+		f.Close()
+		return fmt.Errorf("%s: %w", partial, err)
+	}
+	s := newSalvage(f)
+	if s == nil || s.matches(w.plan) {
+		w.file = f
+		if s != nil {
+			w.old = append(w.old, s)
+		}
+	} else if err := w.replace(f, s); err != nil {
+		return err
+	}
+	for _, name := range []string{w.name, w.name + oldSuffix} {
+		if f, err := w.fsys.Open(name, os.O_RDONLY, 0); err == nil {
+			if s := newSalvage(f); s != nil {
+				w.old = append(w.old, s)
+			} else {
+				f.Close()
+			}
+		}
+	}
+	return w.file.Truncate(w.plan.Size)
+}
+
+// replace begins a new partial file beside one of another plan. Of two old ones
+// the newer is kept.
+func (w *TarWriter) replace(f disk.File, s *salvage) error {
+	partial := w.name + PartialSuffix
+	err := w.fsys.Rename(partial, w.name+oldSuffix)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	w.file, err = w.fsys.Open(partial, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	return disk.Lock(w.file)
+}
+
+// writeFrame writes all headers and padding, the end, and what the plan made.
+func (w *TarWriter) writeFrame() error {
+	buf := make([]byte, 0, 1<<20)
+	start := int64(0)
+	flush := func(next int64) error {
+		_, err := w.file.WriteAt(buf, start)
+		buf, start = buf[:0], next
+		return err
+	}
+	for i := range w.plan.Entries {
+		e := &w.plan.Entries[i]
+		buf = appendHeader(buf, e.Name(), e.Descriptor.Size)
+		if e.Data != nil {
+			buf = append(buf, e.Data...)
+		} else if e.Descriptor.Size > 0 {
+			if err := flush(e.DataOffset() + e.Descriptor.Size); err != nil {
+				return err
+			}
+		}
+		buf = append(buf, zeros[:padding(e.Descriptor.Size)]...)
+		if len(buf) > 1<<19 {
+			if err := flush(e.End()); err != nil {
+				return err
+			}
+		}
+	}
+	buf = append(buf, zeros[:endBlocks*blockSize]...)
+	return flush(w.plan.Size)
+}
+
+var zeros [endBlocks * blockSize]byte
+
+// Resolve implements [Sink]: a bundle that is being written has no names yet.
+func (w *TarWriter) Resolve(_ context.Context, ref Reference) (Descriptor, error) {
+	return Descriptor{}, &Error{Side: SideBundle, Name: ref.String(), Err: ErrNotFound}
+}
+
+// Has implements [Sink]. It takes d over from an earlier file if one has it.
+func (w *TarWriter) Has(ctx context.Context, _ string, d Descriptor) (bool, error) {
+	e, err := w.entry(d)
+	if err != nil {
+		return false, err
+	}
+	if w.isDone(e) || e.Data != nil {
+		return true, nil
+	}
+	for _, s := range w.old {
+		ok, err := w.takeOver(ctx, s, e)
+		if err != nil {
+			return false, w.fail(err)
+		}
+		if ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (w *TarWriter) takeOver(ctx context.Context, s *salvage, e *Entry) (bool, error) {
+	r := s.reader(e.Descriptor)
+	if r == nil || ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	var dst io.Writer = &offsetWriter{w.file, e.DataOffset()}
+	if s.file == w.file {
+		dst = io.Discard // it is in place already
+	}
+	_, err := copyBuffer(dst, Verify(io.NopCloser(r), e.Descriptor))
+	if errors.Is(err, ErrCorrupt) {
+		return false, nil // not all of it was there
+	}
+	if err == nil {
+		w.setDone(e)
+	}
+	return err == nil, err
+}
+
+// Put implements [Sink].
+func (w *TarWriter) Put(ctx context.Context, _ string, d Descriptor, r io.Reader) error {
+	e, err := w.entry(d)
+	if err != nil {
+		return err
+	}
+	dst := &offsetWriter{w.file, e.DataOffset()}
+	if _, err := copyBuffer(dst, Verify(io.NopCloser(&ctxReader{ctx, r}), d)); err != nil {
+		var we *writeError
+		if errors.As(err, &we) {
+			return w.fail(we.err)
+		}
+		return err
+	}
+	w.setDone(e)
+	return nil
+}
+
+func (w *TarWriter) entry(d Descriptor) (*Entry, error) {
+	if err := CheckDescriptor(d); err != nil {
+		return nil, w.fail(err)
+	}
+	e, ok := w.plan.Lookup(d.Digest)
+	if !ok || e.Descriptor.Size != d.Size {
+		return nil, &Error{Side: SideBundle, Name: w.name, Digest: d.Digest,
+			Err: fmt.Errorf("not in the plan with %d bytes: %w", d.Size, ErrCorrupt)}
+	}
+	return e, nil
+}
+
+func (w *TarWriter) isDone(e *Entry) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.done[e.Descriptor.Digest]
+}
+
+func (w *TarWriter) setDone(e *Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done[e.Descriptor.Digest] = true
+}
+
+// Commit implements [Sink]: it checks that every blob is there, makes the file
+// durable and gives it its name. The names themselves are in the plan.
+func (w *TarWriter) Commit(ctx context.Context, names []Name) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	planned := make(map[Reference]digest.Digest, len(w.plan.Names))
+	for _, n := range w.plan.Names {
+		planned[n.Reference] = n.Descriptor.Digest
+	}
+	for _, n := range names {
+		if planned[n.Reference] != n.Descriptor.Digest {
+			return w.fail(fmt.Errorf("name %s is not in the plan: %w", n.Reference, ErrCorrupt))
+		}
+	}
+	for i := range w.plan.Entries {
+		if e := &w.plan.Entries[i]; e.Data == nil && !w.isDone(e) {
+			return w.fail(fmt.Errorf("%s was never written: %w", e.Descriptor.Digest, ErrNotFound))
+		}
+	}
+	if err := w.file.Sync(); err != nil {
+		return w.fail(err)
+	}
+	if err := w.fsys.Rename(w.name+PartialSuffix, w.name); err != nil {
+		return w.fail(err)
+	}
+	if err := w.fsys.Remove(w.name + oldSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return w.fail(err)
+	}
+	return w.fail(syncDir(w.fsys, path.Dir(w.name)))
+}
+
+func syncDir(fsys disk.FS, name string) error {
+	dir, err := fsys.Open(name, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// Close releases the files. Without a Commit, NAME.partial stays for the next
+// run to go on from.
+func (w *TarWriter) Close() error {
+	var err error
+	if w.file != nil {
+		err = w.file.Close()
+	}
+	for _, s := range w.old {
+		if s.file != w.file {
+			s.file.Close()
+		}
+	}
+	return err
+}
