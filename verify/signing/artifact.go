@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,34 +107,35 @@ func pack(p packing) (Artifact, error) {
 		bare := bareDescriptor(*p.subject)
 		m.Subject = &bare
 	}
-	a := Artifact{Tag: p.tag}
-	seen := make(map[digest.Digest]bool)
-	for i, b := range append([]Blob{p.config}, p.layers...) {
-		if i > 0 {
-			m.Layers = append(m.Layers, b.Desc)
-		}
-		if seen[b.Desc.Digest] {
-			continue
-		}
-		seen[b.Desc.Digest] = true
-		b.Desc.Annotations = nil // a property of the layer, not of the bytes
-		a.Blobs = append(a.Blobs, b)
+	for _, l := range p.layers {
+		m.Layers = append(m.Layers, l.Desc)
 	}
 	raw, err := marshal(m)
 	if err != nil {
 		return Artifact{}, err
 	}
-	a.Raw = raw
-	a.Manifest = newBlob(m.MediaType, raw).Desc
+	a := Artifact{Manifest: newBlob(m.MediaType, raw).Desc, Raw: raw, Blobs: onceEach(p.config, p.layers), Tag: p.tag}
 	if m.Subject != nil {
 		// The referrers API lists the config's media type where a manifest
 		// has no artifactType (OCI distribution spec 1.1, "Listing Referrers").
-		a.Manifest.ArtifactType = m.ArtifactType
-		if m.ArtifactType == "" {
-			a.Manifest.ArtifactType = m.Config.MediaType
-		}
+		a.Manifest.ArtifactType = cmp.Or(m.ArtifactType, m.Config.MediaType)
 	}
 	return a, nil
+}
+
+// onceEach drops blobs that are there already, and annotations, which belong to
+// a layer and not to the bytes it shares with another.
+func onceEach(config Blob, layers []Blob) []Blob {
+	var out []Blob
+	seen := make(map[digest.Digest]bool)
+	for _, b := range append([]Blob{config}, layers...) {
+		if !seen[b.Desc.Digest] {
+			seen[b.Desc.Digest] = true
+			b.Desc.Annotations = nil
+			out = append(out, b)
+		}
+	}
+	return out
 }
 
 // checkSubject refuses a descriptor that nothing could be found by.
