@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"airgap/layout"
+)
+
+// openBlob starts reading a blob. The first request is made here, so that a
+// blob that is not there is known at once.
+func (t target) openBlob(ctx context.Context, d layout.Descriptor) (io.ReadCloser, error) {
+	b := &blob{t: t, ctx: ctx, desc: d}
+	if err := b.connect(); err != nil {
+		return nil, err
+	}
+	return &checked{layout.Verify(b, d), t}, nil
+}
+
+// checked says which blob it was that did not match.
+type checked struct {
+	io.ReadCloser
+	t target
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	var known *layout.Error
+	if err != nil && err != io.EOF && !errors.As(err, &known) {
+		err = c.t.fail(asRegistry(err), "")
+	}
+	return n, err
+}
+
+// blob reads a blob and, where the connection is lost, goes on from the byte it
+// had reached. It does not check the bytes; layout.Verify does, over the whole,
+// so that parts of different contents do not add up to anything.
+type blob struct {
+	t    target
+	ctx  context.Context // of the Open, for the requests made by Read
+	desc layout.Descriptor
+	resp *http.Response
+	off  int64
+	idle int // attempts since the last byte
+}
+
+func (b *blob) Read(p []byte) (int, error) {
+	for {
+		n, err := b.resp.Body.Read(p)
+		b.off += int64(n)
+		if n > 0 {
+			b.idle = 0
+			return n, nil // an error comes again
+		}
+		if err == nil {
+			continue
+		}
+		if b.off >= b.desc.Size {
+			return 0, io.EOF // all are there; how the connection ended does not matter
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err := b.resume(b.t.lost(b.resp.Request, err)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// resume connects again after cause.
+func (b *blob) resume(cause error) error {
+	b.resp.Body.Close()
+	for {
+		if b.ctx.Err() != nil || b.idle >= b.t.client.opts.Retries {
+			return cause
+		}
+		if err := pause(b.ctx, b.t.client.opts.Wait(b.idle, 0)); err != nil {
+			return b.t.fail(err, "")
+		}
+		b.idle++
+		err := b.connect()
+		var re *RequestError
+		if err == nil || !errors.As(err, &re) || !re.Temporary() {
+			return err
+		}
+		cause = err
+	}
+}
+
+// connect asks for the blob from b.off on.
+func (b *blob) connect() error {
+	q := question{method: http.MethodGet, url: b.t.url("blobs/" + string(b.desc.Digest))}
+	if b.off > 0 {
+		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.off, b.desc.Size-1)}}
+	}
+	resp, err := b.t.ask(b.ctx, q)
+	if err != nil {
+		return err
+	}
+	if err := b.accept(resp); err != nil {
+		resp.Body.Close()
+		return err
+	}
+	b.resp = resp
+	return nil
+}
+
+func (b *blob) accept(resp *http.Response) error {
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		if err := b.checkWhole(resp); err != nil {
+			return err
+		}
+		// Asked for a part, given the whole: skip what is there already.
+		if _, err := io.CopyN(io.Discard, resp.Body, b.off); err != nil {
+			return b.t.lost(resp.Request, noEOF(err))
+		}
+		return nil
+	case resp.StatusCode == http.StatusPartialContent && b.off > 0:
+		return b.checkPart(resp)
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return b.t.bad(resp, "has no byte %d of %d: %w", b.off, b.desc.Size, layout.ErrCorrupt)
+	case resp.StatusCode/100 == 2:
+		return b.t.bad(resp, "unexpected status %s: %w", resp.Status, layout.ErrCorrupt)
+	}
+	return b.t.refused(resp)
+}
+
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (b *blob) checkWhole(resp *http.Response) error {
+	if err := b.t.checkPlain(resp); err != nil {
+		return err
+	}
+	if n := resp.ContentLength; n >= 0 && n != b.desc.Size {
+		return b.t.bad(resp, "%d bytes, the descriptor says %d: %w", n, b.desc.Size, layout.ErrCorrupt)
+	}
+	if said := resp.Header.Get(digestHeader); said != "" && said != string(b.desc.Digest) &&
+		strings.HasPrefix(said, string(b.desc.Digest.Algorithm())+":") {
+		return b.t.bad(resp, "%s says %.150q: %w", digestHeader, said, layout.ErrCorrupt)
+	}
+	return nil
+}
+
+// checkPart holds Content-Range against what was asked (RFC 9110, section 14.4).
+// A shorter part is fine; it will be resumed in turn.
+func (b *blob) checkPart(resp *http.Response) error {
+	if err := b.t.checkPlain(resp); err != nil {
+		return err
+	}
+	said := resp.Header.Get("Content-Range")
+	span, total, ok := strings.Cut(strings.TrimPrefix(said, "bytes "), "/")
+	first, last, ok2 := strings.Cut(span, "-")
+	from, err1 := strconv.ParseInt(first, 10, 64)
+	to, err2 := strconv.ParseInt(last, 10, 64)
+	switch {
+	case !ok, !ok2, err1 != nil, err2 != nil, !strings.HasPrefix(said, "bytes "),
+		from != b.off, to < from, to >= b.desc.Size,
+		total != "*" && total != strconv.FormatInt(b.desc.Size, 10),
+		resp.ContentLength >= 0 && resp.ContentLength != to-from+1:
+		return b.t.bad(resp, "asked for bytes %d-%d of %d, Content-Range is %.100q: %w",
+			b.off, b.desc.Size-1, b.desc.Size, said, layout.ErrCorrupt)
+	}
+	return nil
+}
+
+func (b *blob) Close() error { return b.resp.Body.Close() }

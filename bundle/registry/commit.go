@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"airgap/layout"
+)
+
+// Commit implements layout.Sink: first every manifest that was put and has a
+// subject is made to be found from it, then cosign's tags are written, then all
+// others. A registry can not do this at once; in this order, an image that has
+// its name has its signatures.
+func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
+	if err := c.commitReferrers(ctx); err != nil {
+		return err
+	}
+	var cosign, roots []layout.Name
+	for _, n := range names {
+		if n.Reference.Tag == "" {
+			continue // put by digest, and found by it
+		}
+		if _, _, ok := layout.ParseCosignTag(n.Reference.Tag); ok {
+			cosign = append(cosign, n)
+		} else {
+			roots = append(roots, n)
+		}
+	}
+	for _, some := range [][]layout.Name{cosign, roots} {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(c.opts.Jobs)
+		for _, n := range some {
+			g.Go(func() error { return c.tag(ctx, n) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) tag(ctx context.Context, n layout.Name) error {
+	ref := layout.Reference{Repository: n.Reference.Repository, Tag: n.Reference.Tag}
+	t, err := c.about(layout.SideDestination, ref.Repository, ref.String(), n.Descriptor.Digest)
+	if err != nil {
+		return err
+	}
+	if err := checkPart(ref); err != nil {
+		return t.fail(err, "")
+	}
+	if err := layout.CheckDescriptor(n.Descriptor); err != nil {
+		return t.fail(err, "")
+	}
+	if !layout.IsManifest(n.Descriptor.MediaType) {
+		return t.fail(errors.New("only a manifest can have a name"), "")
+	}
+	c.mu.Lock()
+	stored := c.stored[manifestKey{ref.Repository, n.Descriptor.Digest}]
+	c.mu.Unlock()
+	if !stored {
+		// A name brings its manifest along; without this it would bring
+		// in one whose content nobody put.
+		if has, err := c.Has(ctx, ref.Repository, n.Descriptor); err != nil {
+			return err
+		} else if !has {
+			return t.fail(fmt.Errorf("the manifest was not put before its name: %w", layout.ErrNotFound), "")
+		}
+	}
+	data := n.Manifest
+	if data == nil {
+		if data, err = c.readBack(ctx, ref.Repository, n.Descriptor); err != nil {
+			return err
+		}
+	}
+	if err := layout.CheckBytes(data, n.Descriptor); err != nil {
+		return t.fail(err, "")
+	}
+	return t.write(ctx, n.Descriptor, data, ref.Tag)
+}
+
+// readBack gets the bytes of a manifest that was put, for a caller that did not
+// keep them.
+func (c *Client) readBack(ctx context.Context, repo string, d layout.Descriptor) ([]byte, error) {
+	rc, err := c.Open(ctx, repo, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return io.ReadAll(rc)
+}

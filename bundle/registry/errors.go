@@ -1,0 +1,241 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"airgap/layout"
+)
+
+// ErrRegistry matches, with errors.Is, every error whose cause is a registry or
+// the way to it. The more precise layout.ErrNotFound, ErrCorrupt, ErrLimit and
+// ErrUnsupported match besides, where they apply.
+var ErrRegistry = errors.New("registry")
+
+// RequestError is what became of one request.
+type RequestError struct {
+	Method  string
+	URL     string // without user, password and query
+	Status  int    // HTTP status; 0 if there was no usable answer
+	Code    string // error code of the distribution spec, if the answer had one
+	Message string // of the registry, for people; may be empty
+	Err     error  // what else is known; may be nil
+}
+
+func (e *RequestError) Error() string {
+	s := e.Method + " " + e.URL + ": "
+	if e.Status != 0 {
+		s += fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
+		if e.Code != "" {
+			s += ", " + e.Code
+		}
+		if e.Message != "" {
+			s += ": " + e.Message
+		}
+		return s
+	}
+	return s + e.Err.Error()
+}
+
+// Is makes every RequestError match ErrRegistry.
+func (e *RequestError) Is(target error) bool { return target == ErrRegistry }
+
+// Unwrap returns Err.
+func (e *RequestError) Unwrap() error { return e.Err }
+
+// Temporary says whether the same may succeed at another time.
+func (e *RequestError) Temporary() bool {
+	if e.Status != 0 {
+		return passing(e.Status)
+	}
+	return e.Err != nil && lostConnection(e.Err) && !errors.Is(e.Err, layout.ErrCorrupt) &&
+		!errors.Is(e.Err, layout.ErrLimit) && !errors.Is(e.Err, layout.ErrUnsupported)
+}
+
+// target is what a request is about, for errors.
+type target struct {
+	*endpoint
+	client *Client
+	side   layout.Side
+	name   string // repository or reference, as the user would write it
+	digest digest.Digest
+}
+
+// fail is an error without a request.
+func (t target) fail(err error, hint string) error {
+	return &layout.Error{Side: t.side, Name: t.name, Digest: t.digest, Err: err, Hint: hint}
+}
+
+// bad is an answer that can not be used.
+func (t target) bad(resp *http.Response, format string, args ...any) error {
+	return t.fail(&RequestError{
+		Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Err: fmt.Errorf(format, args...),
+	}, "")
+}
+
+// maxErrorBytes is how much of an error answer is read; oras-go's measure.
+const maxErrorBytes = 8 << 10
+
+// refused turns an answer with an unwanted status into an error, and closes it.
+func (t target) refused(resp *http.Response) error {
+	defer resp.Body.Close()
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes))
+	e := &RequestError{Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Status: resp.StatusCode}
+	var body struct{ Errors errcode.Errors }
+	if json.Unmarshal(raw, &body) == nil && len(body.Errors) > 0 {
+		e.Code = t.client.scrub(body.Errors[0].Code, resp.Request)
+		e.Message = t.client.scrub(body.Errors[0].Message, resp.Request)
+	}
+	if isNotFound(e) {
+		e.Err = layout.ErrNotFound
+	}
+	return t.fail(e, t.hint(e))
+}
+
+// isNotFound says whether the registry says plainly that there is nothing. 401
+// and 403 never are, whatever the code beside them: they hide.
+func isNotFound(e *RequestError) bool {
+	switch e.Code {
+	case errcode.ErrorCodeNameUnknown, errcode.ErrorCodeManifestUnknown, errcode.ErrorCodeBlobUnknown:
+		return e.Status >= 400 && e.Status < 500 &&
+			e.Status != http.StatusUnauthorized && e.Status != http.StatusForbidden
+	}
+	return e.Status == http.StatusNotFound
+}
+
+// lost turns the error of a request that got no answer into one of ours.
+func (t target) lost(req *http.Request, err error) error {
+	e := &RequestError{Method: req.Method, URL: bareURL(req.URL)}
+	var answer *errcode.ErrorResponse
+	if errors.As(err, &answer) {
+		// The token service refused.
+		e.Method, e.URL, e.Status = answer.Method, bareURL(answer.URL), answer.StatusCode
+		if len(answer.Errors) > 0 {
+			e.Code, e.Message = t.client.scrub(answer.Errors[0].Code, req), t.client.scrub(answer.Errors[0].Message, req)
+		}
+		hint := t.hint(e)
+		if e.Status < 500 && e.Status != http.StatusTooManyRequests {
+			hint = t.loginHint()
+		}
+		return t.fail(e, hint)
+	}
+	e.Err = t.client.scrubbed(err, req)
+	return t.fail(e, t.hint(e))
+}
+
+func (t target) loginHint() string {
+	return fmt.Sprintf("log in to %s (docker login, podman login), or give --username and --password-stdin, or --registry-config", t.host)
+}
+
+// hint says what the user can do.
+func (t target) hint(e *RequestError) string {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+		return t.loginHint()
+	case e.Status == http.StatusTooManyRequests:
+		return "the registry limits requests: lower --jobs, log in, or come back later"
+	case e.Status != 0:
+		return ""
+	case errors.Is(e.Err, http.ErrSchemeMismatch):
+		return "the registry speaks plain http; if that is meant to be so, use --plain-http"
+	case errors.As(e.Err, &cert):
+		return "if the registry has a certificate of your own authority, give it with --ca-file"
+	case errors.Is(e.Err, errPlain):
+		return "the registry leads to an unprotected address; ask its operator for https"
+	}
+	return ""
+}
+
+// bareURL is u without what may be secret: user, password, the query of signed
+// URLs, the fragment.
+func bareURL(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// scrubError has a cleaned text, and matches what the original matches. It does
+// not unwrap: the original's text must not come out by another way.
+type scrubError struct {
+	text string
+	err  error
+}
+
+func (e *scrubError) Error() string        { return e.text }
+func (e *scrubError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *scrubError) As(target any) bool   { return errors.As(e.err, target) }
+
+func (c *Client) scrubbed(err error, req *http.Request) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err // the URL is named by us
+	}
+	if cause := context.Cause(req.Context()); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	return &scrubError{c.scrub(err.Error(), req), err}
+}
+
+// maxMessage is how much of a registry's words goes into an error.
+const maxMessage = 500
+
+var (
+	urlUser  = regexp.MustCompile(`://[^/\s"'@]+@`)
+	urlQuery = regexp.MustCompile(`(https?://[^?\s"']*)\?[^\s"']*`)
+)
+
+// scrub makes a foreign text fit for an error: no known secret, no query of a
+// URL, no control characters, not endless.
+func (c *Client) scrub(s string, req *http.Request) string {
+	secrets := c.keys.known()
+	for ; req != nil; req = previous(req) {
+		if _, token, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok && len(token) >= 3 {
+			secrets = append(secrets, token)
+		}
+	}
+	for _, secret := range secrets {
+		s = strings.ReplaceAll(s, secret, "…")
+	}
+	s = urlQuery.ReplaceAllString(urlUser.ReplaceAllString(s, "://"), "$1")
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > maxMessage {
+		s = strings.ToValidUTF8(s[:maxMessage], "") + "…"
+	}
+	return s
+}
+
+// previous is the request whose redirect led to req.
+func previous(req *http.Request) *http.Request {
+	if req.Response == nil {
+		return nil
+	}
+	return req.Response.Request
+}
+
+// asRegistry makes an error found in a registry's content match ErrRegistry.
+func asRegistry(err error) error { return &contentError{err} }
+
+type contentError struct{ err error }
+
+func (e *contentError) Error() string        { return e.err.Error() }
+func (e *contentError) Is(target error) bool { return target == ErrRegistry }
+func (e *contentError) Unwrap() error        { return e.err }

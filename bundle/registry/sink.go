@@ -1,0 +1,308 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"airgap/layout"
+)
+
+// smallBlob is up to what size a blob is read before it is sent: it is checked
+// before a byte goes out, and can be sent again if the connection is lost.
+const smallBlob = 256 << 10
+
+// Has implements layout.Sink.
+func (c *Client) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	t, err := c.about(layout.SideDestination, repo, "", d.Digest)
+	if err != nil {
+		return false, err
+	}
+	if err := layout.CheckDescriptor(d); err != nil {
+		return false, t.fail(err, "")
+	}
+	q := question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: true}
+	if layout.IsManifest(d.MediaType) {
+		q.url = t.url("manifests/" + string(d.Digest))
+		q.header = http.Header{"Accept": {strings.Join(layout.ManifestTypes, ", ")}}
+	}
+	resp, err := t.ask(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		c.note(repo, d)
+		// A length that is wrong (some say 0 to every HEAD) is no proof of
+		// anything but a reason to put it once more.
+		return resp.ContentLength <= 0 || resp.ContentLength == d.Size, nil
+	}
+	if err := t.refused(resp); !errors.Is(err, layout.ErrNotFound) {
+		return false, err
+	}
+	return false, nil
+}
+
+// Put implements layout.Sink. A blob takes two requests, or one after a Mount
+// that left an upload open. A large blob is streamed: if its connection is lost
+// the error says Temporary, and the caller may come again with a new reader.
+func (c *Client) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	t, err := c.about(layout.SideDestination, repo, "", d.Digest)
+	if err != nil {
+		return err
+	}
+	if err := layout.CheckDescriptor(d); err != nil {
+		return t.fail(err, "")
+	}
+	if layout.IsManifest(d.MediaType) {
+		return t.putManifest(ctx, repo, d, r)
+	}
+	q := question{method: http.MethodPut, write: true, header: http.Header{"Content-Type": {"application/octet-stream"}}}
+	src := &origin{ctx: ctx, r: r}
+	var body *content
+	if d.Size <= smallBlob {
+		if q.body, err = layout.ReadAll(io.NopCloser(src), d); err != nil {
+			return t.fail(err, "")
+		}
+	} else {
+		body = &content{r: layout.Verify(io.NopCloser(src), d), left: d.Size}
+		q.stream, q.length = body, d.Size
+	}
+	if q.url, err = t.session(ctx, repo, d); err != nil {
+		return err
+	}
+	query := q.url.Query()
+	query.Set("digest", string(d.Digest))
+	q.url.RawQuery = query.Encode()
+	resp, err := t.ask(ctx, q)
+	if own := body.failure(); own != nil {
+		// What we were given was bad or could not be read: that is the
+		// cause, whatever the registry made of it.
+		if err == nil {
+			resp.Body.Close()
+		}
+		return t.fail(own, "")
+	}
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return t.refused(resp)
+	}
+	defer resp.Body.Close()
+	return t.checkStored(resp, d)
+}
+
+// origin ends with its context.
+type origin struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (o *origin) Read(p []byte) (int, error) {
+	if err := o.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return o.r.Read(p)
+}
+
+// content is a large blob on its way out. It holds back the last bytes until
+// the whole has been checked, so that a wrong one is never completed, and it
+// remembers what was wrong.
+type content struct {
+	r    io.Reader // ends in EOF only if all is right
+	left int64
+	mu   sync.Mutex
+	err  error
+}
+
+func (c *content) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); c.left == 0 && err == nil {
+		_, err = c.r.Read(make([]byte, 1))
+	}
+	if err != nil && err != io.EOF {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.err = err
+		return 0, err
+	}
+	return n, nil
+}
+
+func (c *content) failure() error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// session returns where the blob is to be sent: what a Mount left behind, or a
+// new upload.
+func (t target) session(ctx context.Context, repo string, d layout.Descriptor) (*url.URL, error) {
+	if u := t.client.takeSession(repo, d); u != nil {
+		return u, nil
+	}
+	resp, err := t.ask(ctx, question{method: http.MethodPost, url: t.url("blobs/uploads/"), write: true})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusAccepted {
+		return nil, t.refused(resp)
+	}
+	defer resp.Body.Close()
+	return t.location(resp)
+}
+
+// location reads where an upload goes on. It must be at the registry itself:
+// our token goes there.
+func (t target) location(resp *http.Response) (*url.URL, error) {
+	u, err := resp.Location()
+	if err != nil {
+		return nil, t.bad(resp, "starts an upload without a Location")
+	}
+	if u.User != nil || !sameOrigin(u, t.base) {
+		return nil, t.fail(&RequestError{
+			Method: resp.Request.Method, URL: bareURL(resp.Request.URL),
+			Err: errors.New("the upload would go on at " + u.Scheme + "://" + u.Host),
+		}, "the registry does not know its own address; behind a proxy it needs X-Forwarded-Proto and Host, or relative URLs")
+	}
+	u.Host = t.base.Host
+	return u, nil
+}
+
+func (c *Client) takeSession(repo string, d layout.Descriptor) *url.URL {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := repo + " " + string(d.Digest)
+	u := c.sessions[key]
+	delete(c.sessions, key)
+	return u
+}
+
+// Mount implements layout.Mounter. Where the registry does not mount but starts
+// an upload, that is kept for the Put to come.
+func (c *Client) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
+	t, err := c.about(layout.SideDestination, repo, "", d.Digest)
+	if err != nil {
+		return false, err
+	}
+	if err := layout.CheckDescriptor(d); err != nil {
+		return false, t.fail(err, "")
+	}
+	host, path, err := splitRepo(from)
+	if err != nil || host != t.host || layout.IsManifest(d.MediaType) {
+		return false, nil
+	}
+	u := t.url("blobs/uploads/")
+	u.RawQuery = url.Values{"mount": {string(d.Digest)}, "from": {path}}.Encode()
+	resp, err := t.ask(ctx, question{method: http.MethodPost, url: u, write: true, from: path})
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusCreated:
+		return true, t.checkStored(resp, d)
+	case resp.StatusCode == http.StatusAccepted:
+		if u, err := t.location(resp); err == nil {
+			c.mu.Lock()
+			c.sessions[repo+" "+string(d.Digest)] = u
+			c.mu.Unlock()
+		}
+		return false, nil
+	case resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests:
+		return false, nil // not from there; the Put will show whether it may at all
+	}
+	return false, t.refused(resp)
+}
+
+// checkStored holds the digest that the registry says it stored against ours.
+func (t target) checkStored(resp *http.Response, d layout.Descriptor) error {
+	said := resp.Header.Get(digestHeader)
+	if said == "" || said == string(d.Digest) {
+		return nil
+	}
+	if !strings.HasPrefix(said, string(d.Digest.Algorithm())+":") {
+		return nil // the registry's favourite algorithm; it took ours in the URL
+	}
+	return t.bad(resp, "stored %.150q instead: %w", said, layout.ErrCorrupt)
+}
+
+func (t target) putManifest(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	data, err := layout.ReadAll(io.NopCloser(&origin{ctx: ctx, r: r}), d)
+	if err != nil {
+		return t.fail(err, "")
+	}
+	m, err := layout.ParseManifest(d, data)
+	if err != nil {
+		return t.fail(err, "")
+	}
+	if err := t.write(ctx, d, data, string(d.Digest)); err != nil {
+		return err
+	}
+	t.client.note(repo, d)
+	if m.Subject != nil {
+		t.client.attach(repo, m, d)
+	}
+	return nil
+}
+
+// note remembers that a manifest is in repo, so that Commit need not ask.
+func (c *Client) note(repo string, d layout.Descriptor) {
+	if !layout.IsManifest(d.MediaType) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stored[manifestKey{repo, d.Digest}] = true
+}
+
+// write puts a manifest under a tag or its digest.
+func (t target) write(ctx context.Context, d layout.Descriptor, data []byte, part string) error {
+	return t.send(ctx, question{
+		method: http.MethodPut, url: t.url("manifests/" + part), write: true,
+		header: http.Header{"Content-Type": {d.MediaType}}, body: data,
+	}, d)
+}
+
+func (t target) send(ctx context.Context, q question, d layout.Descriptor) error {
+	resp, err := t.ask(ctx, q)
+	if err != nil {
+		return err
+	}
+	switch resp.StatusCode {
+	case http.StatusCreated, http.StatusOK, http.StatusAccepted:
+		defer resp.Body.Close()
+		return t.checkStored(resp, d)
+	}
+	return t.rejected(t.refused(resp), d)
+}
+
+// rejected adds what can be done about a manifest that was not taken.
+func (t target) rejected(err error, d layout.Descriptor) error {
+	var re *RequestError
+	var le *layout.Error
+	if !errors.As(err, &re) || !errors.As(err, &le) || le.Hint != "" || re.Status/100 != 4 {
+		return err
+	}
+	switch {
+	case layout.IsIndex(d.MediaType) && (re.Code == errcode.ErrorCodeManifestBlobUnknown ||
+		re.Code == errcode.ErrorCodeManifestUnknown || re.Status == http.StatusNotFound || re.Code == errcode.ErrorCodeManifestInvalid):
+		le.Hint = "the registry wants every image that the index lists: export again without --platform, or allow sparse indexes in the registry's configuration"
+	case d.MediaType != layout.MediaTypeManifest && d.MediaType != layout.MediaTypeIndex:
+		le.Hint = "the registry does not take manifests of type " + d.MediaType + "; use one that does, or leave this one out at export"
+	}
+	return err
+}

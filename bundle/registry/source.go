@@ -1,0 +1,204 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"airgap/layout"
+)
+
+// Resolve implements layout.Source and layout.Sink. It takes one request, a GET,
+// and keeps the manifest for the Open that follows. A reference with a digest is
+// asked for by digest.
+func (c *Client) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	t, err := c.about(layout.SideSource, ref.Repository, ref.String(), ref.Digest)
+	if err != nil {
+		return layout.Descriptor{}, err
+	}
+	m, err := t.fetch(ctx, ref, false)
+	if err != nil {
+		return layout.Descriptor{}, err
+	}
+	c.manifests.keep(ref.Repository, m.desc.Digest, m.data)
+	return m.desc, nil
+}
+
+// Open implements layout.Source.
+func (c *Client) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	t, err := c.about(layout.SideSource, repo, "", d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if err := layout.CheckDescriptor(d); err != nil {
+		return nil, t.fail(err, "")
+	}
+	if !layout.IsManifest(d.MediaType) {
+		return t.openBlob(ctx, d)
+	}
+	data, ok := c.manifests.take(repo, d.Digest)
+	if !ok {
+		m, err := t.fetch(ctx, layout.Reference{Repository: repo, Digest: d.Digest}, false)
+		if err != nil {
+			return nil, err
+		}
+		if m.desc.MediaType != d.MediaType {
+			return nil, t.fail(asRegistry(fmt.Errorf("the registry says it is %q, its descriptor %q: %w", m.desc.MediaType, d.MediaType, layout.ErrCorrupt)), "")
+		}
+		data = m.data
+	}
+	if err := layout.CheckBytes(data, d); err != nil {
+		return nil, t.fail(asRegistry(err), "")
+	}
+	return io.NopCloser(strings.NewReader(string(data))), nil
+}
+
+// fetched is a manifest as the registry gave it.
+type fetched struct {
+	desc layout.Descriptor
+	data []byte
+	etag string // a strong one, or ""
+}
+
+// fetch gets a manifest by digest or, if ref has none, by tag.
+func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fetched, error) {
+	part := string(ref.Digest)
+	if part == "" {
+		part = ref.Tag
+	}
+	if err := checkPart(ref); err != nil {
+		return fetched{}, t.fail(err, "")
+	}
+	resp, err := t.ask(ctx, question{
+		method: http.MethodGet, url: t.url("manifests/" + part), write: write,
+		header: http.Header{"Accept": {strings.Join(layout.ManifestTypes, ", ")}},
+	})
+	if err != nil {
+		return fetched{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fetched{}, t.refused(resp)
+	}
+	var m fetched
+	if m.data, err = t.body(resp, layout.MaxManifestBytes); err != nil {
+		return fetched{}, err
+	}
+	if m.desc.Digest, err = t.checkDigest(resp, m.data, ref.Digest); err != nil {
+		return fetched{}, err
+	}
+	if m.desc.MediaType, err = t.mediaType(resp, m.data); err != nil {
+		return fetched{}, err
+	}
+	m.desc.Size = int64(len(m.data))
+	if e := resp.Header.Get("ETag"); strings.HasPrefix(e, `"`) {
+		m.etag = e
+	}
+	return m, nil
+}
+
+// checkPart holds what goes into a URL against the grammar.
+func checkPart(ref layout.Reference) error {
+	if ref.Digest != "" {
+		_, err := layout.ParseDigest(string(ref.Digest))
+		return err
+	}
+	named, err := reference.WithName(ref.Repository)
+	if err == nil {
+		_, err = reference.WithTag(named, ref.Tag)
+	}
+	return err
+}
+
+// body reads an answer of at most limit bytes.
+func (t target) body(resp *http.Response, limit int64) ([]byte, error) {
+	if err := t.checkPlain(resp); err != nil {
+		return nil, err
+	}
+	if resp.ContentLength > limit {
+		return nil, t.bad(resp, "%d bytes, at most %d are read: %w", resp.ContentLength, limit, layout.ErrLimit)
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil:
+		return nil, t.lost(resp.Request, err)
+	case int64(len(data)) > limit:
+		return nil, t.bad(resp, "more than %d bytes: %w", limit, layout.ErrLimit)
+	}
+	return data, nil
+}
+
+// checkPlain refuses a content encoding. None was asked for, and a digest is
+// that of the bytes as they are.
+func (t target) checkPlain(resp *http.Response) error {
+	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return t.bad(resp, "encoded as %.40q, which was not asked for: %w", e, layout.ErrCorrupt)
+	}
+	return nil
+}
+
+const digestHeader = "Docker-Content-Digest"
+
+// checkDigest computes the digest of a manifest, by the algorithm of the digest
+// asked for, else of the one the registry names, else sha256.
+func (t target) checkDigest(resp *http.Response, data []byte, want digest.Digest) (digest.Digest, error) {
+	said := resp.Header.Get(digestHeader)
+	alg := digest.Canonical
+	if want != "" {
+		alg = want.Algorithm()
+	}
+	if said != "" {
+		d, err := layout.ParseDigest(said)
+		if err != nil {
+			return "", t.bad(resp, "%s: %w", digestHeader, err)
+		}
+		if want == "" {
+			alg = d.Algorithm()
+		}
+		if got := d.Algorithm().FromBytes(data); got != d {
+			return "", t.bad(resp, "%s says %s, the bytes have %s: %w", digestHeader, d, got, layout.ErrCorrupt)
+		}
+	}
+	got := alg.FromBytes(data)
+	if want != "" && got != want {
+		return "", t.bad(resp, "asked for %s, the bytes have %s: %w", want, got, layout.ErrCorrupt)
+	}
+	return got, nil
+}
+
+// vague are content types that say nothing about a manifest.
+var vague = map[string]bool{"": true, "application/json": true, "application/octet-stream": true, "text/plain": true}
+
+// mediaType is what header and document agree on.
+func (t target) mediaType(resp *http.Response, data []byte) (string, error) {
+	said, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	var doc struct {
+		SchemaVersion int    `json:"schemaVersion"`
+		MediaType     string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return "", t.bad(resp, "no JSON (%.80s): %w", said, layout.ErrCorrupt)
+	}
+	if said == layout.MediaTypeDockerSchema1 || said == layout.MediaTypeDockerSchema1Sig || doc.SchemaVersion == 1 {
+		return "", t.fail(&RequestError{
+			Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Err: fmt.Errorf("a docker schema 1 manifest: %w", layout.ErrUnsupported),
+		}, "push the image again with a current tool (skopeo copy, crane copy, docker push): that makes it schema 2")
+	}
+	switch {
+	case vague[said]:
+		said = doc.MediaType
+	case doc.MediaType != "" && doc.MediaType != said:
+		return "", t.bad(resp, "Content-Type is %.100q, the document says %.100q: %w", said, doc.MediaType, layout.ErrCorrupt)
+	}
+	if !layout.IsManifest(said) {
+		return "", t.bad(resp, "media type %.100q is no manifest: %w", said, layout.ErrUnsupported)
+	}
+	return said, nil
+}
