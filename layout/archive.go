@@ -126,6 +126,29 @@ func allowedName(name string) bool {
 	return dockerLayer.MatchString(name) || dockerLegacy.MatchString(name)
 }
 
+// holds says whether the file called name is e.
+func (a *archive) holds(e *Entry, name string) error {
+	s, isFile := a.plain[name]
+	if !isFile {
+		d, _ := digestOfPath(name)
+		s = a.byDgs[d]
+	}
+	if name != e.Name() || s.off != e.DataOffset() || s.size != e.Descriptor.Size {
+		return fmt.Errorf("%.200q of %d bytes stands where %q of %d bytes belongs: %w", name, s.size, e.Name(), e.Descriptor.Size, ErrCorrupt)
+	}
+	if e.Data == nil {
+		return nil
+	}
+	got := make([]byte, s.size)
+	if _, err := io.ReadFull(io.NewSectionReader(a.r, s.off, s.size), got); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, e.Data) {
+		return fmt.Errorf("%s is not what it has to be: %w", name, ErrCorrupt)
+	}
+	return nil
+}
+
 func (a *archive) side() (Side, string) { return SideBundle, a.name }
 
 func (a *archive) file(name string, limit int64) ([]byte, error) {

@@ -47,6 +47,13 @@ type Omission struct {
 	Reason     string
 }
 
+// Reasons for an omission.
+const (
+	ReasonPlatform = "another platform was chosen"
+	ReasonAbsent   = "not in the source"
+	ReasonForeign  = "a foreign layer, kept outside registries"
+)
+
 // Rejection is something that a source listed as attached and that is not.
 type Rejection struct {
 	Repository string

@@ -130,6 +130,24 @@ func (r *Reader) File() string {
 	return name
 }
 
+// Matches says whether the archive is, file by file and in the same places, what
+// plan lays out. Content that the plan did not make is not read.
+func (r *Reader) Matches(plan *Plan) error {
+	a, ok := r.files.(*archive)
+	if !ok {
+		return r.fail("", fmt.Errorf("only a tar can match a plan: %w", ErrUnsupported))
+	}
+	if len(a.order) != len(plan.Entries) {
+		return r.fail("", fmt.Errorf("%d files in it, %d belong: %w", len(a.order), len(plan.Entries), ErrCorrupt))
+	}
+	for i := range plan.Entries {
+		if err := a.holds(&plan.Entries[i], a.order[i]); err != nil {
+			return r.fail("", err)
+		}
+	}
+	return nil
+}
+
 // Blobs calls fn for each blob, in any order.
 func (r *Reader) Blobs(fn func(d digest.Digest, size int64) error) error { return r.files.blobs(fn) }
 

@@ -243,7 +243,7 @@ func (w *walker) failed(t task, err error) error {
 	if errors.Is(err, ErrNotFound) && t.parent != "" && w.opt.MayMiss != nil && w.opt.MayMiss(t.parent, t.desc) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.missing = append(w.missing, Omission{t.parent, t.desc, "not in the source"})
+		w.missing = append(w.missing, Omission{t.parent, t.desc, ReasonAbsent})
 		return nil
 	}
 	what, hint := "", ""

@@ -191,15 +191,15 @@ func (w *walker) link(g *Graph) {
 				n.Children = append(n.Children, d.Digest)
 				continue
 			}
-			o := Omission{n.Descriptor.Digest, trim(d), "another platform was chosen"}
+			o := Omission{n.Descriptor.Digest, trim(d), ReasonPlatform}
 			o.Descriptor.Platform = d.Platform
 			if slices.ContainsFunc(w.missing, func(m Omission) bool { return m.Descriptor.Digest == d.Digest }) {
-				o.Reason = "not in the source"
+				o.Reason = ReasonAbsent
 			}
 			g.Omitted = append(g.Omitted, o)
 		}
 		for _, d := range l.skip {
-			g.Omitted = append(g.Omitted, Omission{n.Descriptor.Digest, d, "a foreign layer, kept outside registries"})
+			g.Omitted = append(g.Omitted, Omission{n.Descriptor.Digest, d, ReasonForeign})
 		}
 	}
 }

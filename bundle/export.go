@@ -1,0 +1,244 @@
+package bundle
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"airgap/layout"
+	"airgap/layout/disk"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// ExportOptions tune [Export]. One of Output and Writer is set, unless DryRun is.
+type ExportOptions struct {
+	// Output is the path of the bundle.
+	Output string
+	// Writer takes the bundle in order instead, for pipes.
+	Writer io.Writer
+	// FS replaces the file system of Output's folder, for tests.
+	FS disk.FS
+	// DryRun plans and writes nothing.
+	DryRun bool
+
+	Platforms   []layout.Platform
+	SkipForeign bool
+	Jobs        int
+
+	// OnManifest is called while the graph is walked, with the number of
+	// manifests so far; Progress while content moves.
+	OnManifest func(n int)
+	Progress   func(layout.Event)
+}
+
+// ExportResult says what an export did, or with DryRun would do.
+type ExportResult struct {
+	Bundle   string   `json:"bundle,omitempty"`
+	DryRun   bool     `json:"dryRun,omitempty"`
+	Size     int64    `json:"size"`            // of the bundle, bytes
+	Record   string   `json:"record"`          // digest of the export record's manifest
+	Contents Contents `json:"contents"`        // what is in it
+	Fetched  int64    `json:"fetchedBytes"`    // moved in this run
+	Reused   int64    `json:"reusedBytes"`     // taken over from an earlier file
+	Files    []File   `json:"files,omitempty"` // with DryRun: every file of the bundle
+}
+
+// File is one file of a planned bundle.
+type File struct {
+	Name   string `json:"name"`
+	Offset int64  `json:"offset"` // of its content
+	Size   int64  `json:"size"`
+}
+
+// Export writes everything reached from the selections into one bundle. See
+// [layout.Walk] for what is reached: an attachment that cannot be fetched fails
+// the export. The bundle gets its name when it is whole; an export that was
+// interrupted goes on from what it had when it is run again.
+func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportResult, error) {
+	src := newUnion(parts)
+	refs := src.references()
+	if len(refs) == 0 {
+		return nil, fmt.Errorf("nothing to export: %w", ErrUsage)
+	}
+	for _, ref := range refs {
+		if ref.Repository == "" {
+			return nil, fmt.Errorf("%q does not say which repository it belongs to; name it with --as REPOSITORY: %w", ref, ErrUsage)
+		}
+	}
+	g, err := layout.Walk(ctx, src, refs, layout.WalkOptions{
+		Platforms: o.Platforms, SkipForeign: o.SkipForeign, Keep: true, MayMiss: src.mayMiss, OnManifest: o.OnManifest,
+	})
+	if err != nil {
+		return nil, err
+	}
+	record, err := newRecord(g).artifact()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := layout.NewPlan(g, record)
+	if err != nil {
+		return nil, err
+	}
+	res := &ExportResult{
+		Bundle: o.Output, DryRun: o.DryRun, Size: plan.Size,
+		Record: record[0].Descriptor.Digest.String(), Contents: contents(g),
+	}
+	switch {
+	case o.DryRun:
+		res.Files = files(plan)
+		return res, nil
+	case o.Writer != nil:
+		return res, exportStream(ctx, src, plan, o, res)
+	}
+	return res, exportFile(ctx, src, g, plan, o, res)
+}
+
+func files(plan *layout.Plan) []File {
+	out := make([]File, len(plan.Entries))
+	for i := range plan.Entries {
+		e := &plan.Entries[i]
+		out[i] = File{e.Name(), e.DataOffset(), e.Descriptor.Size}
+	}
+	return out
+}
+
+func exportStream(ctx context.Context, src layout.Source, plan *layout.Plan, o ExportOptions, res *ExportResult) error {
+	res.Fetched = plan.Size
+	if o.Progress != nil {
+		o.Progress(layout.Event{Kind: layout.EventPlan, N: plan.Size, Count: len(plan.Entries)})
+	}
+	return layout.WriteTar(ctx, o.Writer, src, plan, o.Progress)
+}
+
+func exportFile(ctx context.Context, src layout.Source, g *layout.Graph, plan *layout.Plan, o ExportOptions, res *ExportResult) error {
+	if o.FS == nil {
+		dir, err := disk.Open(filepath.Dir(o.Output))
+		if err != nil {
+			return &layout.Error{Side: layout.SideBundle, Name: o.Output, Err: err, Hint: "make the folder first"}
+		}
+		defer dir.Close()
+		o.FS = dir
+	}
+	w, err := layout.NewTarWriter(o.FS, filepath.Base(o.Output), plan)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	return layout.Copy(ctx, w, src, g, layout.CopyOptions{Jobs: o.Jobs, Progress: func(e layout.Event) {
+		switch e.Kind {
+		case layout.EventDone:
+			res.Fetched += e.N
+		case layout.EventSkip:
+			if entry, ok := plan.Lookup(e.Descriptor.Digest); ok && entry.Data == nil {
+				res.Reused += e.N
+			}
+		}
+		if o.Progress != nil {
+			o.Progress(e)
+		}
+	}})
+}
+
+// Contents counts what a graph holds.
+type Contents struct {
+	Images       []Image             `json:"images"`       // by name
+	Manifests    int                 `json:"manifests"`    // all, attachments included
+	Attachments  map[layout.Kind]int `json:"attachments"`  // by kind
+	Blobs        int                 `json:"blobs"`        // each counted once
+	Bytes        int64               `json:"bytes"`        // of manifests and blobs, each once
+	Repositories []string            `json:"repositories"` // sorted
+	LeftOut      []RecordLeftOut     `json:"leftOut,omitempty"`
+	SetAside     []RecordSetAside    `json:"setAside,omitempty"`
+}
+
+// Image is a root: an image, an index or any other artifact with a name.
+type Image struct {
+	Reference string        `json:"reference"`
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Kind      layout.Kind   `json:"kind"`
+	Platforms []string      `json:"platforms,omitempty"`
+	Attached  int           `json:"attached"` // manifests attached to it, to its children, or to those
+	Bytes     int64         `json:"bytes"`    // of all that belongs to it, each counted once
+}
+
+func contents(g *layout.Graph) Contents {
+	rec := newRecord(g)
+	c := Contents{
+		Images: []Image{}, Manifests: len(g.Nodes), Attachments: map[layout.Kind]int{}, Blobs: len(rec.Blobs),
+		Repositories: g.Repositories(), LeftOut: rec.LeftOut, SetAside: rec.SetAside,
+	}
+	for _, m := range rec.Manifests {
+		c.Bytes += m.Size
+	}
+	for _, b := range rec.Blobs {
+		c.Bytes += b.Size
+	}
+	for d := range g.Attachments() {
+		c.Attachments[g.Nodes[d].Kind]++
+	}
+	for _, n := range g.Roots {
+		c.Images = append(c.Images, image(g, n))
+	}
+	return c
+}
+
+// image sums up what belongs to one root.
+func image(g *layout.Graph, root layout.Name) Image {
+	n := g.Nodes[root.Descriptor.Digest]
+	img := Image{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, MediaType: n.Descriptor.MediaType, Kind: n.Kind}
+	blobs := map[digest.Digest]bool{}
+	for d, how := range reach(g, root) {
+		m := g.Nodes[d]
+		img.Bytes += m.Descriptor.Size
+		if how.attached {
+			img.Attached++
+		}
+		for _, b := range m.Blobs {
+			if !blobs[b.Digest] {
+				blobs[b.Digest] = true
+				img.Bytes += b.Size
+			}
+		}
+	}
+	for _, c := range n.Children {
+		if p := g.Nodes[c].Descriptor.Platform; p != nil && g.Nodes[c].BuildKit == "" {
+			img.Platforms = append(img.Platforms, layout.FormatPlatform(*p))
+		}
+	}
+	return img
+}
+
+// reached says how a manifest belongs to a root.
+type reached struct {
+	attached bool // through at least one attachment
+	subject  digest.Digest
+	forms    []layout.Form
+}
+
+// reach lists every manifest that belongs to a root, in its repository.
+func reach(g *layout.Graph, root layout.Name) map[digest.Digest]reached {
+	out := map[digest.Digest]reached{root.Descriptor.Digest: {}}
+	stack := []digest.Digest{root.Descriptor.Digest}
+	visit := func(d digest.Digest, r reached) {
+		if _, ok := out[d]; !ok && g.Nodes[d] != nil {
+			out[d] = r
+			stack = append(stack, d)
+		}
+	}
+	for len(stack) > 0 {
+		d := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for _, c := range g.Nodes[d].Children {
+			visit(c, reached{attached: out[d].attached || g.Nodes[c].BuildKit != "", subject: g.Nodes[c].BuildKit})
+		}
+		if p, ok := g.Place(root.Reference.Repository, d); ok {
+			for _, e := range p.Attached {
+				visit(e.Digest, reached{attached: true, subject: d, forms: e.Forms})
+			}
+		}
+	}
+	return out
+}

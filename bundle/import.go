@@ -1,0 +1,148 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"airgap/layout"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Sentinel errors of the verbs, to be matched with [errors.Is].
+var (
+	// ErrUsage: what was asked for makes no sense.
+	ErrUsage = errors.New("usage")
+	// ErrNoPolicy: there is no policy that could say yes.
+	ErrNoPolicy = errors.New("no policy says that this may enter")
+	// ErrMoves: a tag of the destination stands for something else.
+	ErrMoves = errors.New("tags would move")
+)
+
+// ImportOptions tune [Import].
+type ImportOptions struct {
+	Mapping Mapping
+	// Overwrite lets tags of the destination move.
+	Overwrite bool
+	// InsecureSkipVerify imports without asking any policy. Integrity is
+	// checked all the same.
+	InsecureSkipVerify bool
+	Jobs               int
+	Progress           func(layout.Event)
+}
+
+// ImportResult says what an import did.
+type ImportResult struct {
+	Bundle   string        `json:"bundle"`
+	Proven   bool          `json:"proven"`   // the whole bundle was proven against its export record
+	Verified bool          `json:"verified"` // a policy admitted it
+	Names    []ImportedTag `json:"names"`
+	Contents Contents      `json:"contents"`
+	Sent     int64         `json:"sentBytes"`
+	Present  int64         `json:"presentBytes"` // not sent, for they were there
+}
+
+// ImportedTag is a name of the destination.
+type ImportedTag struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Digest      string `json:"digest"`
+}
+
+// Import brings everything in b to dst: blobs, then manifests, then names. It
+// proves the bundle first and hashes each byte as it is copied, so that nothing
+// damaged gets a name. No policy can be given yet: without InsecureSkipVerify
+// every import is refused with ErrNoPolicy.
+func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*ImportResult, error) {
+	if !o.InsecureSkipVerify {
+		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy,
+			Hint: "policies are not built yet: to import what no policy has judged, add --insecure-skip-verify (digests, sizes and the export record are checked all the same)"}
+	}
+	g, err := b.Graph(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range b.refs {
+		if ref.Repository == "" {
+			return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path,
+				Err:  fmt.Errorf("%q does not say which repository it belongs to: %w", ref, ErrUsage),
+				Hint: "name it with --as REPOSITORY[:TAG]"}
+		}
+	}
+	to, err := o.Mapping.graph(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkMoves(ctx, dst, to.names, o); err != nil {
+		return nil, err
+	}
+	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Contents: contents(g)}
+	for i, n := range g.Roots {
+		res.Names = append(res.Names, ImportedTag{n.Reference.String(), to.names[i].Reference.String(), n.Descriptor.Digest.String()})
+	}
+	err = layout.Copy(ctx, dst, b.source, g, layout.CopyOptions{
+		Jobs: o.Jobs, Names: to.names,
+		Rename:   func(repo string) string { return to.repos[repo] },
+		Progress: res.count(o.Progress),
+	})
+	if err != nil {
+		return nil, b.damaged(err)
+	}
+	return res, nil
+}
+
+func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
+	return func(e layout.Event) {
+		switch e.Kind {
+		case layout.EventDone:
+			res.Sent += e.N
+		case layout.EventSkip:
+			res.Present += e.N
+		}
+		if next != nil {
+			next(e)
+		}
+	}
+}
+
+// checkMoves asks the destination for every tag, before anything is written, and
+// refuses if one stands for something else. It lists all of them.
+func checkMoves(ctx context.Context, dst layout.Sink, names []layout.Name, o ImportOptions) error {
+	if o.Overwrite {
+		return nil
+	}
+	var mu sync.Mutex
+	moves := make([]string, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(layout.DefaultWalkJobs)
+	for i, n := range names {
+		if n.Reference.Tag == "" {
+			continue
+		}
+		g.Go(func() error {
+			ref := n.Reference
+			ref.Digest = ""
+			d, err := dst.Resolve(ctx, ref)
+			if errors.Is(err, layout.ErrNotFound) {
+				return nil
+			}
+			if err == nil && d.Digest != n.Descriptor.Digest {
+				mu.Lock()
+				defer mu.Unlock()
+				moves[i] = fmt.Sprintf("\n  %s is %s, would become %s", ref, d.Digest, n.Descriptor.Digest)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if list := strings.Join(moves, ""); list != "" {
+		return &layout.Error{Side: layout.SideDestination, Err: fmt.Errorf("%w:%s", ErrMoves, list),
+			Hint: "nothing was written; let them move with --overwrite, or import elsewhere with --map SRC=DST"}
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Inspection is what can be said of a bundle from its head.
+type Inspection struct {
+	Bundle string `json:"bundle"`
+	Size   int64  `json:"size"` // of the file; 0 for a folder
+	// Own: airgap made it. Then everything but the content of blobs was
+	// proven against the export record; blobs are hashed on import.
+	Own      bool     `json:"own"`
+	Caveats  []string `json:"caveats,omitempty"` // what could not be proven
+	Contents Contents `json:"contents"`
+}
+
+// Inspect proves what can be proven without reading layers, and sums it up.
+func Inspect(ctx context.Context, b *Bundle) (*Inspection, error) {
+	g, err := b.Graph(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Inspection{Bundle: b.Path, Size: b.Size, Own: b.Own(), Caveats: b.Caveats(g), Contents: contents(g)}, nil
+}
+
+// Caveats says what a bundle of another tool cannot prove.
+func (b *Bundle) Caveats(g *layout.Graph) []string {
+	if b.Own() {
+		return nil
+	}
+	out := []string{
+		"made by another tool, without an export record: what was attached at the source and was not carried cannot be known",
+	}
+	if n := len(g.Omitted); n > 0 {
+		out = append(out, fmt.Sprintf("%d manifests that its indexes list are not in it", n))
+	}
+	return out
+}
+
+// Tree is a manifest with what it lists and what is attached to it.
+type Tree struct {
+	Reference    string        `json:"reference,omitempty"` // of a root
+	Digest       digest.Digest `json:"digest"`
+	Kind         layout.Kind   `json:"kind"`
+	MediaType    string        `json:"mediaType"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	Platform     string        `json:"platform,omitempty"`
+	Size         int64         `json:"size"` // of the manifest and its blobs
+	// By says how it is attached; empty for a root and for a child of an
+	// index.
+	By []layout.Form `json:"by,omitempty"`
+	// Above: drawn in full further up.
+	Above bool `json:"above,omitempty"`
+	// LeftOut: the index lists it and the source does not hold it.
+	LeftOut string  `json:"leftOut,omitempty"`
+	Nodes   []*Tree `json:"nodes,omitempty"`
+}
+
+// Trees draws the graph of every reference of a selection.
+func Trees(ctx context.Context, s Selection, platforms []layout.Platform) ([]*Tree, error) {
+	g, err := layout.Walk(ctx, s.Source, s.References, layout.WalkOptions{Platforms: platforms, MayMiss: s.MayMiss})
+	if err != nil {
+		return nil, err
+	}
+	return trees(g), nil
+}
+
+// Trees draws the proven graph of a bundle.
+func (b *Bundle) Trees(ctx context.Context) ([]*Tree, error) {
+	g, err := b.Graph(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return trees(g), nil
+}
+
+func trees(g *layout.Graph) []*Tree {
+	var out []*Tree
+	for _, root := range g.Roots {
+		d := drawer{g: g, repo: root.Reference.Repository, seen: map[digest.Digest]bool{}}
+		t := d.draw(root.Descriptor.Digest)
+		t.Reference = root.Reference.String()
+		out = append(out, t)
+	}
+	return out
+}
+
+type drawer struct {
+	g    *layout.Graph
+	repo string
+	seen map[digest.Digest]bool
+}
+
+// draw recurses at most layout.MaxDepth deep, which the walk has checked, and
+// draws each manifest in full once, so that cycles and diamonds stay small.
+func (d *drawer) draw(dgst digest.Digest) *Tree {
+	n := d.g.Nodes[dgst]
+	t := &Tree{Digest: dgst, Kind: n.Kind, MediaType: n.Descriptor.MediaType, ArtifactType: n.Descriptor.ArtifactType, Size: n.Descriptor.Size}
+	for _, b := range n.Blobs {
+		t.Size += b.Size
+	}
+	if p := n.Descriptor.Platform; p != nil {
+		t.Platform = layout.FormatPlatform(*p)
+	}
+	if t.Above = d.seen[dgst]; t.Above {
+		return t
+	}
+	d.seen[dgst] = true
+	for _, c := range n.Children {
+		t.Nodes = append(t.Nodes, d.draw(c))
+	}
+	for _, o := range d.g.Omitted {
+		if o.Parent == dgst {
+			left := &Tree{Digest: o.Descriptor.Digest, MediaType: o.Descriptor.MediaType, LeftOut: o.Reason}
+			if o.Descriptor.Platform != nil {
+				left.Platform = layout.FormatPlatform(*o.Descriptor.Platform)
+			}
+			t.Nodes = append(t.Nodes, left)
+		}
+	}
+	if p, ok := d.g.Place(d.repo, dgst); ok {
+		for _, e := range p.Attached {
+			a := d.draw(e.Digest)
+			a.By = e.Forms
+			t.Nodes = append(t.Nodes, a)
+		}
+	}
+	return t
+}
+
+// Difference is what changed from one set of images to another.
+type Difference struct {
+	Same    bool         `json:"same"`
+	Added   []Image      `json:"added"`
+	Removed []Image      `json:"removed"`
+	Moved   []Moved      `json:"moved"`
+	Gained  []Attachment `json:"gained"` // attachments of images that both have under one name
+	Lost    []Attachment `json:"lost"`
+}
+
+// Moved is a name that stands for another manifest now.
+type Moved struct {
+	Reference string        `json:"reference"`
+	From      digest.Digest `json:"from"`
+	To        digest.Digest `json:"to"`
+}
+
+// Attachment is a manifest attached, directly or not, to a named image.
+type Attachment struct {
+	Reference string        `json:"reference"` // of the image
+	Subject   digest.Digest `json:"subject"`   // what it is attached to
+	Digest    digest.Digest `json:"digest"`
+	Kind      layout.Kind   `json:"kind"`
+}
+
+// Diff compares two sets of images by name: which came, went and moved, and
+// which attachments each lost or gained.
+func Diff(a, b *layout.Graph) *Difference {
+	d := &Difference{Added: []Image{}, Removed: []Image{}, Moved: []Moved{}, Gained: []Attachment{}, Lost: []Attachment{}}
+	before, after := byName(a), byName(b)
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if _, ok := after[name]; !ok {
+			d.Removed = append(d.Removed, image(a, before[name]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		was, ok := before[name]
+		now := after[name]
+		switch {
+		case !ok:
+			d.Added = append(d.Added, image(b, now))
+			continue
+		case was.Descriptor.Digest != now.Descriptor.Digest:
+			d.Moved = append(d.Moved, Moved{name, was.Descriptor.Digest, now.Descriptor.Digest})
+		}
+		d.Gained = append(d.Gained, attachmentsOnlyIn(b, now, a, was)...)
+		d.Lost = append(d.Lost, attachmentsOnlyIn(a, was, b, now)...)
+	}
+	d.Same = len(d.Added)+len(d.Removed)+len(d.Moved)+len(d.Gained)+len(d.Lost) == 0
+	return d
+}
+
+func byName(g *layout.Graph) map[string]layout.Name {
+	out := map[string]layout.Name{}
+	for _, n := range g.Roots {
+		out[n.Reference.Name()] = n
+	}
+	return out
+}
+
+func attachmentsOnlyIn(g *layout.Graph, root layout.Name, other *layout.Graph, otherRoot layout.Name) []Attachment {
+	have := reach(other, otherRoot)
+	var out []Attachment
+	for d, how := range reach(g, root) {
+		if _, both := have[d]; how.attached && !both {
+			out = append(out, Attachment{root.Reference.Name(), how.subject, d, g.Nodes[d].Kind})
+		}
+	}
+	slices.SortFunc(out, func(a, b Attachment) int { return cmp.Compare(a.Digest, b.Digest) })
+	return out
+}

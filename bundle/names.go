@@ -1,0 +1,81 @@
+package bundle
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"airgap/layout"
+)
+
+// Mapping says under which repository each repository of a bundle is imported.
+// The zero value keeps the names.
+type Mapping struct {
+	// To is HOST[/PREFIX]: reg.example/team/app becomes HOST/PREFIX/team/app.
+	To string
+	// Rules replace a prefix of the repository, up to a slash or its end; the
+	// longest that fits wins over the others and over To.
+	Rules []Rule
+}
+
+// Rule replaces the prefix From by To.
+type Rule struct{ From, To string }
+
+// ParseRule reads SRC=DST.
+func ParseRule(s string) (Rule, error) {
+	from, to, ok := strings.Cut(s, "=")
+	if !ok || to == "" {
+		return Rule{}, fmt.Errorf("mapping %q: want SRC=DST, as in ghcr.io/acme=registry.corp/acme: %w", s, ErrUsage)
+	}
+	return Rule{strings.Trim(from, "/"), strings.Trim(to, "/")}, nil
+}
+
+// Repository maps one repository, and refuses what would be no valid name.
+func (m Mapping) Repository(repo string) (string, error) {
+	out := m.apply(repo)
+	ref, err := layout.ParseReference(out)
+	if err == nil && ref.Repository != out {
+		err = fmt.Errorf("it would be read as %s", ref.Repository)
+	}
+	if err != nil {
+		return "", fmt.Errorf("repository %s would become %q: %v: %w", repo, out, err, ErrUsage)
+	}
+	return out, nil
+}
+
+func (m Mapping) apply(repo string) string {
+	rules := slices.SortedStableFunc(slices.Values(m.Rules), func(a, b Rule) int { return cmp.Compare(len(b.From), len(a.From)) })
+	for _, r := range rules {
+		if rest, ok := strings.CutPrefix(repo, r.From); ok && (rest == "" || rest[0] == '/' || r.From == "") {
+			return strings.TrimSuffix(r.To+"/"+strings.TrimPrefix(rest, "/"), "/")
+		}
+	}
+	if m.To == "" {
+		return repo
+	}
+	_, path, _ := strings.Cut(repo, "/")
+	return strings.TrimSuffix(m.To, "/") + "/" + path
+}
+
+// mapped is where everything of a graph goes.
+type mapped struct {
+	repos map[string]string
+	names []layout.Name
+}
+
+func (m Mapping) graph(g *layout.Graph) (*mapped, error) {
+	out := &mapped{repos: map[string]string{}}
+	for _, repo := range g.Repositories() {
+		to, err := m.Repository(repo)
+		if err != nil {
+			return nil, err
+		}
+		out.repos[repo] = to
+	}
+	for _, n := range g.Names() {
+		n.Reference.Repository = out.repos[n.Reference.Repository]
+		out.names = append(out.names, n)
+	}
+	return out, layout.CheckPlaced(out.names)
+}

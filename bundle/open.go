@@ -1,0 +1,208 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"airgap/layout"
+	"airgap/layout/disk"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Bundle is a bundle that lies on this side: a tar or a layout folder, of ours
+// or of another tool.
+type Bundle struct {
+	Path string
+	Size int64 // of the file; 0 for a folder
+	// Record is the export record; nil in what another tool made.
+	Record *Record
+
+	reader *layout.Reader
+	source layout.Source
+	refs   []layout.Reference
+	close  []func() error
+}
+
+// OpenOptions tune [Open].
+type OpenOptions struct {
+	// As names what has no name of its own: the repository of the tags in a
+	// layout that another tool made, or, with a tag, its only image.
+	As string
+}
+
+// Open reads the head of the bundle at path. Nothing is proven yet; see
+// [Bundle.Graph].
+func Open(ctx context.Context, path string, o OpenOptions) (*Bundle, error) {
+	b := &Bundle{Path: path}
+	err := b.openReader()
+	if err == nil && b.reader.Own() {
+		err = b.openOwn(ctx)
+	} else if err == nil {
+		err = b.openForeign(o.As)
+	}
+	if err != nil {
+		b.Close()
+		return nil, b.fail(err)
+	}
+	return b, nil
+}
+
+// fail adds the bundle's name to an error that has no side yet.
+func (b *Bundle) fail(err error) error {
+	if e := (*layout.Error)(nil); err == nil || errors.As(err, &e) {
+		return err
+	}
+	return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: err}
+}
+
+func (b *Bundle) openReader() error {
+	info, err := os.Stat(b.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: fmt.Errorf("no such file or folder: %w", layout.ErrNotFound)}
+	}
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		dir, err := disk.Open(b.Path)
+		if err != nil {
+			return err
+		}
+		b.close = append(b.close, dir.Close)
+		b.reader, err = layout.OpenFolder(b.Path, dir)
+		return err
+	}
+	f, err := disk.OpenFile(b.Path)
+	if err != nil {
+		return err
+	}
+	b.close = append(b.close, f.Close)
+	b.Size = info.Size()
+	b.reader, err = layout.OpenTar(b.Path, f, info.Size())
+	return err
+}
+
+func (b *Bundle) openOwn(ctx context.Context) error {
+	record, err := readRecord(ctx, b.reader)
+	if err != nil {
+		return err
+	}
+	s, err := newRecorded(b.reader, record)
+	if err != nil {
+		return err
+	}
+	b.Record, b.source = record, s
+	b.refs, err = s.roots()
+	return err
+}
+
+// openForeign names the roots of another tool's layout.
+func (b *Bundle) openForeign(as string) error {
+	b.source = b.reader
+	roots, err := b.reader.Roots()
+	if err != nil {
+		return err
+	}
+	var given layout.Reference
+	if as != "" {
+		if given, err = layout.ParseReference(as); err != nil {
+			return err
+		}
+	}
+	tagged := strings.Contains(as[strings.LastIndex(as, "/")+1:], ":")
+	if tagged && len(roots) != 1 {
+		return fmt.Errorf("it holds %d images, so one name (%s) is not enough; give a repository", len(roots), as)
+	}
+	for _, n := range roots {
+		ref := n.Reference
+		if ref.Repository == "" {
+			ref.Repository = given.Repository
+			if tagged {
+				ref.Tag, ref.Digest = given.Tag, n.Descriptor.Digest
+			}
+		}
+		b.refs = append(b.refs, ref)
+	}
+	return nil
+}
+
+// Source returns what the bundle holds.
+func (b *Bundle) Source() layout.Source { return b.source }
+
+// References returns the names of all that the bundle holds.
+func (b *Bundle) References() []layout.Reference { return b.refs }
+
+// Own says whether airgap made the bundle, so that it can be proven whole.
+func (b *Bundle) Own() bool { return b.Record != nil }
+
+// MayMiss says whether an index may lack a child: in a bundle of ours where the
+// record says so, in another tool's layout always, since that has no record.
+func (b *Bundle) MayMiss(parent digest.Digest, child layout.Descriptor) bool {
+	if b.Record == nil {
+		return true
+	}
+	for _, o := range b.Record.LeftOut {
+		if o.Parent == parent && o.Digest == child.Digest {
+			return true
+		}
+	}
+	return false
+}
+
+// Graph walks everything that the bundle holds. For a bundle of ours it proves,
+// without reading layers, that the bundle is byte for byte what its record
+// describes: every manifest and attachment is there, nothing else is, and every
+// header, name and padding byte is as it has to be. What is left is the content
+// of blobs, which is hashed whenever it is read.
+func (b *Bundle) Graph(ctx context.Context) (*layout.Graph, error) {
+	g, err := layout.Walk(ctx, b.source, b.refs, layout.WalkOptions{
+		MayMiss: b.MayMiss, Jobs: localJobs, SkipForeign: b.skipsForeign(),
+	})
+	if err == nil && b.Own() {
+		err = b.prove(g)
+	}
+	if err != nil {
+		return nil, b.damaged(err)
+	}
+	return g, nil
+}
+
+// localJobs is how many manifests are read at once where no network is between.
+const localJobs = 4
+
+// damaged turns the findings of a walk over a bundle of ours into what they
+// mean: what its record lists and is not there is damage.
+func (b *Bundle) damaged(err error) error {
+	if b.Own() && errors.Is(err, layout.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", err, layout.ErrCorrupt)
+	}
+	return b.fail(err)
+}
+
+// skipsForeign says whether the record left foreign layers out.
+func (b *Bundle) skipsForeign() bool {
+	if b.Record == nil {
+		return false
+	}
+	for _, o := range b.Record.LeftOut {
+		if o.Reason == layout.ReasonForeign {
+			return true
+		}
+	}
+	return false
+}
+
+// Close releases the file.
+func (b *Bundle) Close() error {
+	var errs []error
+	for _, c := range b.close {
+		errs = append(errs, c())
+	}
+	b.close = nil
+	return errors.Join(errs...)
+}

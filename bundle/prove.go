@@ -1,0 +1,55 @@
+package bundle
+
+import (
+	"bytes"
+	"fmt"
+
+	"airgap/layout"
+)
+
+// prove makes the bundle anew from the graph that was walked, in memory and
+// without the content of blobs, and compares: first the record, then every file
+// in its place. A single bit that differs anywhere outside blobs shows.
+func (b *Bundle) prove(g *layout.Graph) error {
+	again := newRecord(g)
+	// Why something was left out or set aside is known only to the one who
+	// did it; what was left out has to be what is missing.
+	if err := sameLeftOut(again, b.Record); err != nil {
+		return err
+	}
+	again.LeftOut, again.SetAside = b.Record.LeftOut, b.Record.SetAside
+	artifact, err := again.artifact()
+	if err != nil {
+		return err
+	}
+	recorded, err := b.Record.artifact()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(artifact[2].Data, recorded[2].Data) {
+		return fmt.Errorf("the export record does not describe what is in it: %w", layout.ErrCorrupt)
+	}
+	plan, err := layout.NewPlan(g, recorded)
+	if err != nil {
+		return err
+	}
+	return b.reader.Matches(plan)
+}
+
+func sameLeftOut(got, want *Record) error {
+	type key struct{ parent, child string }
+	listed := map[key]bool{}
+	for _, o := range want.LeftOut {
+		listed[key{string(o.Parent), string(o.Digest)}] = true
+	}
+	for _, o := range got.LeftOut {
+		if !listed[key{string(o.Parent), string(o.Digest)}] {
+			return fmt.Errorf("%s, listed by %s, is not in it, and the export record does not say that it was left out: %w",
+				o.Digest, o.Parent, layout.ErrCorrupt)
+		}
+	}
+	if len(got.LeftOut) != len(want.LeftOut) {
+		return fmt.Errorf("the export record says that %d things were left out, %d are: %w", len(want.LeftOut), len(got.LeftOut), layout.ErrCorrupt)
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Selection is a source and what is wanted from it.
+type Selection struct {
+	Source     layout.Source
+	References []layout.Reference
+	// MayMiss is for sources whose indexes may be sparse; see
+	// [layout.WalkOptions].
+	MayMiss func(parent digest.Digest, child layout.Descriptor) bool
+}
+
+// union makes one source of several selections. A repository that is in more
+// than one answers with what all of them have.
+type union struct {
+	parts  []Selection
+	byRef  map[string]layout.Source
+	byRepo map[string][]layout.Source
+}
+
+func newUnion(parts []Selection) *union {
+	u := &union{parts: parts, byRef: map[string]layout.Source{}, byRepo: map[string][]layout.Source{}}
+	for _, p := range parts {
+		for _, ref := range p.References {
+			if u.byRef[ref.String()] == nil {
+				u.byRef[ref.String()] = p.Source
+			}
+			if !slices.Contains(u.byRepo[ref.Repository], p.Source) {
+				u.byRepo[ref.Repository] = append(u.byRepo[ref.Repository], p.Source)
+			}
+		}
+	}
+	return u
+}
+
+func (u *union) references() []layout.Reference {
+	var out []layout.Reference
+	for _, p := range u.parts {
+		out = append(out, p.References...)
+	}
+	return out
+}
+
+func (u *union) mayMiss(parent digest.Digest, child layout.Descriptor) bool {
+	return slices.ContainsFunc(u.parts, func(p Selection) bool { return p.MayMiss != nil && p.MayMiss(parent, child) })
+}
+
+// Resolve implements [layout.Source].
+func (u *union) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	src := u.byRef[ref.String()]
+	if src == nil {
+		return layout.Descriptor{}, &layout.Error{Side: layout.SideSource, Name: ref.String(), Err: layout.ErrNotFound}
+	}
+	return src.Resolve(ctx, ref)
+}
+
+// Open implements [layout.Source].
+func (u *union) Open(ctx context.Context, repo string, d layout.Descriptor) (rc io.ReadCloser, err error) {
+	err = &layout.Error{Side: layout.SideSource, Name: repo, Digest: d.Digest, Err: layout.ErrNotFound}
+	for _, src := range u.byRepo[repo] {
+		if rc, err = src.Open(ctx, repo, d); !errors.Is(err, layout.ErrNotFound) {
+			return rc, err
+		}
+	}
+	return nil, err
+}
+
+// Attached implements [layout.Source]. A source that does not have the subject
+// has nothing to say about it.
+func (u *union) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
+	sources := u.byRepo[repo]
+	if len(sources) == 1 {
+		return sources[0].Attached(ctx, repo, subject)
+	}
+	var out layout.Attachments
+	for _, src := range sources {
+		got, err := src.Attached(ctx, repo, subject)
+		if errors.Is(err, layout.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, inq := range got {
+			out = merge(out, inq)
+		}
+	}
+	return out, nil
+}
+
+// merge adds an answer to those of other sources: found outweighs none, and none
+// outweighs unsupported.
+func merge(all layout.Attachments, inq layout.Inquiry) layout.Attachments {
+	i := slices.IndexFunc(all, func(o layout.Inquiry) bool { return o.Form == inq.Form })
+	if i < 0 {
+		return append(all, inq)
+	}
+	for _, d := range inq.Found {
+		if !slices.ContainsFunc(all[i].Found, func(o layout.Descriptor) bool { return o.Digest == d.Digest }) {
+			all[i].Found = append(slices.Clip(all[i].Found), d)
+		}
+	}
+	rank := map[layout.Answer]int{layout.AnswerUnsupported: 1, layout.AnswerNone: 2, layout.AnswerFound: 3}
+	if rank[inq.Answer] > rank[all[i].Answer] {
+		all[i].Answer = inq.Answer
+	}
+	if all[i].Note == "" {
+		all[i].Note = inq.Note
+	}
+	return all
+}
