@@ -47,7 +47,7 @@ func Open(ctx context.Context, path string, o OpenOptions) (*Bundle, error) {
 	}
 	if err != nil {
 		b.Close()
-		return nil, b.fail(err)
+		return nil, b.damaged(err)
 	}
 	return b, nil
 }
@@ -175,13 +175,26 @@ func (b *Bundle) Graph(ctx context.Context) (*layout.Graph, error) {
 // localJobs is how many manifests are read at once where no network is between.
 const localJobs = 4
 
-// damaged turns the findings of a walk over a bundle of ours into what they
-// mean: what its record lists and is not there is damage.
+// damaged turns findings in a bundle of ours into what they mean. We wrote it, so
+// whatever in it is missing, unknown or too large is damage.
 func (b *Bundle) damaged(err error) error {
-	if b.Own() && errors.Is(err, layout.ErrNotFound) {
-		err = fmt.Errorf("%w: %w", err, layout.ErrCorrupt)
+	own := b.reader != nil && b.reader.Own() && !fromDestination(err)
+	for _, sentinel := range []error{layout.ErrNotFound, layout.ErrUnsupported, layout.ErrLimit} {
+		if own && errors.Is(err, sentinel) {
+			return b.fail(fmt.Errorf("%w (%w)", err, layout.ErrCorrupt))
+		}
 	}
 	return b.fail(err)
+}
+
+// fromDestination says whether err is no finding about the bundle.
+func fromDestination(err error) bool {
+	for e := (*layout.Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.Side == layout.SideDestination || e.Side == layout.SideStore {
+			return true
+		}
+	}
+	return false
 }
 
 // skipsForeign says whether the record left foreign layers out.
