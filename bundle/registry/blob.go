@@ -66,7 +66,7 @@ func (b *blob) Read(p []byte) (int, error) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		if err := b.resume(b.t.lost(b.resp.Request, err)); err != nil {
+		if err := b.resume(b.t.broken(b.resp, err)); err != nil {
 			return 0, err
 		}
 	}
@@ -118,7 +118,7 @@ func (b *blob) accept(resp *http.Response) error {
 		}
 		// Asked for a part, given the whole: skip what is there already.
 		if _, err := io.CopyN(io.Discard, resp.Body, b.off); err != nil {
-			return b.t.lost(resp.Request, noEOF(err))
+			return b.t.broken(resp, noEOF(err))
 		}
 		return nil
 	case resp.StatusCode == http.StatusPartialContent && b.off > 0:

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -100,18 +101,7 @@ func New(o Options) (*Client, error) {
 		}
 		o.Transport = t
 	}
-	if o.UserAgent == "" {
-		o.UserAgent = "airgap"
-	}
-	if o.Retries == 0 {
-		o.Retries = 5
-	}
-	if o.Jobs <= 0 {
-		o.Jobs = 16
-	}
-	if o.Wait == nil {
-		o.Wait = defaultWait
-	}
+	o.setDefaults()
 	keys, err := newKeychain(o)
 	if err != nil {
 		return nil, err
@@ -130,6 +120,15 @@ func New(o Options) (*Client, error) {
 		},
 	}
 	return c, nil
+}
+
+func (o *Options) setDefaults() {
+	o.UserAgent = cmp.Or(o.UserAgent, "airgap")
+	o.Retries = cmp.Or(o.Retries, 5)
+	o.Jobs = cmp.Or(max(o.Jobs, 0), 16)
+	if o.Wait == nil {
+		o.Wait = defaultWait
+	}
 }
 
 func (o *Options) aboutTLS() bool {

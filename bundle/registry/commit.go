@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,12 +22,16 @@ func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
 	}
 	var cosign, roots []layout.Name
 	for _, n := range names {
-		if n.Reference.Tag == "" {
-			continue // put by digest, and found by it
-		}
-		if _, _, ok := layout.ParseCosignTag(n.Reference.Tag); ok {
+		_, _, isCosign := layout.ParseCosignTag(n.Reference.Tag)
+		switch {
+		case n.Reference.Tag == "":
+			// put by digest, and found by it
+		case isCosign:
 			cosign = append(cosign, n)
-		} else {
+		case layout.IsIndex(n.Descriptor.MediaType) && isFallbackTag(n.Reference.Tag):
+			// What it lists has a subject and was seen to above. Written
+			// as it is, it would undo what others attached here.
+		default:
 			roots = append(roots, n)
 		}
 	}
@@ -41,6 +46,13 @@ func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
 		}
 	}
 	return nil
+}
+
+// isFallbackTag says whether tag has the form sha256-<hex>.
+func isFallbackTag(tag string) bool {
+	alg, hex, _ := strings.Cut(tag, "-")
+	_, err := layout.ParseDigest(alg + ":" + hex)
+	return err == nil
 }
 
 func (c *Client) tag(ctx context.Context, n layout.Name) error {
@@ -58,17 +70,8 @@ func (c *Client) tag(ctx context.Context, n layout.Name) error {
 	if !layout.IsManifest(n.Descriptor.MediaType) {
 		return t.fail(errors.New("only a manifest can have a name"), "")
 	}
-	c.mu.Lock()
-	stored := c.stored[manifestKey{ref.Repository, n.Descriptor.Digest}]
-	c.mu.Unlock()
-	if !stored {
-		// A name brings its manifest along; without this it would bring
-		// in one whose content nobody put.
-		if has, err := c.Has(ctx, ref.Repository, n.Descriptor); err != nil {
-			return err
-		} else if !has {
-			return t.fail(fmt.Errorf("the manifest was not put before its name: %w", layout.ErrNotFound), "")
-		}
+	if err := c.present(ctx, t, ref.Repository, n.Descriptor); err != nil {
+		return err
 	}
 	data := n.Manifest
 	if data == nil {
@@ -80,6 +83,22 @@ func (c *Client) tag(ctx context.Context, n layout.Name) error {
 		return t.fail(err, "")
 	}
 	return t.write(ctx, n.Descriptor, data, ref.Tag)
+}
+
+// present checks that a manifest was put. A name brings its manifest along;
+// without this it would bring in one whose content nobody put.
+func (c *Client) present(ctx context.Context, t target, repo string, d layout.Descriptor) error {
+	c.mu.Lock()
+	stored := c.stored[manifestKey{repo, d.Digest}]
+	c.mu.Unlock()
+	if stored {
+		return nil
+	}
+	has, err := t.hasManifest(ctx, repo, d)
+	if err == nil && !has {
+		err = t.fail(fmt.Errorf("the manifest was not put before its name: %w", layout.ErrNotFound), "")
+	}
+	return err
 }
 
 // readBack gets the bytes of a manifest that was put, for a caller that did not

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"airgap/layout"
@@ -32,6 +33,8 @@ type RequestError struct {
 	Code    string // error code of the distribution spec, if the answer had one
 	Message string // of the registry, for people; may be empty
 	Err     error  // what else is known; may be nil
+
+	lost bool // the connection was
 }
 
 func (e *RequestError) Error() string {
@@ -56,13 +59,7 @@ func (e *RequestError) Is(target error) bool { return target == ErrRegistry }
 func (e *RequestError) Unwrap() error { return e.Err }
 
 // Temporary says whether the same may succeed at another time.
-func (e *RequestError) Temporary() bool {
-	if e.Status != 0 {
-		return passing(e.Status)
-	}
-	return e.Err != nil && lostConnection(e.Err) && !errors.Is(e.Err, layout.ErrCorrupt) &&
-		!errors.Is(e.Err, layout.ErrLimit) && !errors.Is(e.Err, layout.ErrUnsupported)
-}
+func (e *RequestError) Temporary() bool { return e.lost || passing(e.Status) }
 
 // target is what a request is about, for errors.
 type target struct {
@@ -132,7 +129,15 @@ func (t target) lost(req *http.Request, err error) error {
 		return t.fail(e, hint)
 	}
 	e.Err = t.client.scrubbed(err, req)
+	var ue *url.Error
+	// What is no *url.Error was found by the auth client, not by the network.
+	e.lost = lostConnection(err) && errors.As(err, &ue)
 	return t.fail(e, t.hint(e))
+}
+
+// broken turns an error within an answer's body into one of ours.
+func (t target) broken(resp *http.Response, err error) error {
+	return t.lost(resp.Request, &url.Error{Op: resp.Request.Method, Err: err})
 }
 
 func (t target) loginHint() string {
@@ -149,6 +154,8 @@ func (t target) hint(e *RequestError) string {
 		return "the registry limits requests: lower --jobs, log in, or come back later"
 	case e.Status != 0:
 		return ""
+	case errors.Is(e.Err, auth.ErrBasicCredentialNotFound):
+		return t.loginHint()
 	case errors.Is(e.Err, http.ErrSchemeMismatch):
 		return "the registry speaks plain http; if that is meant to be so, use --plain-http"
 	case errors.As(e.Err, &cert):

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -266,8 +268,7 @@ func dialer(t *testing.T, h http.Handler) *http.Transport {
 // clientFor returns a client for which every registry is h, over plain http.
 func clientFor(t *testing.T, h http.Handler, change ...func(*Options)) *Client {
 	t.Helper()
-	isolate(t)
-	o := Options{PlainHTTP: true, Wait: noWait, Transport: dialer(t, h), lockDir: t.TempDir()}
+	o := Options{PlainHTTP: true, Wait: noWait, Transport: dialer(t, h), lockDir: t.TempDir(), RegistryConfig: noCredentials(t)}
 	for _, f := range change {
 		f(&o)
 	}
@@ -278,12 +279,12 @@ func clientFor(t *testing.T, h http.Handler, change ...func(*Options)) *Client {
 	return c
 }
 
-// isolate keeps a test from the credentials of whoever runs it.
-func isolate(t *testing.T) {
+// noCredentials keeps a test from the credentials of whoever runs it.
+func noCredentials(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	for _, env := range []string{"HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"} {
-		t.Setenv(env, dir)
+	path := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	t.Setenv("REGISTRY_AUTH_FILE", "")
+	return path
 }

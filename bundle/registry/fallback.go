@@ -21,10 +21,14 @@ type subjectKey struct {
 	subject digest.Digest
 }
 
-// attach notes that d, with content m, was put and has a subject.
-func (c *Client) attach(repo string, m *layout.Manifest, d layout.Descriptor) {
+// note remembers that d, with content m, is in repo, and what it is attached to.
+func (c *Client) note(repo string, m *layout.Manifest, d layout.Descriptor) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stored[manifestKey{repo, d.Digest}] = true
+	if m.Subject == nil {
+		return
+	}
 	k := subjectKey{repo, m.Subject.Digest}
 	for _, have := range c.pending[k] {
 		if have.Digest == d.Digest {

@@ -74,7 +74,7 @@ func (t target) referrers(ctx context.Context, repo string, subject digest.Diges
 	var gone *missingAPI
 	switch {
 	case errors.As(err, &gone):
-		if gone.lasting {
+		if known, _, _ := s.state(); !known && gone.lasting {
 			s.learn(false, gone.note)
 		}
 		return nil, false, gone.note, nil
@@ -158,10 +158,11 @@ func unsupported(status int, err error) error {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed,
 		status == http.StatusNotImplemented, re.Code == errcode.ErrorCodeUnsupported:
-		// A repository that does not exist yet may have it later.
+		// Who says that it does not know the repository or the subject may
+		// have the API all the same, and is asked again for the next one.
 		return &missingAPI{
 			fmt.Sprintf("the referrers API answers %d", status),
-			re.Code != errcode.ErrorCodeNameUnknown,
+			re.Code != errcode.ErrorCodeNameUnknown && re.Code != errcode.ErrorCodeManifestUnknown,
 		}
 	}
 	return err

@@ -27,18 +27,15 @@ func (c *Client) Has(ctx context.Context, repo string, d layout.Descriptor) (boo
 	if err := layout.CheckDescriptor(d); err != nil {
 		return false, t.fail(err, "")
 	}
-	q := question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: true}
 	if layout.IsManifest(d.MediaType) {
-		q.url = t.url("manifests/" + string(d.Digest))
-		q.header = http.Header{"Accept": {strings.Join(layout.ManifestTypes, ", ")}}
+		return t.hasManifest(ctx, repo, d)
 	}
-	resp, err := t.ask(ctx, q)
+	resp, err := t.ask(ctx, question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: true})
 	if err != nil {
 		return false, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
-		c.note(repo, d)
 		// A length that is wrong (some say 0 to every HEAD) is no proof of
 		// anything but a reason to put it once more.
 		return resp.ContentLength <= 0 || resp.ContentLength == d.Size, nil
@@ -47,6 +44,27 @@ func (c *Client) Has(ctx context.Context, repo string, d layout.Descriptor) (boo
 		return false, err
 	}
 	return false, nil
+}
+
+// hasManifest reads the manifest instead of asking for its head: if it has a
+// subject, Commit has to see to it that it is found from there, even where an
+// earlier run put it and was stopped before it came to that.
+func (t target) hasManifest(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	m, err := t.fetch(ctx, layout.Reference{Repository: repo, Digest: d.Digest}, true)
+	switch {
+	case errors.Is(err, layout.ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case m.desc.MediaType != d.MediaType || m.desc.Size != d.Size:
+		return false, nil
+	}
+	doc, err := layout.ParseManifest(d, m.data)
+	if err != nil {
+		return false, t.fail(asRegistry(err), "")
+	}
+	t.client.note(repo, doc, d)
+	return true, nil
 }
 
 // Put implements layout.Sink. A blob takes two requests, or one after a Mount
@@ -63,16 +81,9 @@ func (c *Client) Put(ctx context.Context, repo string, d layout.Descriptor, r io
 	if layout.IsManifest(d.MediaType) {
 		return t.putManifest(ctx, repo, d, r)
 	}
-	q := question{method: http.MethodPut, write: true, header: http.Header{"Content-Type": {"application/octet-stream"}}}
-	src := &origin{ctx: ctx, r: r}
-	var body *content
-	if d.Size <= smallBlob {
-		if q.body, err = layout.ReadAll(io.NopCloser(src), d); err != nil {
-			return t.fail(err, "")
-		}
-	} else {
-		body = &content{r: layout.Verify(io.NopCloser(src), d), left: d.Size}
-		q.stream, q.length = body, d.Size
+	q, body, err := upload(ctx, d, r)
+	if err != nil {
+		return t.fail(err, "")
 	}
 	if q.url, err = t.session(ctx, repo, d); err != nil {
 		return err
@@ -97,6 +108,19 @@ func (c *Client) Put(ctx context.Context, repo string, d layout.Descriptor, r io
 	}
 	defer resp.Body.Close()
 	return t.checkStored(resp, d)
+}
+
+// upload prepares the PUT of a blob. body is nil for a small one.
+func upload(ctx context.Context, d layout.Descriptor, r io.Reader) (q question, body *content, err error) {
+	q = question{method: http.MethodPut, write: true, header: http.Header{"Content-Type": {"application/octet-stream"}}}
+	src := io.NopCloser(&origin{ctx: ctx, r: r})
+	if d.Size <= smallBlob {
+		q.body, err = layout.ReadAll(src, d)
+		return q, nil, err
+	}
+	body = &content{r: layout.Verify(src, d), left: d.Size}
+	q.stream, q.length = body, d.Size
+	return q, body, nil
 }
 
 // origin ends with its context.
@@ -252,21 +276,8 @@ func (t target) putManifest(ctx context.Context, repo string, d layout.Descripto
 	if err := t.write(ctx, d, data, string(d.Digest)); err != nil {
 		return err
 	}
-	t.client.note(repo, d)
-	if m.Subject != nil {
-		t.client.attach(repo, m, d)
-	}
+	t.client.note(repo, m, d)
 	return nil
-}
-
-// note remembers that a manifest is in repo, so that Commit need not ask.
-func (c *Client) note(repo string, d layout.Descriptor) {
-	if !layout.IsManifest(d.MediaType) {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stored[manifestKey{repo, d.Digest}] = true
 }
 
 // write puts a manifest under a tag or its digest.

@@ -128,7 +128,7 @@ func (t target) body(resp *http.Response, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:
-		return nil, t.lost(resp.Request, err)
+		return nil, t.broken(resp, err)
 	case int64(len(data)) > limit:
 		return nil, t.bad(resp, "more than %d bytes: %w", limit, layout.ErrLimit)
 	}

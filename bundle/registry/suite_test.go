@@ -27,6 +27,7 @@ func TestSuite(t *testing.T) {
 		"ggcr referrers":    func() http.Handler { return newGGCR(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			layouttest.TestSink(t, func(t *testing.T, content layouttest.Content) layouttest.Target {
 				h := make()
 				f, ok := h.(*fake)
