@@ -213,6 +213,7 @@ func (c *Client) scrub(s string, req *http.Request) string {
 		if _, token, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok && len(token) >= 3 {
 			secrets = append(secrets, token)
 		}
+		secrets = append(secrets, querySecrets(req.URL)...)
 	}
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, "…")
@@ -228,6 +229,23 @@ func (c *Client) scrub(s string, req *http.Request) string {
 		s = strings.ToValidUTF8(s[:maxMessage], "") + "…"
 	}
 	return s
+}
+
+// minSecret keeps the small change of a query ("n=100") out of what is blotted.
+const minSecret = 8
+
+// querySecrets are the parts of a URL that may be a signature or an upload's
+// state, for a server that repeats them in its message.
+func querySecrets(u *url.URL) []string {
+	var out []string
+	for key, values := range u.Query() {
+		for _, v := range values {
+			if len(v) >= minSecret && key != "digest" {
+				out = append(out, v, url.QueryEscape(v))
+			}
+		}
+	}
+	return out
 }
 
 // previous is the request whose redirect led to req.

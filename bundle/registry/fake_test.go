@@ -257,12 +257,17 @@ func dialer(t *testing.T, h http.Handler) *http.Transport {
 	tr := &http.Transport{
 		DisableCompression:  true,
 		MaxIdleConnsPerHost: 64,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, srv.Listener.Addr().String())
-		},
+		DialContext:         dialTo(srv.Listener.Addr().String()),
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
+}
+
+// dialTo leads every host to addr.
+func dialTo(addr string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
 }
 
 // clientFor returns a client for which every registry is h, over plain http.

@@ -232,18 +232,19 @@ func (l *list) read(data []byte) error {
 		return err
 	}
 	var doc struct {
-		SchemaVersion int                  `json:"schemaVersion"`
-		MediaType     string               `json:"mediaType"`
-		Manifests     *[]layout.Descriptor `json:"manifests"`
-		Errors        json.RawMessage      `json:"errors"`
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Manifests     json.RawMessage `json:"manifests"` // null, for none, is what some servers write
 	}
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return fmt.Errorf("no index: %w", layout.ErrCorrupt)
 	}
-	if doc.SchemaVersion != 2 || doc.MediaType != "" && !layout.IsIndex(doc.MediaType) || doc.Manifests == nil {
+	var entries []layout.Descriptor
+	if doc.SchemaVersion != 2 || doc.MediaType != "" && !layout.IsIndex(doc.MediaType) ||
+		doc.Manifests == nil || json.Unmarshal(doc.Manifests, &entries) != nil {
 		return fmt.Errorf("no index (schemaVersion %d, mediaType %.100q): %w", doc.SchemaVersion, doc.MediaType, layout.ErrCorrupt)
 	}
-	for _, d := range *doc.Manifests {
+	for _, d := range entries {
 		if err := layout.CheckDescriptor(d); err != nil {
 			return err
 		}

@@ -1,0 +1,224 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"airgap/layout"
+)
+
+var imageBytes = []byte(`{"schemaVersion":2,"mediaType":"` + layout.MediaTypeManifest + `","config":{}}`)
+
+var imageDesc = layout.Descriptor{MediaType: layout.MediaTypeManifest, Digest: digest.FromBytes(imageBytes), Size: int64(len(imageBytes))}
+
+// some returns n descriptors of manifests.
+func some(n int) []layout.Descriptor {
+	var out []layout.Descriptor
+	for i := range n {
+		out = append(out, layout.Descriptor{MediaType: layout.MediaTypeManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 1})
+	}
+	return out
+}
+
+// place answers questions about attachments by what they ask for: "referrers",
+// "tag", ".sig", ".att", ".sbom".
+type place map[string]http.HandlerFunc
+
+func (p place) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	kind := "tag"
+	if strings.Contains(r.URL.Path, "/referrers/") {
+		kind = "referrers"
+	} else if i := strings.LastIndex(r.URL.Path, "."); i > strings.LastIndex(r.URL.Path, "/") {
+		kind = r.URL.Path[i:]
+	}
+	if h := p[kind]; h != nil {
+		h(w, r)
+		return
+	}
+	fail(w, 404, "MANIFEST_UNKNOWN")
+}
+
+func saying(status int, code string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { fail(w, status, code) }
+}
+
+func index(n int) http.HandlerFunc { return giving(layout.MediaTypeIndex, indexOf(some(n)...), nil) }
+
+// TestAnswers: what each kind of answer to each question is taken for.
+func TestAnswers(t *testing.T) {
+	image := giving(layout.MediaTypeManifest, imageBytes, nil)
+	other := giving(layout.MediaTypeManifest, append(imageBytes, '\n'), nil)
+	docker, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": layout.MediaTypeDockerList, "manifests": some(2)})
+	tests := []struct {
+		name   string
+		place  place
+		form   layout.Form
+		answer layout.Answer // "" for an error
+		found  int
+		note   bool
+	}{
+		{"API finds", place{"referrers": index(3)}, layout.FormReferrers, layout.AnswerFound, 3, false},
+		{"API empty", place{"referrers": index(0)}, layout.FormReferrers, layout.AnswerNone, 0, false},
+		{"API missing", place{"referrers": saying(404, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API missing, 404 page", place{"referrers": http.NotFound}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API not allowed", place{"referrers": saying(405, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API not implemented", place{"referrers": saying(501, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API unsupported", place{"referrers": saying(400, "UNSUPPORTED")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API is a web page", place{"referrers": giving("text/html; charset=utf-8", []byte("<html>"), nil)}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API refuses", place{"referrers": saying(403, "DENIED")}, layout.FormReferrers, "", 0, false},
+		{"API refuses as unsupported", place{"referrers": saying(401, "UNSUPPORTED")}, layout.FormReferrers, "", 0, false},
+		{"API bad request", place{"referrers": saying(400, "")}, layout.FormReferrers, "", 0, false},
+		{"API down", place{"referrers": saying(500, "")}, layout.FormReferrers, "", 0, false},
+		{"API rate limit", place{"referrers": saying(429, "TOOMANYREQUESTS")}, layout.FormReferrers, "", 0, false},
+		{"API hangs up", place{"referrers": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }}, layout.FormReferrers, "", 0, false},
+		{"API gives a manifest", place{"referrers": image}, layout.FormReferrers, "", 0, false},
+		{"API gives other JSON", place{"referrers": giving("application/json", []byte(`{"hello":1}`), nil)}, layout.FormReferrers, "", 0, false},
+		{"API gives null", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":null}`), nil)}, layout.FormReferrers, layout.AnswerNone, 0, false},
+		{"API gives no list", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2}`), nil)}, layout.FormReferrers, "", 0, false},
+		{"API gives a strange list", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":{}}`), nil)}, layout.FormReferrers, "", 0, false},
+		{"API gives nothing", place{"referrers": giving(layout.MediaTypeIndex, nil, nil)}, layout.FormReferrers, "", 0, false},
+		{"API is ambiguous", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":[],"manifests":[]}`), nil)}, layout.FormReferrers, "", 0, false},
+		{"API gives bad digests", place{"referrers": giving(layout.MediaTypeIndex, indexOf(layout.Descriptor{Digest: "sha256:../x"}), nil)}, layout.FormReferrers, "", 0, false},
+		{"API gives too many", place{"referrers": index(layout.MaxAttached + 1)}, layout.FormReferrers, "", 0, false},
+		{"API repeats itself", place{"referrers": giving(layout.MediaTypeIndex, indexOf(append(some(2), some(2)...)...), nil)}, layout.FormReferrers, layout.AnswerFound, 2, false},
+		{"API links in a loop", place{"referrers": giving(layout.MediaTypeIndex, indexOf(), func(h http.Header) { h.Set("Link", `<?n=1>; rel="next"`) })}, layout.FormReferrers, "", 0, false},
+		{"API links for ever", place{"referrers": endless()}, layout.FormReferrers, "", 0, false},
+		{"API links elsewhere", place{"referrers": giving(layout.MediaTypeIndex, indexOf(), func(h http.Header) { h.Set("Link", `<http://evil.example/v2/x>; rel=next`) })}, layout.FormReferrers, "", 0, false},
+		{"API links to another port", place{"referrers": giving(layout.MediaTypeIndex, indexOf(), func(h http.Header) { h.Set("Link", `<http://reg.example:81/v2/x>; rel=next`) })}, layout.FormReferrers, "", 0, false},
+		{"API links to what is missing", place{"referrers": secondPage(saying(404, ""))}, layout.FormReferrers, "", 0, false},
+		{"API links to a web page", place{"referrers": secondPage(giving("text/html", nil, nil))}, layout.FormReferrers, "", 0, false},
+		{"API links to more", place{"referrers": secondPage(index(3))}, layout.FormReferrers, layout.AnswerFound, 3, false},
+
+		{"tag finds", place{"tag": index(2)}, layout.FormReferrersTag, layout.AnswerFound, 2, false},
+		{"tag empty", place{"tag": index(0)}, layout.FormReferrersTag, layout.AnswerNone, 0, false},
+		{"tag missing", place{}, layout.FormReferrersTag, layout.AnswerNone, 0, false},
+		{"tag is the subject (GitLab)", place{"tag": image}, layout.FormReferrersTag, layout.AnswerNone, 0, true},
+		{"tag is an image", place{"tag": other}, layout.FormReferrersTag, layout.AnswerNone, 0, true},
+		{"tag is a docker list", place{"tag": giving(layout.MediaTypeDockerList, docker, nil)}, layout.FormReferrersTag, layout.AnswerFound, 2, false},
+		{"tag refused", place{"tag": saying(401, "UNAUTHORIZED")}, layout.FormReferrersTag, "", 0, false},
+		{"tag down", place{"tag": saying(503, "")}, layout.FormReferrersTag, "", 0, false},
+		{"tag damaged", place{"tag": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2}`), nil)}, layout.FormReferrersTag, "", 0, false},
+
+		{"sig finds", place{".sig": other}, layout.FormCosignSig, layout.AnswerFound, 1, false},
+		{"att finds", place{".att": other}, layout.FormCosignAtt, layout.AnswerFound, 1, false},
+		{"sbom finds", place{".sbom": other}, layout.FormCosignSBOM, layout.AnswerFound, 1, false},
+		{"sig is the subject", place{".sig": image}, layout.FormCosignSig, layout.AnswerNone, 0, true},
+		{"sig unknown name", place{".sig": saying(400, "NAME_UNKNOWN")}, layout.FormCosignSig, layout.AnswerNone, 0, false},
+		{"sig refused", place{".sig": saying(403, "MANIFEST_UNKNOWN")}, layout.FormCosignSig, "", 0, false},
+		{"att down", place{".att": saying(504, "")}, layout.FormCosignAtt, "", 0, false},
+		{"sbom damaged", place{".sbom": giving(layout.MediaTypeManifest, []byte("x"), nil)}, layout.FormCosignSBOM, "", 0, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			all, err := clientFor(t, test.place).Attached(t.Context(), repo, imageDesc)
+			if test.answer == "" {
+				var le *layout.Error
+				if !errors.Is(err, ErrRegistry) || !errors.As(err, &le) || !strings.HasPrefix(le.Name, repo) {
+					t.Fatalf("%v, %v, want an error that names the repository", all, err)
+				}
+				return
+			}
+			if err != nil || len(all) != 5 {
+				t.Fatalf("%v, %v", all, err)
+			}
+			for _, in := range all {
+				want := layout.AnswerNone
+				if in.Form == test.form {
+					want = test.answer
+				} else if in.Form == layout.FormReferrers {
+					want = layout.AnswerUnsupported
+				}
+				if in.Answer != want {
+					t.Errorf("%s answers %s, want %s", in.Form, in.Answer, want)
+				}
+				if in.Form == test.form && (len(in.Found) != test.found || test.note != (in.Note != "")) {
+					t.Errorf("%d found, note %q", len(in.Found), in.Note)
+				}
+			}
+		})
+	}
+}
+
+// endless always has one more page.
+func endless() http.HandlerFunc {
+	var n atomic.Int32
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Link", fmt.Sprintf(`</v2/x?page=%d>; rel="prev", <%s?page=%d>; title="a, b"; rel="next"`, n.Load(), r.URL.Path, n.Add(1)))
+		giving(layout.MediaTypeIndex, indexOf(), nil)(w, r)
+	}
+}
+
+// secondPage has an empty first page and this for its second.
+func secondPage(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "" {
+			w.Header().Set("Link", fmt.Sprintf(`<http://reg.example:80%s?last=a,b>; rel="next"`, r.URL.Path))
+			giving(layout.MediaTypeIndex, indexOf(), nil)(w, r)
+			return
+		}
+		h(w, r)
+	}
+}
+
+// TestUnfiltered: the referrers API is asked for everything.
+func TestUnfiltered(t *testing.T) {
+	c := clientFor(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			t.Errorf("asked with %q", r.URL.RawQuery)
+		}
+		fail(w, 404, "MANIFEST_UNKNOWN")
+	}))
+	if _, err := c.Attached(t.Context(), repo, imageDesc); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSupportRemembered: a repository without the API is asked once, one that
+// only does not know the subject is asked again for the next.
+func TestSupportRemembered(t *testing.T) {
+	for code, want := range map[string]int32{"": 1, "UNSUPPORTED": 1, "MANIFEST_UNKNOWN": 20, "NAME_UNKNOWN": 20} {
+		var asked atomic.Int32
+		c := clientFor(t, place{"referrers": func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			fail(w, 404, code)
+		}})
+		done := make(chan error)
+		for _, d := range some(20) {
+			go func() {
+				_, err := c.Attached(t.Context(), repo, d)
+				done <- err
+			}()
+		}
+		for range 20 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if asked.Load() != want {
+			t.Errorf("404 %s: asked %d times, want %d", code, asked.Load(), want)
+		}
+	}
+}
+
+// TestHide: a registry that hides what is attached at one place gives it at
+// another; the union finds it.
+func TestHide(t *testing.T) {
+	for _, at := range []string{"referrers", "tag"} {
+		c := clientFor(t, place{"referrers": index(0), "tag": index(0), at: index(2)})
+		all, err := c.Attached(t.Context(), repo, imageDesc)
+		found := 0
+		for _, in := range all {
+			found += len(in.Found)
+		}
+		if err != nil || found != 2 {
+			t.Errorf("at %s: %d found, %v", at, found, err)
+		}
+	}
+}
