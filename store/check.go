@@ -1,0 +1,320 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// CheckOptions tune [Store.Check].
+type CheckOptions struct {
+	// Hashes reads every blob and compares its digest, and every manifest
+	// with what the database says of it. Without, only sizes are compared.
+	Hashes bool
+	// OnBlob is called after each blob with its size.
+	OnBlob func(size int64)
+}
+
+// Report says what Check found.
+type Report struct {
+	Blobs    int   // looked at, manifests included
+	Bytes    int64 // their sizes
+	Problems []Problem
+	// Orphans are files that the database does not list: left by a crash,
+	// never served, and no problem.
+	Orphans int
+}
+
+// Problem is one thing wrong with a store.
+type Problem struct {
+	Repository string        // empty if it concerns all
+	Digest     digest.Digest // empty if it is the database
+	Err        error
+}
+
+// Err returns nil for a sound store, else an error of layout.ErrCorrupt with the
+// first problem.
+func (r Report) Err() error {
+	if len(r.Problems) == 0 {
+		return nil
+	}
+	p := r.Problems[0]
+	return &layout.Error{
+		Side: layout.SideStore, Name: p.Repository, Digest: p.Digest,
+		Err:  fmt.Errorf("%w (%d problems: %w)", p.Err, len(r.Problems), layout.ErrCorrupt),
+		Hint: "import it again from a bundle that has it",
+	}
+}
+
+func (r *Report) add(repo string, dgst digest.Digest, err error) {
+	r.Problems = append(r.Problems, Problem{Repository: repo, Digest: dgst, Err: err})
+}
+
+// Check compares the database with the files, and with itself. The error says
+// that it could not look; what it found is in the Report. Sessions may be open,
+// but one that commits meanwhile may show as a problem.
+func (s *Store) Check(ctx context.Context, o CheckOptions) (Report, error) {
+	var r Report
+	for _, step := range []func(context.Context, *Report, CheckOptions) error{
+		s.checkDatabase, s.checkBlobs, s.checkRepositories, s.countOrphans,
+	} {
+		if err := step(ctx, &r, o); err != nil {
+			return r, s.wrap("", err)
+		}
+	}
+	return r, nil
+}
+
+// checkDatabase has bbolt check its own pages, which must not change meanwhile.
+func (s *Store) checkDatabase(_ context.Context, r *Report, _ CheckOptions) error {
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	return s.view(func(tx *bbolt.Tx) error {
+		for err := range tx.Check() {
+			r.add("", "", err)
+		}
+		return nil
+	})
+}
+
+// checkBatch is how many keys are read in one transaction. A transaction that is
+// open for long keeps the database from reusing pages.
+const checkBatch = 1000
+
+type blobEntry struct {
+	digest digest.Digest
+	size   int64
+}
+
+func (s *Store) checkBlobs(ctx context.Context, r *Report, o CheckOptions) error {
+	var from []byte
+	for {
+		batch, next, err := s.blobBatch(from)
+		if err != nil {
+			return err
+		}
+		for _, b := range batch {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			r.Blobs, r.Bytes = r.Blobs+1, r.Bytes+b.size
+			if err := s.checkBlob(ctx, b, o); err != nil {
+				r.add("", b.digest, err)
+			}
+			if o.OnBlob != nil {
+				o.OnBlob(b.size)
+			}
+		}
+		if next == nil {
+			return ctx.Err()
+		}
+		from = next
+	}
+}
+
+// blobBatch lists blobs from a key on, and the key that follows.
+func (s *Store) blobBatch(from []byte) (out []blobEntry, next []byte, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(blobsBucket).Cursor()
+		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+			if len(out) == checkBatch {
+				next = bytes.Clone(k)
+				return nil
+			}
+			dgst, rest, err := parseKey(k)
+			size, ok := parseSize(v)
+			if err != nil || len(rest) > 0 || !ok {
+				return fmt.Errorf("database: blob %x is %x: %w", k, v, layout.ErrCorrupt)
+			}
+			out = append(out, blobEntry{dgst, size})
+		}
+		return nil
+	})
+	return out, next, err
+}
+
+func (s *Store) checkBlob(ctx context.Context, b blobEntry, o CheckOptions) error {
+	size, err := s.fileSize(b.digest)
+	switch {
+	case err != nil:
+		return err
+	case size < 0:
+		return fmt.Errorf("its file is gone: %w", layout.ErrCorrupt)
+	case size != b.size:
+		return fmt.Errorf("its file has %d bytes instead of %d: %w", size, b.size, layout.ErrCorrupt)
+	case !o.Hashes:
+		return nil
+	}
+	f, err := s.fs.Open(layout.BlobPath(b.digest), os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	content := layout.Verify(f, layout.Descriptor{Digest: b.digest, Size: b.size})
+	return copyAll(io.Discard, withContext(ctx, content))
+}
+
+// checkRepositories looks for content that is not there, for names and edges that
+// lead nowhere, and for edges that the manifests do not bear out.
+func (s *Store) checkRepositories(ctx context.Context, r *Report, o CheckOptions) error {
+	return s.view(func(tx *bbolt.Tx) error {
+		return eachRepository(ctx, tx, func(repo string, b *bbolt.Bucket) error {
+			c := repoCheck{store: s, tx: tx, repo: repo, bucket: b, report: r, hashes: o.Hashes}
+			return errors.Join(
+				b.Bucket(repoBlobs).ForEach(c.blob),
+				b.Bucket(repoManifests).ForEach(c.manifest),
+				b.Bucket(repoTags).ForEach(c.tag),
+				b.Bucket(repoPins).ForEach(c.pin),
+				b.Bucket(repoAttached).ForEach(c.edge),
+			)
+		})
+	})
+}
+
+type repoCheck struct {
+	store  *Store
+	tx     *bbolt.Tx
+	repo   string
+	bucket *bbolt.Bucket
+	report *Report
+	hashes bool
+}
+
+func (c *repoCheck) blob(k, _ []byte) error {
+	dgst, _, err := parseKey(k)
+	if err != nil {
+		return err
+	}
+	if _, ok := blobSize(c.tx, dgst); !ok {
+		c.report.add(c.repo, dgst, errors.New("the repository has it, the store does not"))
+	}
+	return nil
+}
+
+func (c *repoCheck) manifest(k, _ []byte) error {
+	if err := c.blob(k, nil); err != nil {
+		return err
+	}
+	dgst, _, _ := parseKey(k)
+	rec, _, err := manifest(c.tx, c.repo, dgst)
+	if err != nil {
+		return err
+	}
+	if size, ok := blobSize(c.tx, dgst); ok && size != rec.Size {
+		c.report.add(c.repo, dgst, fmt.Errorf("%d bytes in the repository, %d in the store", rec.Size, size))
+	}
+	if rec.Subject != "" && c.bucket.Bucket(repoAttached).Get(append(key(rec.Subject), k...)) == nil {
+		c.report.add(c.repo, dgst, fmt.Errorf("not listed as attached to %s", rec.Subject))
+	}
+	if !c.hashes {
+		return nil
+	}
+	if err := c.reread(rec.descriptor(dgst), rec.Subject); err != nil {
+		c.report.add(c.repo, dgst, err)
+	}
+	return nil
+}
+
+// reread compares a manifest's own words with what is kept of it.
+func (c *repoCheck) reread(d layout.Descriptor, subject digest.Digest) error {
+	f, err := c.store.fs.Open(layout.BlobPath(d.Digest), os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	data, err := layout.ReadAll(f, d)
+	if err != nil {
+		return err
+	}
+	m, err := layout.ParseManifest(d, data)
+	if err != nil {
+		return err
+	}
+	said := digest.Digest("")
+	if m.Subject != nil {
+		said = m.Subject.Digest
+	}
+	if said != subject {
+		return fmt.Errorf("its subject is %q, the database says %q", said, subject)
+	}
+	return nil
+}
+
+func (c *repoCheck) tag(k, v []byte) error {
+	if _, err := resolve(c.tx, layout.Reference{Repository: c.repo, Tag: string(k)}); err != nil {
+		c.report.add(c.repo, digest.Digest(v), fmt.Errorf("tag %q: %w", k, err))
+	}
+	return nil
+}
+
+func (c *repoCheck) pin(k, _ []byte) error {
+	if c.bucket.Bucket(repoManifests).Get(k) == nil {
+		dgst, _, err := parseKey(k)
+		c.report.add(c.repo, dgst, errors.Join(errors.New("named, but not there"), err))
+	}
+	return nil
+}
+
+func (c *repoCheck) edge(k, _ []byte) error {
+	subject, rest, err := parseKey(k)
+	if err != nil {
+		return err
+	}
+	dgst, _, err := parseKey(rest)
+	if err != nil {
+		return err
+	}
+	rec, ok, err := manifest(c.tx, c.repo, dgst)
+	if err == nil && (!ok || rec.Subject != subject) {
+		c.report.add(c.repo, dgst, fmt.Errorf("listed as attached to %s, which it is not", subject))
+	}
+	return err
+}
+
+// countOrphans looks for files that the database does not list.
+func (s *Store) countOrphans(ctx context.Context, r *Report, _ CheckOptions) error {
+	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		f, err := s.fs.Open("blobs/"+alg.String(), os.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			var entries []os.DirEntry
+			entries, err = f.ReadDir(checkBatch)
+			for _, e := range entries {
+				if !s.lists(string(alg) + ":" + e.Name()) {
+					r.Orphans++
+				}
+			}
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			}
+		}
+		if cerr := f.Close(); err == io.EOF {
+			err = cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) lists(name string) (ok bool) {
+	dgst, err := layout.ParseDigest(name)
+	if err != nil {
+		return false
+	}
+	err = s.view(func(tx *bbolt.Tx) error {
+		_, ok = blobSize(tx, dgst)
+		return nil
+	})
+	return ok && err == nil
+}

@@ -1,0 +1,223 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// Commit implements [layout.Sink]. It publishes everything put in this session,
+// and names, in one transaction, and returns when that would survive a loss of
+// power. A name that exists moves.
+//
+// If it fails, the store is as before. If it fails because a name's manifest is
+// missing, or ctx is done before it began, the session goes on; otherwise all
+// that is left is to Close it.
+func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := errors.Join(s.ended, ctx.Err()); err != nil {
+		return s.store.wrap("", err)
+	}
+	s.store.publishing.Lock()
+	defer s.store.publishing.Unlock()
+	if s.store.broken != nil {
+		return s.store.wrap("", s.store.broken)
+	}
+	if err := s.checkNames(names); err != nil {
+		return s.store.wrap("", err)
+	}
+	if err := s.publish(ctx, names); err != nil {
+		s.ended = fmt.Errorf("an earlier commit failed: %w", err)
+		return s.store.wrap("", err)
+	}
+	s.ended, s.staged, s.gains = ErrClosed, nil, nil
+	return nil
+}
+
+// checkNames refuses names that lead nowhere. The locks are held.
+func (s *Session) checkNames(names []layout.Name) error {
+	return s.store.view(func(tx *bbolt.Tx) error {
+		for _, n := range names {
+			if err := s.checkName(tx, n); err != nil {
+				return &layout.Error{
+					Side: layout.SideStore, Name: n.Reference.String(), Digest: n.Descriptor.Digest, Err: err,
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Session) checkName(tx *bbolt.Tx, n layout.Name) error {
+	ref, d := n.Reference, n.Descriptor
+	if err := layout.CheckDescriptor(d); err != nil {
+		return err
+	}
+	if ref.Tag == "" && ref.Digest == "" || ref.Digest != "" && ref.Digest != d.Digest {
+		return fmt.Errorf("the name does not fit its manifest: %w", layout.ErrCorrupt)
+	}
+	if ref.Tag != "" {
+		if err := checkName(ref.Tag, maxTagBytes); err != nil {
+			return err
+		}
+	}
+	if g := s.gains[ref.Repository]; g != nil {
+		if _, ok := g.manifests[d.Digest]; ok {
+			return nil
+		}
+	}
+	_, ok, err := manifest(tx, ref.Repository, d.Digest)
+	if err == nil && !ok {
+		err = fmt.Errorf("its manifest was never put: %w", layout.ErrNotFound)
+	}
+	return err
+}
+
+// maxTagBytes is the longest tag (distribution-spec 1.1, "Pulling manifests").
+const maxTagBytes = 128
+
+// publish makes the session's files part of the store, and durable, before the
+// database speaks of them.
+func (s *Session) publish(ctx context.Context, names []layout.Name) error {
+	for _, dgst := range sorted(s.staged) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.move(dgst, s.staged[dgst]); err != nil {
+			return err
+		}
+	}
+	if err := s.store.fs.Flush(); err != nil {
+		s.store.broken = fmt.Errorf("the disk failed, and the store has to be opened again: %w", err)
+		return err
+	}
+	err := s.store.update(func(tx *bbolt.Tx) error { return s.record(tx, names) })
+	if err != nil {
+		s.store.broken = fmt.Errorf("the database failed, and the store has to be opened again: %w", err)
+	}
+	return err
+}
+
+// move gives a file its final name, unless another session has done so.
+func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
+	size := int64(-1)
+	err := s.store.view(func(tx *bbolt.Tx) error {
+		if n, ok := blobSize(tx, dgst); ok {
+			size = n
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if size >= 0 {
+		have, err := s.store.fileSize(dgst)
+		if err != nil {
+			return err
+		}
+		if have == size {
+			return s.store.fs.Remove(b.temp)
+		}
+	}
+	b.moved = true
+	return s.store.fs.Rename(b.temp, layout.BlobPath(dgst))
+}
+
+// record writes all that the session brings. Keys go in sorted, which is what a
+// B+tree likes best.
+func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
+	for _, repo := range slices.Sorted(maps.Keys(s.gains)) {
+		if err := s.recordRepository(tx, repo, s.gains[repo]); err != nil {
+			return fmt.Errorf("repository %s: %w", repo, err)
+		}
+	}
+	for _, n := range names {
+		if err := recordName(tx, n); err != nil {
+			return fmt.Errorf("name %s: %w", n.Reference, err)
+		}
+	}
+	return nil
+}
+
+func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
+	b, err := makeRepository(tx, repo)
+	if err != nil {
+		return err
+	}
+	for _, dgst := range sorted(g.blobs) {
+		if err := s.recordBlob(tx, dgst, g.blobs[dgst]); err != nil {
+			return err
+		}
+		if err := b.Bucket(repoBlobs).Put(key(dgst), present); err != nil {
+			return err
+		}
+	}
+	for _, dgst := range sorted(g.manifests) {
+		if err := s.recordManifest(tx, b, dgst, g.manifests[dgst]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeRepository(tx *bbolt.Tx, repo string) (*bbolt.Bucket, error) {
+	b, err := tx.Bucket(reposBucket).CreateBucketIfNotExists([]byte(repo))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range repoBuckets {
+		if _, err := b.CreateBucketIfNotExists(name); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// recordBlob lists a blob that this session staged. One that it did not stage was
+// in the store when it was put, and still has to be.
+func (s *Session) recordBlob(tx *bbolt.Tx, dgst digest.Digest, size int64) error {
+	if _, known := blobSize(tx, dgst); known {
+		return nil
+	}
+	if s.staged[dgst] == nil {
+		return fmt.Errorf("%s was removed from the store meanwhile: %w", dgst, layout.ErrNotFound)
+	}
+	return putSize(tx.Bucket(blobsBucket), dgst, size)
+}
+
+func (s *Session) recordManifest(tx *bbolt.Tx, b *bbolt.Bucket, dgst digest.Digest, r record) error {
+	if err := s.recordBlob(tx, dgst, r.Size); err != nil {
+		return err
+	}
+	v, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := b.Bucket(repoManifests).Put(key(dgst), v); err != nil {
+		return err
+	}
+	if r.Subject == "" {
+		return nil
+	}
+	return b.Bucket(repoAttached).Put(append(key(r.Subject), key(dgst)...), present)
+}
+
+func recordName(tx *bbolt.Tx, n layout.Name) error {
+	if tag := n.Reference.Tag; tag != "" {
+		return repoBucket(tx, n.Reference.Repository, repoTags).Put([]byte(tag), []byte(n.Descriptor.Digest))
+	}
+	return repoBucket(tx, n.Reference.Repository, repoPins).Put(key(n.Descriptor.Digest), present)
+}
+
+func sorted[V any](m map[digest.Digest]V) []digest.Digest {
+	return slices.Sorted(maps.Keys(m))
+}

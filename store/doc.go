@@ -1,0 +1,48 @@
+// Package store keeps images and all that is attached to them in one folder of
+// the isolated side, without a registry.
+//
+// [Open] opens a store, or makes it. A [Store] is a [layout.Source]. Content is
+// added through a [Session], which is a [layout.Sink]:
+//
+//	s, err := store.Open(dir, store.Options{})
+//	...
+//	defer s.Close()
+//	session, err := s.Begin(ctx)
+//	...
+//	defer session.Close() // discards, unless committed
+//	err = layout.Copy(ctx, session, src, graph, layout.CopyOptions{})
+//
+// # On disk
+//
+//	airgap.db           a bbolt database: names, membership, attachments, sizes
+//	blobs/<alg>/<hex>   every blob and manifest, a plain file each, as in an OCI layout
+//	ingest/             what open sessions are writing; emptied by the next writer
+//
+// The database says which blobs there are. A file that it does not list was left
+// by a crash; it is never served, and is replaced when its content is put again.
+//
+// # Guarantees
+//
+// A session is invisible until its Commit returns, and complete afterwards, even
+// if the power fails: its files are renamed into place and made durable, then one
+// database transaction publishes names, membership, attachments and sizes. A
+// crash leaves the state before or the state after. A session that is closed
+// without a commit leaves nothing behind.
+//
+// What is attached to a manifest is taken from the bytes of the manifests that
+// say so, never from what somebody claims.
+//
+// Content belongs to the repositories it was put in, and to no other; its bytes
+// are kept once. One process at a time can write a store, and none can read it
+// meanwhile; any number can read it together. [ErrLocked] says that one has to
+// wait.
+//
+// Every reader that [Store.Open] gives checks digest and size as it goes, so that
+// damage on the disk is found when it is read. [Store.Check] looks for it.
+//
+// # What it does not do
+//
+// It does not judge: signatures and policies are checked before content is put,
+// and whether a name may move is for the caller to decide. It does not protect
+// itself from somebody who can write to its folder.
+package store

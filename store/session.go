@@ -1,0 +1,325 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"sync"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// Session adds content to a store, all of it or nothing. It is a [layout.Sink]
+// and a [layout.Mounter]. Several sessions may run at once; none sees what
+// another has not committed.
+type Session struct {
+	store *Store
+
+	mu     sync.Mutex
+	ended  error // why nothing more is taken
+	staged map[digest.Digest]*stagedBlob
+	gains  map[string]*gain // by repository
+}
+
+var (
+	_ layout.Sink    = (*Session)(nil)
+	_ layout.Mounter = (*Session)(nil)
+)
+
+// stagedBlob is a file that this session wrote, whole and verified.
+type stagedBlob struct {
+	temp  string
+	moved bool // it may be under its final name
+}
+
+// gain is what a repository gets.
+type gain struct {
+	blobs     map[digest.Digest]int64 // sizes
+	manifests map[digest.Digest]record
+}
+
+// Begin starts a session.
+func (s *Store) Begin(ctx context.Context) (*Session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if s.readOnly {
+		return nil, s.wrap("", ErrReadOnly)
+	}
+	s.publishing.Lock()
+	defer s.publishing.Unlock()
+	if s.broken != nil {
+		return nil, s.wrap("", s.broken)
+	}
+	return &Session{store: s, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}}, nil
+}
+
+// Resolve implements [layout.Sink]: it tells what a name stands for before this
+// session is committed.
+func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	return s.store.Resolve(ctx, ref)
+}
+
+// Has implements [layout.Sink]. A blob whose file is gone or has another size is
+// one that the store does not have, so that putting it again mends the store.
+func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	if err := errors.Join(ctx.Err(), layout.CheckDescriptor(d)); err != nil {
+		return false, s.store.wrap(d.Digest, err)
+	}
+	if s.gained(repo, d) {
+		return true, nil
+	}
+	ok := false
+	err := s.store.view(func(tx *bbolt.Tx) error {
+		ok = member(tx, repo, d)
+		return nil
+	})
+	if ok && err == nil {
+		ok, err = s.store.whole(d)
+	}
+	return ok, s.store.wrap(d.Digest, err)
+}
+
+// gained says whether d was put in repo by this session.
+func (s *Session) gained(repo string, d layout.Descriptor) (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.gains[repo]
+	if g == nil {
+		return false
+	}
+	if layout.IsManifest(d.MediaType) {
+		_, ok = g.manifests[d.Digest]
+	} else {
+		_, ok = g.blobs[d.Digest]
+	}
+	return ok
+}
+
+// whole says whether the database lists d, with a file of that size. Whether the
+// file was completed is for the database alone to say.
+func (s *Store) whole(d layout.Descriptor) (bool, error) {
+	known := false
+	err := s.view(func(tx *bbolt.Tx) error {
+		size, ok := blobSize(tx, d.Digest)
+		known = ok && size == d.Size
+		return nil
+	})
+	if err != nil || !known {
+		return false, err
+	}
+	size, err := s.fileSize(d.Digest)
+	return err == nil && size == d.Size, err
+}
+
+// fileSize returns -1 for a file that is not there.
+func (s *Store) fileSize(dgst digest.Digest) (int64, error) {
+	f, err := s.fs.Open(layout.BlobPath(dgst), os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+// Put implements [layout.Sink]. Nothing that a manifest lists has to be there:
+// indexes may be sparse.
+func (s *Session) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	err := errors.Join(ctx.Err(), layout.CheckDescriptor(d))
+	if err == nil {
+		err = checkName(repo, maxRepositoryBytes)
+	}
+	if err != nil {
+		return s.store.wrap(d.Digest, err)
+	}
+	if layout.IsManifest(d.MediaType) {
+		err = s.putManifest(ctx, repo, d, r)
+	} else if err = s.stage(ctx, d, r); err == nil {
+		err = s.gain(repo, func(g *gain) { g.blobs[d.Digest] = d.Size })
+	}
+	return s.store.wrap(d.Digest, err)
+}
+
+func (s *Session) putManifest(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	data, err := layout.ReadAll(io.NopCloser(withContext(ctx, r)), d)
+	if err != nil {
+		return err
+	}
+	m, err := layout.ParseManifest(d, data)
+	if err != nil {
+		return err
+	}
+	if err := s.stage(ctx, d, bytes.NewReader(data)); err != nil {
+		return err
+	}
+	rec := record{MediaType: d.MediaType, Size: d.Size, ArtifactType: m.ArtifactType}
+	if m.Subject != nil {
+		rec.Subject = m.Subject.Digest
+	}
+	return s.gain(repo, func(g *gain) { g.manifests[d.Digest] = rec })
+}
+
+// gain changes what repo gets.
+func (s *Session) gain(repo string, change func(*gain)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return s.ended
+	}
+	g := s.gains[repo]
+	if g == nil {
+		g = &gain{blobs: map[digest.Digest]int64{}, manifests: map[digest.Digest]record{}}
+		s.gains[repo] = g
+	}
+	change(g)
+	return nil
+}
+
+// stage makes sure that a whole file with d's content is there: in place and
+// listed, or staged by this session. r is read to its end, and verified, in any
+// case: a Put of wrong content never succeeds.
+func (s *Session) stage(ctx context.Context, d layout.Descriptor, r io.Reader) error {
+	content := layout.Verify(io.NopCloser(withContext(ctx, r)), d)
+	have, err := s.haveFile(d)
+	if err != nil {
+		return err
+	}
+	if have {
+		return copyAll(io.Discard, content)
+	}
+	temp := ingestDir + "/" + strconv.FormatUint(s.store.temps.Add(1), 10)
+	if err := s.write(temp, content); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Somebody may have staged the same meanwhile, or ended the session.
+	if s.ended != nil || s.staged[d.Digest] != nil {
+		return errors.Join(s.ended, s.store.fs.Remove(temp))
+	}
+	s.staged[d.Digest] = &stagedBlob{temp: temp}
+	return nil
+}
+
+func (s *Session) haveFile(d layout.Descriptor) (bool, error) {
+	s.mu.Lock()
+	ended, staged := s.ended, s.staged[d.Digest] != nil
+	s.mu.Unlock()
+	if ended != nil || staged {
+		return staged, ended
+	}
+	return s.store.whole(d)
+}
+
+// write fills a new file, and removes it if that fails.
+func (s *Session) write(temp string, content io.Reader) error {
+	f, err := s.store.fs.Open(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	err = copyAll(f, content)
+	err = errors.Join(err, f.Close())
+	if err != nil {
+		_ = s.store.fs.Remove(temp) // else the next Open does
+	}
+	return err
+}
+
+// Mount implements [layout.Mounter]: repo gets a blob that from has, be it in the
+// store or put in this session. An empty from stands for any repository in the
+// store.
+func (s *Session) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
+	has, err := s.Has(ctx, repo, d)
+	if has || err != nil || layout.IsManifest(d.MediaType) {
+		return has, err
+	}
+	if from == "" {
+		has, err = s.store.whole(d)
+	} else {
+		has, err = s.Has(ctx, from, d)
+	}
+	if err == nil && has {
+		if err = checkName(repo, maxRepositoryBytes); err == nil {
+			err = s.gain(repo, func(g *gain) { g.blobs[d.Digest] = d.Size })
+		}
+	}
+	return has && err == nil, s.store.wrap(d.Digest, err)
+}
+
+// Close ends the session. What was not committed is discarded, and the files that
+// only this session wrote are removed. After Commit it does nothing.
+func (s *Session) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended == nil {
+		s.ended = ErrClosed
+	}
+	s.store.publishing.Lock()
+	defer s.store.publishing.Unlock()
+	var errs []error
+	for dgst, b := range s.staged {
+		errs = append(errs, s.discard(dgst, b))
+	}
+	s.staged, s.gains = nil, nil
+	return s.store.wrap("", errors.Join(errs...))
+}
+
+func (s *Session) discard(dgst digest.Digest, b *stagedBlob) error {
+	err := s.store.fs.Remove(b.temp)
+	if b.moved && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+		known := true
+		err = s.store.view(func(tx *bbolt.Tx) error {
+			_, known = blobSize(tx, dgst)
+			return nil
+		})
+		if err == nil && !known {
+			err = s.store.fs.Remove(layout.BlobPath(dgst))
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// copySize is how much is read, hashed and written at a time.
+const copySize = 256 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+
+func copyAll(w io.Writer, r io.Reader) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	// Without ReadFrom and WriteTo, which bring buffers of their own.
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf)
+	return err
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// withContext ends a long read when its context does.
+func withContext(ctx context.Context, r io.Reader) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, fmt.Errorf("stopped: %w", err)
+		}
+		return r.Read(p)
+	})
+}

@@ -1,0 +1,236 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"airgap/layout"
+	"airgap/layout/disk"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// Sentinel errors, to be matched with [errors.Is].
+var (
+	// ErrLocked: another process has the store open.
+	ErrLocked = errors.New("in use by another airgap process")
+	// ErrReadOnly: the store was opened for reading only.
+	ErrReadOnly = errors.New("opened for reading only")
+	// ErrClosed: the session has ended.
+	ErrClosed = errors.New("the session has ended")
+)
+
+const (
+	databaseName = "airgap.db"
+	ingestDir    = "ingest"
+)
+
+// Options tune [Open]. The zero value opens for writing and does not wait.
+type Options struct {
+	// ReadOnly shares the store with other readers, and changes nothing.
+	ReadOnly bool
+	// Wait is how long to wait for another process to let go.
+	Wait time.Duration
+	// FS is the store's folder, for tests; nil means the real one. The
+	// database opens its file by itself.
+	FS disk.FS
+
+	maxDatabase int // bytes, for tests; 0 means no limit
+}
+
+// Store is an open store. All methods are safe for concurrent use.
+type Store struct {
+	dir      string
+	fs       disk.FS
+	closer   io.Closer // of fs, if it is ours
+	db       *bbolt.DB
+	readOnly bool
+	temps    atomic.Uint64 // names of temporary files
+
+	// publishing is held while a session is published or discarded: a file
+	// must not be replaced or removed by one while another counts on it.
+	publishing sync.Mutex
+	// broken is set when the disk failed to make something durable. The
+	// kernel reports that once and forgets the data, so that nothing
+	// written by this process can be relied on any more.
+	broken error
+}
+
+var _ layout.Source = (*Store)(nil)
+
+// Open opens the store in dir. Unless it is opened for reading, the folder is
+// made if missing, and what a crash left in ingest/ is removed. It fails with
+// ErrLocked if another process has it open, layout.ErrNotFound if there is none
+// to read, layout.ErrCorrupt if its database is damaged and
+// layout.ErrUnsupported if a later version of airgap made it.
+func Open(dir string, o Options) (*Store, error) {
+	s := &Store{dir: dir, fs: o.FS, readOnly: o.ReadOnly}
+	err := s.open(o)
+	if err == nil {
+		return s, nil
+	}
+	_ = s.Close() // nothing was written through it
+	if s.readOnly && errors.Is(err, fs.ErrNotExist) {
+		return nil, s.missing("", "")
+	}
+	return nil, s.wrap("", err)
+}
+
+func (s *Store) open(o Options) error {
+	if err := s.openFolder(); err != nil {
+		return err
+	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	db, err := openDatabase(filepath.Join(s.dir, databaseName), o)
+	if err != nil {
+		return err
+	}
+	s.db = db
+	if err := s.view(checkSchema); err != nil {
+		return err
+	}
+	if s.readOnly {
+		return nil
+	}
+	return s.emptyIngest() // the lock is held: no session is using it
+}
+
+func (s *Store) openFolder() error {
+	if s.fs != nil {
+		return nil
+	}
+	open := disk.Create
+	if s.readOnly {
+		open = disk.Open
+	}
+	d, err := open(s.dir)
+	if err != nil {
+		return err
+	}
+	s.fs, s.closer = d, d
+	return nil
+}
+
+// prepare makes the folders and the database where missing.
+func (s *Store) prepare() error {
+	exists, err := disk.Exists(s.fs, databaseName)
+	if err != nil {
+		return err
+	}
+	if s.readOnly {
+		if !exists {
+			return fs.ErrNotExist
+		}
+		return nil
+	}
+	for _, name := range []string{"blobs/sha256", "blobs/sha512", ingestDir} {
+		if err := s.fs.Mkdir(name); err != nil {
+			return err
+		}
+	}
+	if exists {
+		return nil
+	}
+	return s.create()
+}
+
+// create makes the database under another name and renames it, since bbolt
+// would refuse for ever a file that a crash left half-made.
+func (s *Store) create() error {
+	const lock, temp = ingestDir + "/creating", ingestDir + "/" + databaseName
+	f, err := s.fs.Open(lock, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := disk.Lock(f); err != nil {
+		if errors.Is(err, disk.ErrBusy) {
+			return ErrLocked
+		}
+		return err
+	}
+	// Another process may have made it since we looked.
+	if ok, err := disk.Exists(s.fs, databaseName); ok || err != nil {
+		return err
+	}
+	if err := s.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := createDatabase(filepath.Join(s.dir, temp)); err != nil {
+		return err
+	}
+	if err := s.fs.Rename(temp, databaseName); err != nil {
+		return err
+	}
+	return s.fs.Flush()
+}
+
+func (s *Store) emptyIngest() error {
+	f, err := s.fs.Open(ingestDir, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	entries, err := f.ReadDir(-1)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := s.fs.Remove(ingestDir + "/" + e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends all use of the store. Sessions are closed before.
+func (s *Store) Close() error {
+	var errs []error
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.closer != nil {
+		errs = append(errs, s.closer.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// wrap adds the store, the content and, where there is one, advice to err.
+func (s *Store) wrap(dgst digest.Digest, err error) error {
+	if known := (*layout.Error)(nil); err == nil || errors.As(err, &known) {
+		return err
+	}
+	e := &layout.Error{Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err}
+	switch {
+	case errors.Is(err, ErrLocked):
+		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it"
+	case errors.Is(err, syscall.ENOSPC):
+		e.Hint = "free some space and run it again; nothing has changed"
+	case errors.Is(err, layout.ErrUnsupported):
+		e.Hint = "use the version of airgap that wrote it, or a later one"
+	}
+	return e
+}
+
+// missing says that repo does not have something.
+func (s *Store) missing(name string, dgst digest.Digest) error {
+	return &layout.Error{Side: layout.SideStore, Name: cmp.Or(name, s.dir), Digest: dgst, Err: layout.ErrNotFound}
+}
+
+// damaged says that the store has lost what its database lists.
+func (s *Store) damaged(dgst digest.Digest, err error) error {
+	return &layout.Error{
+		Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err,
+		Hint: "the disk lost or changed it: import it again from a bundle that has it",
+	}
+}
