@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -293,3 +294,5 @@ func noCredentials(t *testing.T) string {
 	}
 	return path
 }
+
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

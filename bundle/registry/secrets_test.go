@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -151,17 +150,17 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		strings.ReplaceAll(r.Header.Get("Authorization"), `"`, ""), r.URL, "https://"+user+":"+password+"@x.example/?sig="+sigQuery)
 }
 
-const signed = "https://cdn.example/blob?sig=" + sigQuery
+const signedURL = "https://cdn.example/blob?sig=" + sigQuery
 
 var traps = []trap{
 	{name: "redirect to storage", ok: true, do: open,
-		serve: first(basicChallenge, redirectTo(307, signed), on("cdn.example", giveBlob))},
+		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", giveBlob))},
 	{name: "redirect to storage that fails", do: open,
-		serve: first(basicChallenge, redirectTo(307, signed), on("cdn.example", echo))},
+		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", echo))},
 	{name: "redirect to storage that hangs up", do: open,
-		serve: first(basicChallenge, redirectTo(307, signed), on("cdn.example", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))},
+		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))},
 	{name: "redirect to storage that loops", do: open,
-		serve: first(basicChallenge, redirectTo(307, signed), on("cdn.example", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, signed, 307) }))},
+		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, signedURL, 307) }))},
 	{name: "redirect to another port", do: open,
 		serve: first(basicChallenge, redirectTo(307, "https://reg.example:8443/x"), on("reg.example:8443", echo))},
 	{name: "redirect to a thief who asks for a login", do: open,
@@ -257,7 +256,7 @@ func trapClient(t *testing.T, trap trap, w *watcher) *Client {
 			w.WriteHeader(404)
 		}
 	}))
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Config.ErrorLog = quiet()
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	tr := &http.Transport{

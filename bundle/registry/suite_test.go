@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"io"
-	"log"
 	"net/http"
 	"strings"
 	"sync"
@@ -53,7 +52,7 @@ func TestSuite(t *testing.T) {
 
 // newGGCR is go-containerregistry's registry, quiet and with repositories apart.
 func newGGCR(referrers bool) http.Handler {
-	return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)),
+	return ggcr.New(ggcr.Logger(quiet()),
 		ggcr.WithReferrersSupport(referrers), ggcr.WithBlobHandler(&perRepo{repos: map[string]ggcr.BlobHandler{}}))
 }
 
