@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -39,7 +40,27 @@ type OpenOptions struct {
 // [Bundle.Graph].
 func Open(ctx context.Context, path string, o OpenOptions) (*Bundle, error) {
 	b := &Bundle{Path: path}
-	err := b.openReader()
+	return b.start(ctx, b.openReader(), o)
+}
+
+// OpenReader reads the head of a bundle of size bytes that is a tar without a
+// path, such as a stream that was kept; name is for errors. r is closed with the
+// bundle, and if there is an error.
+func OpenReader(ctx context.Context, name string, r ReaderAtCloser, size int64, o OpenOptions) (*Bundle, error) {
+	b := &Bundle{Path: name, Size: size, close: []func() error{r.Close}}
+	var err error
+	b.reader, err = layout.OpenTar(name, r, size)
+	return b.start(ctx, err, o)
+}
+
+// ReaderAtCloser is what a file is to OpenReader.
+type ReaderAtCloser interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// start goes on from what opening the reader came to.
+func (b *Bundle) start(ctx context.Context, err error, o OpenOptions) (*Bundle, error) {
 	if err == nil && b.reader.Own() {
 		err = b.openOwn(ctx)
 	} else if err == nil {
