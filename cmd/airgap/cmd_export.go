@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"airgap/bundle"
+	"airgap/layout"
+
+	"github.com/urfave/cli/v2"
+)
+
+// exportOptions are what the flags of export say.
+type exportOptions struct {
+	refs, lists     []string
+	output          string
+	as              string
+	platforms       []string
+	jobs            int
+	dryRun, foreign bool
+
+	registry registryOptions
+	outputOptions
+}
+
+func exportCommand(u *ui) *cli.Command {
+	var o exportOptions
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "collect images, and everything attached to them, into one bundle",
+		ArgsUsage: "REF...",
+		Description: `Collects every REF, and from each manifest reached everything that is attached to
+it (signatures, attestations, SBOMs, and the signatures on those), into one tar
+that is an OCI image layout. What is attached and cannot be fetched fails the
+export and is named.
+
+A REF is a reference in a registry, or oci:DIR, bundle:FILE or store:DIR, or a path
+to a bundle or a layout folder that contains a slash or ends in .tar. "#REF" behind
+one of those takes one image out of it, else everything is taken.
+
+The bundle gets its name when it is whole. An export that was stopped goes on from
+what it had when it is run again with the same arguments, and the same input gives
+the same bytes.
+
+Examples:
+   airgap export ghcr.io/acme/app:1.4 -o app.tar
+   airgap export -f images.txt --platform linux/amd64 -o release.tar
+   airgap export -f images.txt --dry-run
+   airgap export ghcr.io/acme/app:1.4 -o - | ssh diode 'cat > app.tar'
+   airgap export monday.tar oci:./more#app:2 store:/srv/airgap -o all.tar`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the bundle to `FILE`, or to stdout if it is -", DefaultText: "none: required, unless --dry-run", Destination: &o.output},
+			&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "take references from `LIST` too, one on a line, with # comments; - is stdin; repeatable", DefaultText: "none"},
+			&cli.StringSliceFlag{Name: "platform", Usage: "of indexes, take the children for `OS/ARCH[/VARIANT]` only, and all that belongs to those; the index stays as it was signed; repeatable", DefaultText: "all platforms"},
+			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what the bundle would hold, and its exact size, and write nothing", Destination: &o.dryRun},
+			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
+			asFlag(&o.as),
+		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
+		Action: func(c *cli.Context) error {
+			o.refs, o.lists, o.platforms = c.Args().Slice(), c.StringSlice("file"), c.StringSlice("platform")
+			return runExport(c.Context, u, o)
+		},
+	}
+}
+
+func asFlag(dst *string) cli.Flag {
+	return &cli.StringFlag{Name: "as", Usage: "in a layout of another tool, let what has no name of its own be in repository `NAME`; with a tag, its only image gets that", DefaultText: "none", Destination: dst}
+}
+
+func (o *exportOptions) check(u *ui) error {
+	stdin := ""
+	for _, l := range o.lists {
+		if l == "-" {
+			stdin = "--file -"
+		}
+	}
+	if err := checkAll(o.outputOptions.check(), o.registry.check(stdin), checkJobs(o.jobs), checkAs(o.as)); err != nil {
+		return err
+	}
+	info, err := os.Stat(o.output)
+	switch {
+	case len(o.refs) == 0 && len(o.lists) == 0:
+		return &adviceError{usagef("nothing to export: give references, or a list with --file"), "airgap help export has examples"}
+	case o.output == "" && !o.dryRun:
+		return &adviceError{usagef("where to? give --output FILE"), "-o - writes to stdout; --dry-run only says what would be written"}
+	case o.output == "-" && u.stdoutIsTerminal && !o.dryRun:
+		return &adviceError{usagef("stdout is a terminal, and a bundle is nothing to look at"), "give -o FILE, or pipe the output"}
+	case err == nil && info.IsDir():
+		return usagef("--output %s is a folder; name a file", o.output)
+	}
+	return nil
+}
+
+func checkJobs(n int) error {
+	if n < 0 || n > maxJobs {
+		return usagef("--jobs %d: want 1 to %d", n, maxJobs)
+	}
+	return nil
+}
+
+// maxJobs keeps a slip of the finger from opening thousands of connections.
+const maxJobs = 256
+
+// checkAs refuses a name that is none, before anything is read.
+func checkAs(as string) error {
+	if as == "" {
+		return nil
+	}
+	if _, err := layout.ParseReference(as); err != nil {
+		return usagef("--as: %w", err)
+	}
+	return nil
+}
+
+// parsePlatforms reads the flag's values; commas separate, as with docker.
+func parsePlatforms(list []string) ([]layout.Platform, error) {
+	var out []layout.Platform
+	for _, s := range list {
+		for one := range strings.SplitSeq(s, ",") {
+			p, err := layout.ParsePlatform(one)
+			if err != nil {
+				return nil, usagef("--platform: %w", err)
+			}
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+func runExport(ctx context.Context, u *ui, o exportOptions) error {
+	if err := o.check(u); err != nil {
+		return err
+	}
+	platforms, err := parsePlatforms(o.platforms)
+	if err != nil {
+		return err
+	}
+	targets, err := parseTargets(o.refs)
+	if err != nil {
+		return err
+	}
+	listed, err := u.readLists(o.lists)
+	if err != nil {
+		return err
+	}
+	targets = append(targets, listed...)
+	op, err := newOpener(u, o.registry, o.as, targets)
+	if err != nil {
+		return err
+	}
+	defer op.Close()
+	parts, err := op.selections(ctx, targets)
+	if err != nil {
+		return err
+	}
+	p := u.progress("export", o.outputOptions)
+	defer p.close()
+	opts := bundle.ExportOptions{
+		DryRun: o.dryRun, Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
+		OnManifest: p.manifest, Progress: p.event,
+	}
+	if o.output != "-" {
+		opts.Output = o.output
+	} else if !o.dryRun {
+		opts.Writer = u.stdout
+	}
+	res, err := bundle.Export(ctx, parts, opts)
+	p.close()
+	if err != nil {
+		return o.explain(err, targets)
+	}
+	return o.print(u, res)
+}
+
+// selections opens all targets. References in registries share one client, and
+// so one set of connections and logins.
+func (op *opener) selections(ctx context.Context, targets []target) ([]bundle.Selection, error) {
+	var parts []bundle.Selection
+	remote := -1
+	for _, t := range targets {
+		s, err := op.open(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case t.kind != inRegistry:
+			parts = append(parts, s.Selection)
+		case remote < 0:
+			remote = len(parts)
+			parts = append(parts, s.Selection)
+		default:
+			parts[remote].References = append(parts[remote].References, t.ref)
+		}
+	}
+	return parts, nil
+}
+
+// explain adds what only the command knows: where the source lies, and that
+// nothing of an unfinished file is lost.
+func (o *exportOptions) explain(err error, targets []target) error {
+	remote := false
+	for _, t := range targets {
+		remote = remote || t.kind == inRegistry
+	}
+	if !remote {
+		err = local(err)
+	}
+	partial := o.output + layout.PartialSuffix
+	if _, serr := os.Stat(partial); !o.dryRun && serr == nil && !errors.Is(err, fs.ErrPermission) {
+		return &adviceError{err, "run the same command again to go on from what is in " + partial}
+	}
+	return err
+}
+
+// print writes the result; to stderr if the bundle itself has gone to stdout.
+func (o *exportOptions) print(u *ui, res *bundle.ExportResult) error {
+	w := u.stdout
+	if o.output == "-" && !o.dryRun {
+		if w = u.stderr; o.quiet {
+			return nil
+		}
+	}
+	return u.resultTo(w, o.outputOptions, "ExportResult", res, func(w io.Writer) { writeExport(w, res) })
+}
+
+func writeExport(w io.Writer, res *bundle.ExportResult) {
+	name := res.Bundle
+	if name == "" {
+		name = "the bundle"
+	}
+	verb := "has"
+	if res.DryRun {
+		verb = "would have"
+	}
+	fmt.Fprintf(w, "%s %s %s (%s)\n", escape(name), verb, humanSize(res.Size), exactSize(res.Size))
+	if !res.DryRun {
+		fmt.Fprintf(w, "fetched %s", humanSize(res.Fetched))
+		if res.Reused > 0 {
+			fmt.Fprintf(w, ", took over %s from an earlier file", humanSize(res.Reused))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w)
+	writeContents(w, &res.Contents)
+	if res.DryRun {
+		fmt.Fprintf(w, "\n%s in it; nothing was written\n", plural(len(res.Files), "file"))
+	}
+}

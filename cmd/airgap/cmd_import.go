@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"airgap/bundle"
+	"airgap/layout"
+
+	"github.com/urfave/cli/v2"
+)
+
+// importOptions are what the flags of import say.
+type importOptions struct {
+	bundles   []string
+	to, store string
+	rules     []string
+	as        string
+	jobs      int
+	overwrite bool
+	verify    bool
+	skip      bool // verification
+
+	registry registryOptions
+	outputOptions
+}
+
+func importCommand(u *ui) *cli.Command {
+	var o importOptions
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "verify a bundle and bring it into a registry or a store",
+		ArgsUsage: "BUNDLE...",
+		Description: `Brings everything in each BUNDLE (a tar, a layout folder, or - for a stream on
+stdin) into a registry or a store: blobs first, then manifests, names last. Every
+digest, every size and the export record are checked always; nothing damaged gets a
+name. Whether it may enter is for a policy to say, and without one nothing enters.
+Policies are not built yet: --insecure-skip-verify imports without.
+
+Into a registry, ghcr.io/acme/app becomes HOST/PREFIX/acme/app; into a store, names
+stay. --map overrides both. A tag that stands for something else at the destination,
+or two names that would become one, is refused before anything is written.
+
+Several bundles are imported one after the other; the first that fails ends it.
+Running the same command again sends only what is missing.
+
+Examples:
+   airgap import app.tar --to registry.corp:5000/mirror
+   airgap import app.tar --store /srv/airgap
+   airgap import app.tar --to registry.corp --map ghcr.io/acme=registry.corp/third-party/acme
+   airgap import ./skopeo-layout --as ghcr.io/acme/app --to registry.corp
+   receive-from-diode | airgap import - --store /srv/airgap`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "to", Usage: "import into the registry `HOST[/PREFIX]`", DefaultText: "none: import into a store", Destination: &o.to},
+			&cli.StringFlag{Name: "store", Usage: "import into the store in `DIR`, which is made if missing", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
+			&cli.StringSliceFlag{Name: "map", Usage: "put repositories beneath `SRC=DST`'s SRC beneath DST; the longest SRC wins; repeatable", DefaultText: "none"},
+			&cli.BoolFlag{Name: "overwrite", Usage: "let tags of the destination move", Destination: &o.overwrite},
+			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
+			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
+			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
+			asFlag(&o.as),
+		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
+		Action: func(c *cli.Context) error {
+			o.bundles, o.rules = c.Args().Slice(), c.StringSlice("map")
+			return runImport(c.Context, u, o)
+		},
+	}
+}
+
+// check finds what makes no sense, and what will be refused anyway: nobody wants
+// to hear that after the last of 100 GB came through a diode.
+func (o *importOptions) check() error {
+	stdin := 0
+	for _, b := range o.bundles {
+		if b == "-" {
+			stdin++
+		}
+	}
+	taken := ""
+	if stdin > 0 {
+		taken = "import -"
+	}
+	if err := checkAll(o.outputOptions.check(), o.registry.check(taken), checkJobs(o.jobs), checkAs(o.as)); err != nil {
+		return err
+	}
+	switch {
+	case len(o.bundles) == 0:
+		return &adviceError{usagef("nothing to import: give a bundle"), "airgap help import has examples"}
+	case stdin > 1:
+		return usagef("stdin can be read once")
+	case o.to != "" && o.store != "":
+		return usagef("--to and --store: want one destination")
+	case !o.verify && !o.skip:
+		return &adviceError{usagef("--verify=false is not how to say that"), "to import what no policy has judged, use --insecure-skip-verify"}
+	case stdin > 0 && !o.skip:
+		return &adviceError{fmt.Errorf("stdin: %w", bundle.ErrNoPolicy),
+			"nothing was read; policies are not built yet: to import what no policy has judged, add --insecure-skip-verify"}
+	}
+	return nil
+}
+
+func (o *importOptions) mapping() (bundle.Mapping, error) {
+	m := bundle.Mapping{To: o.to}
+	for _, s := range o.rules {
+		r, err := bundle.ParseRule(s)
+		if err != nil {
+			return m, err
+		}
+		m.Rules = append(m.Rules, r)
+	}
+	return m, nil
+}
+
+// importResult is what import reports.
+type importResult struct {
+	Destination string                 `json:"destination"`
+	Bundles     []*bundle.ImportResult `json:"bundles"`
+}
+
+func runImport(ctx context.Context, u *ui, o importOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	mapping, err := o.mapping()
+	if err != nil {
+		return err
+	}
+	dst, err := o.destination(u)
+	if err != nil {
+		return err
+	}
+	defer dst.close()
+	if o.skip {
+		u.warn("--insecure-skip-verify: no policy is asked and no signature is checked; whatever is in the bundle is imported")
+	}
+	res := &importResult{Destination: dst.name}
+	for _, path := range o.bundles {
+		one, err := o.importOne(ctx, u, path, dst, mapping)
+		if err != nil {
+			return dst.explain(err, res)
+		}
+		res.Bundles = append(res.Bundles, one)
+	}
+	if err := dst.close(); err != nil {
+		return err
+	}
+	return u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) })
+}
+
+func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping) (*bundle.ImportResult, error) {
+	b, err := o.open(ctx, u, path, dst)
+	if err != nil {
+		return nil, local(err)
+	}
+	defer b.Close()
+	if err := u.caveats(ctx, b); err != nil {
+		return nil, local(err)
+	}
+	sink, done, err := dst.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	p := u.progress("import", o.outputOptions)
+	defer p.close()
+	res, err := bundle.Import(ctx, b, sink, bundle.ImportOptions{
+		Mapping: m, Overwrite: o.overwrite, InsecureSkipVerify: o.skip, Jobs: o.jobs, Progress: p.event,
+	})
+	return res, local(err)
+}
+
+// open opens a bundle, or first takes it from stdin.
+func (o *importOptions) open(ctx context.Context, u *ui, path string, dst *destination) (*bundle.Bundle, error) {
+	opts := bundle.OpenOptions{As: o.as}
+	if path == "-" {
+		return openSpooled(ctx, u, dst.spoolDir, opts)
+	}
+	t, err := parseLocal(path)
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Open(ctx, t.path, opts)
+}
+
+// caveats says what cannot be proven of a bundle that another tool made.
+func (u *ui) caveats(ctx context.Context, b *bundle.Bundle) error {
+	if b.Own() {
+		return nil
+	}
+	g, err := b.Graph(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range b.Caveats(g) {
+		u.warn("%s: %s", escape(b.Path), escape(c))
+	}
+	return nil
+}
+
+func writeImport(w io.Writer, res *importResult) {
+	for i, b := range res.Bundles {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "%s → %s: sent %s, %s was there\n\n", escape(b.Bundle), escape(res.Destination), humanSize(b.Sent), humanSize(b.Present))
+		rows := [][]string{{"IMAGE", "IMPORTED AS", "DIGEST"}}
+		for _, n := range b.Names {
+			rows = append(rows, []string{nameOnly(n.Source), nameOnly(n.Destination), n.Digest})
+		}
+		table(w, rows)
+		fmt.Fprintf(w, "\n%s, %s; attached: %s\n", plural(b.Contents.Manifests, "manifest"), plural(b.Contents.Blobs, "blob"), escape(kindCounts(b.Contents.Attachments)))
+		fmt.Fprintf(w, "integrity: %s\npolicy: %s\n", proven(b.Proven), admitted(b.Verified))
+	}
+}
+
+func proven(ok bool) string {
+	if ok {
+		return "every byte is what the export record describes"
+	}
+	return "every digest and size fits; there was no export record to compare with"
+}
+
+func admitted(ok bool) string {
+	if ok {
+		return "admitted"
+	}
+	return "NOT VERIFIED (--insecure-skip-verify)"
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"airgap/layout"
+)
+
+// maxListLine is the longest line of a list, and maxListLines how many it may
+// have: more names than a graph may hold manifests cannot be exported.
+const (
+	maxListLine  = 4096
+	maxListLines = layout.MaxManifests
+)
+
+// readLists reads the files of --file; "-" is stdin.
+func (u *ui) readLists(files []string) ([]target, error) {
+	var out []target
+	for _, name := range files {
+		var r io.Reader = u.stdin
+		shown := "stdin"
+		if name != "-" {
+			f, err := os.Open(name)
+			if err != nil {
+				return nil, usagef("--file: %w", err)
+			}
+			defer f.Close()
+			r, shown = f, name
+		}
+		got, err := parseList(shown, r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, got...)
+	}
+	return out, nil
+}
+
+// parseList reads one target per line. Empty lines and what follows a '#' at the
+// beginning of a line or after a space is skipped; a '#' inside a word belongs to
+// the target.
+func parseList(name string, r io.Reader) ([]target, error) {
+	var out []target
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxListLine)
+	n := 0
+	for lines.Scan() {
+		if n++; n > maxListLines {
+			return nil, usagef("%s: more than %d lines", name, maxListLines)
+		}
+		line := uncomment(strings.TrimPrefix(lines.Text(), "\ufeff"))
+		if line == "" {
+			continue
+		}
+		if strings.ContainsAny(line, " \t") {
+			return nil, usagef("%s:%d: %q: want one reference on a line", name, n, line)
+		}
+		t, err := parseTarget(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+		out = append(out, t)
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, usagef("%s:%d: a line of more than %d characters", name, n+1, maxListLine)
+	case err != nil:
+		return nil, usagef("%s:%d: %w", name, n+1, err)
+	}
+	return out, nil
+}
+
+func uncomment(line string) string {
+	if strings.HasPrefix(strings.TrimSpace(line), "#") {
+		return ""
+	}
+	for _, mark := range []string{" #", "\t#"} {
+		line, _, _ = strings.Cut(line, mark)
+	}
+	return strings.TrimSpace(line)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"airgap/layout"
+	"airgap/store"
+)
+
+// isLocked says whether another process holds the store.
+func isLocked(err error) bool { return errors.Is(err, store.ErrLocked) }
+
+// defaultStore is the store that is meant where none is named.
+func (u *ui) defaultStore() (string, error) {
+	if dir := u.getenv("AIRGAP_STORE"); dir != "" {
+		return dir, nil
+	}
+	if dir := u.getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "airgap", "store"), nil
+	}
+	if home := u.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "airgap", "store"), nil
+	}
+	return "", &adviceError{usagef("there is no folder for the default store: neither $AIRGAP_STORE nor $HOME is set"), "name a store with --store DIR"}
+}
+
+// storeSource is a store to read from.
+type storeSource struct {
+	layout.Source
+	names []layout.Name // of images; not those that lead to attachments
+	close func() error
+}
+
+func readStore(ctx context.Context, dir string) (*storeSource, error) {
+	s, err := store.Open(dir, store.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Names(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	out := &storeSource{Source: s, close: s.Close}
+	for _, n := range all {
+		if !isDerivedTag(n.Reference.Tag) {
+			out.names = append(out.names, n)
+		}
+	}
+	return out, nil
+}
+
+// isDerivedTag says whether a tag was made from a digest, by cosign or for want
+// of the referrers API, and so names an attachment.
+func isDerivedTag(tag string) bool {
+	_, _, cosign := layout.ParseCosignTag(tag)
+	_, _, fallback := layout.ParseCosignTag(tag + ".sig")
+	return cosign || fallback
+}
+
+// writeStore opens a store, and makes it if there is none.
+func writeStore(dir string) (*store.Store, error) { return store.Open(dir, store.Options{}) }

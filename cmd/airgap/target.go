@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"airgap/bundle"
+	"airgap/bundle/registry"
+	"airgap/layout"
+)
+
+// targetKind is where a target lies.
+type targetKind int
+
+const (
+	inRegistry targetKind = iota
+	inBundle              // a tar or a layout folder
+	inStore
+)
+
+// target is what a user named: everything in a bundle, a folder or a store, or
+// one thing in it, or a reference in a registry.
+type target struct {
+	kind targetKind
+	path string           // of a bundle or a store
+	name string           // what stood behind '#'; empty means everything
+	ref  layout.Reference // in a registry
+}
+
+func (t target) String() string {
+	switch {
+	case t.kind == inRegistry:
+		return t.ref.String()
+	case t.name != "":
+		return t.path + "#" + t.name
+	}
+	return t.path
+}
+
+// parseTarget reads
+//
+//	oci:DIR[#REF]  bundle:FILE[#REF]  store:DIR[#REF]
+//	PATH[#REF]     a bundle or a folder, if it contains a slash and exists, or ends in .tar
+//	REFERENCE      in a registry
+//
+// What looks like a path and is not there is an error: taken for a reference it
+// would make airgap call a registry that nobody named.
+func parseTarget(s string) (target, error) {
+	for scheme, kind := range map[string]targetKind{"oci:": inBundle, "bundle:": inBundle, "store:": inStore} {
+		if rest, ok := strings.CutPrefix(s, scheme); ok {
+			t := splitName(rest)
+			t.kind = kind
+			if t.path == "" {
+				return target{}, usagef("%q: a path has to follow %s", s, scheme)
+			}
+			return t, nil
+		}
+	}
+	t := splitName(s)
+	t.kind = inBundle
+	if looksLikePath(t.path) {
+		return t, nil
+	}
+	if strings.Contains(t.path, "/") && exists(t.path) {
+		return t, nil
+	}
+	ref, err := layout.ParseReference(s)
+	if err != nil {
+		return target{}, &adviceError{usagef("%w", err), "a target is a reference, or oci:DIR, bundle:FILE, store:DIR or a path, each with #REF for one image in it"}
+	}
+	return target{kind: inRegistry, ref: ref}, nil
+}
+
+// parseLocal reads an argument that can only be a bundle or a folder, so that a
+// bare name is a path.
+func parseLocal(s string) (target, error) {
+	for _, scheme := range []string{"oci:", "bundle:"} {
+		s = strings.TrimPrefix(s, scheme)
+	}
+	if s == "" {
+		return target{}, usagef("an empty path names no bundle")
+	}
+	return target{kind: inBundle, path: s}, nil
+}
+
+func parseTargets(args []string) ([]target, error) {
+	out := make([]target, 0, len(args))
+	for _, arg := range args {
+		t, err := parseTarget(arg)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// splitName takes the last '#' for the separator, unless the whole is a path.
+func splitName(s string) target {
+	i := strings.LastIndex(s, "#")
+	if i < 0 || exists(s) {
+		return target{path: s}
+	}
+	return target{path: s[:i], name: s[i+1:]}
+}
+
+// looksLikePath says whether s cannot be meant as a reference.
+func looksLikePath(s string) bool {
+	for _, head := range []string{"./", "../", "/", "~"} {
+		if strings.HasPrefix(s, head) {
+			return true
+		}
+	}
+	return s == "." || s == ".." || strings.HasSuffix(s, ".tar")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// opener opens targets, and closes them together.
+type opener struct {
+	ui   *ui
+	reg  registryOptions
+	as   string // names what has no name of its own
+	host string // the registry that --username is for
+
+	client *registry.Client
+	closes []func() error
+}
+
+func newOpener(u *ui, reg registryOptions, as string, targets []target) (*opener, error) {
+	op := &opener{ui: u, reg: reg, as: as}
+	for _, t := range targets {
+		if t.kind != inRegistry || reg.username == "" {
+			continue
+		}
+		if op.host != "" && op.host != t.ref.Registry() {
+			return nil, &adviceError{usagef("--username is for one registry, and these are two: %s and %s", op.host, t.ref.Registry()),
+				"log in to each with docker login or podman login, or use --registry-config"}
+		}
+		op.host = t.ref.Registry()
+	}
+	return op, nil
+}
+
+func (op *opener) Close() error {
+	var errs []error
+	for _, c := range op.closes {
+		errs = append(errs, c())
+	}
+	op.closes = nil
+	return errors.Join(errs...)
+}
+
+// registry returns the one client for all references.
+func (op *opener) registry() (*registry.Client, error) {
+	if op.client == nil {
+		c, err := op.reg.client(op.ui, op.host)
+		if err != nil {
+			return nil, err
+		}
+		op.client = c
+	}
+	return op.client, nil
+}
+
+// open returns what a target holds. A bundle of ours is proven first.
+func (op *opener) open(ctx context.Context, t target) (*opened, error) {
+	switch t.kind {
+	case inBundle:
+		return op.openBundle(ctx, t)
+	case inStore:
+		return op.openStore(ctx, t)
+	}
+	c, err := op.registry()
+	if err != nil {
+		return nil, err
+	}
+	return &opened{target: t, Selection: bundle.Selection{Source: c, References: []layout.Reference{t.ref}}}, nil
+}
+
+// opened is a target that can be read.
+type opened struct {
+	target target
+	bundle.Selection
+	bundle *bundle.Bundle // if it is one
+	whole  *layout.Graph  // of a bundle, proven
+}
+
+func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
+	b, err := bundle.Open(ctx, t.path, bundle.OpenOptions{As: op.as})
+	if err != nil {
+		return nil, local(err)
+	}
+	op.closes = append(op.closes, b.Close)
+	g, err := b.Graph(ctx)
+	if err != nil {
+		return nil, local(err)
+	}
+	refs, err := pick(t, b.References())
+	if err != nil {
+		return nil, err
+	}
+	return &opened{t, bundle.Selection{Source: b.Source(), References: refs, MayMiss: b.MayMiss}, b, g}, nil
+}
+
+func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
+	s, err := readStore(ctx, t.path)
+	if err != nil {
+		return nil, err
+	}
+	op.closes = append(op.closes, s.close)
+	all := make([]layout.Reference, 0, len(s.names))
+	for _, n := range s.names {
+		all = append(all, n.Reference)
+	}
+	refs, err := pick(t, all)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{target: t, Selection: bundle.Selection{Source: s, References: refs, MayMiss: mayMissAny}}, nil
+}
+
+// pick chooses what a target's #REF names: a full reference, a short one as
+// docker would complete it, a tag alone or a digest alone. A manifest that has no
+// name of its own can be named by repository and digest.
+func pick(t target, all []layout.Reference) ([]layout.Reference, error) {
+	if t.name == "" {
+		return all, nil
+	}
+	full, err := layout.ParseReference(t.name)
+	fits := func(ref layout.Reference) bool {
+		return t.name == ref.Tag || t.name == string(ref.Digest) || t.name == ref.String() || t.name == ref.Name() ||
+			err == nil && full.Name() == ref.Name()
+	}
+	var out []layout.Reference
+	for _, ref := range all {
+		if fits(ref) {
+			out = append(out, ref)
+		}
+	}
+	inside := func(ref layout.Reference) bool { return ref.Repository == full.Repository }
+	if len(out) == 0 && err == nil && full.Digest != "" && slices.ContainsFunc(all, inside) {
+		out = append(out, full)
+	}
+	if len(out) == 0 {
+		return nil, &adviceError{fmt.Errorf("%s: no image in it is called %q: %w", t.path, t.name, layout.ErrNotFound),
+			"airgap tree " + t.path + " lists what it holds"}
+	}
+	return out, nil
+}
