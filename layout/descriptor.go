@@ -59,16 +59,27 @@ func BlobPath(dgst digest.Digest) string {
 
 // Verify returns a reader of rc that ends in EOF only if rc held exactly d.Size
 // bytes with digest d.Digest, and in ErrCorrupt otherwise. It never reads more
-// than one byte past d.Size.
+// than one byte past d.Size. A descriptor that CheckDescriptor refuses gives a
+// reader of nothing but that error.
 func Verify(rc io.ReadCloser, d Descriptor) io.ReadCloser {
-	return &verifier{rc: rc, desc: d, hash: d.Digest.Algorithm().Hash(), left: d.Size}
+	v := &verifier{rc: rc, desc: d, left: d.Size, err: CheckDescriptor(d)}
+	if v.err == nil {
+		v.hash = d.Digest.Algorithm().Hash()
+	}
+	return v
 }
+
+// maxIdle is how many reads in a row may give neither bytes nor an error, as in
+// bufio.
+const maxIdle = 100
 
 type verifier struct {
 	rc   io.ReadCloser
 	desc Descriptor
 	hash hash.Hash
 	left int64
+	idle int
+	eof  bool
 	err  error
 }
 
@@ -83,7 +94,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if int64(len(p)) > v.left {
 		p = p[:v.left]
 	}
-	n, err := v.rc.Read(p)
+	n, err := v.progress(p)
 	v.hash.Write(p[:n])
 	v.left -= int64(n)
 	switch {
@@ -91,6 +102,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 		v.err = fmt.Errorf("%s: ends %d bytes early, %d expected: %w", v.desc.Digest, v.left, v.desc.Size, ErrCorrupt)
 		return n, v.err
 	case err == io.EOF:
+		v.eof = true
 		return n, nil // finish on the next call
 	case err != nil:
 		v.err = err
@@ -98,13 +110,28 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// progress reads, and fails if that leads nowhere.
+func (v *verifier) progress(p []byte) (int, error) {
+	n, err := v.rc.Read(p)
+	if n > 0 || err != nil || len(p) == 0 {
+		v.idle = 0
+	} else if v.idle++; v.idle > maxIdle {
+		err = io.ErrNoProgress
+	}
+	return n, err
+}
+
 func (v *verifier) finish() error {
 	var one [1]byte
-	switch n, err := io.ReadFull(v.rc, one[:]); {
-	case n > 0:
-		return fmt.Errorf("%s: longer than the %d bytes its descriptor says: %w", v.desc.Digest, v.desc.Size, ErrCorrupt)
-	case err != io.EOF:
-		return err
+	for !v.eof {
+		n, err := v.progress(one[:])
+		if n > 0 {
+			return fmt.Errorf("%s: longer than the %d bytes its descriptor says: %w", v.desc.Digest, v.desc.Size, ErrCorrupt)
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+		v.eof = err == io.EOF
 	}
 	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.desc.Digest.Encoded() {
 		return fmt.Errorf("%s: the bytes have digest %s:%s: %w", v.desc.Digest, v.desc.Digest.Algorithm(), got, ErrCorrupt)
@@ -120,15 +147,9 @@ func ReadAll(rc io.ReadCloser, d Descriptor) ([]byte, error) {
 	if d.Size > MaxManifestBytes {
 		return nil, fmt.Errorf("%s: %d bytes, at most %d are read into memory: %w", d.Digest, d.Size, MaxManifestBytes, ErrLimit)
 	}
-	if err := CheckDescriptor(d); err != nil {
-		return nil, err
-	}
-	data := make([]byte, d.Size)
-	r := Verify(rc, d)
-	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, err
-	}
-	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+	// The size is only a claim, so memory grows with what is there.
+	data, err := io.ReadAll(Verify(rc, d))
+	if err != nil {
 		return nil, err
 	}
 	return data, nil
@@ -136,6 +157,9 @@ func ReadAll(rc io.ReadCloser, d Descriptor) ([]byte, error) {
 
 // CheckBytes says whether data is what d describes.
 func CheckBytes(data []byte, d Descriptor) error {
+	if err := CheckDescriptor(d); err != nil {
+		return err
+	}
 	if int64(len(data)) != d.Size {
 		return fmt.Errorf("%s: %d bytes, its descriptor says %d: %w", d.Digest, len(data), d.Size, ErrCorrupt)
 	}

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -65,6 +66,9 @@ func parseManifest(mediaType string, raw []byte) (*Manifest, error) {
 		return nil, err
 	}
 	var j manifestJSON
+	if first := bytes.TrimLeft(raw, " \t\r\n"); first[0] != '{' { // null would pass below
+		return nil, fmt.Errorf("no JSON object: %w", ErrCorrupt)
+	}
 	if err := json.Unmarshal(raw, &j); err != nil {
 		return nil, fmt.Errorf("%v: %w", err, ErrCorrupt)
 	}
@@ -91,6 +95,11 @@ func (j *manifestJSON) check(mediaType string) error {
 	}
 	artifact := mediaType == MediaTypeArtifactManifest || mediaType == MediaTypeORASManifest
 	index := IsIndex(mediaType)
+	if artifact && j.MediaType == "" {
+		// Both specifications require it, and nothing else tells an
+		// artifact manifest with nothing in it from an index.
+		return fmt.Errorf("a document of type %s must say so in \"mediaType\": %w", mediaType, ErrCorrupt)
+	}
 	bad := ""
 	switch {
 	case j.FSLayers != nil:

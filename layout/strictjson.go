@@ -6,32 +6,55 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // known lists the field names of manifests, indexes, descriptors and layout
 // files. encoding/json matches names without regard to case, other parsers do
 // not: a document that spells one of these in another case means different
 // things to different readers, and is refused.
-var known = func() map[string]string {
-	m := map[string]string{}
+var known, knownFolded = func() (map[string]bool, map[string]string) {
+	names, folded := map[string]bool{}, map[string]string{}
 	for _, k := range []string{
 		"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs",
 		"subject", "annotations", "digest", "size", "urls", "data", "platform", "fsLayers",
 		"architecture", "os", "variant", "os.version", "os.features", "imageLayoutVersion",
 	} {
-		m[strings.ToLower(k)] = k
+		names[k], folded[fold(k)] = true, k
 	}
-	return m
+	return names, folded
 }()
 
+// fold makes equal what encoding/json takes for the same name. That is more than
+// upper and lower case: "ſize", with a long s, is "size" to it.
+func fold(key string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, key)
+}
+
 // CheckJSON refuses JSON that two parsers could read differently: duplicate
-// keys, a known field in another case, trailing data, and nesting beyond
-// MaxJSONDepth. Keys below "annotations" are free text and only have to be
+// keys, a known field in another case, invalid UTF-8, trailing data, and nesting
+// beyond MaxJSONDepth. Keys below "annotations" are free text and only have to be
 // unique.
 func CheckJSON(raw []byte) error {
+	if !utf8.Valid(raw) {
+		return fmt.Errorf("JSON: invalid UTF-8: %w", ErrCorrupt)
+	}
+	return checkKeys(raw, true)
+}
+
+// checkKeys is CheckJSON, with fields in another case let through if strict is
+// not set.
+func checkKeys(raw []byte, strict bool) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	if err := checkValue(dec); err != nil {
+	if err := checkValue(dec, !strict); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); err != io.EOF {
@@ -48,7 +71,7 @@ type level struct {
 	want bool            // a key comes next
 }
 
-func checkValue(dec *json.Decoder) error {
+func checkValue(dec *json.Decoder, free bool) error {
 	var stack []level
 	for {
 		tok, err := dec.Token()
@@ -62,7 +85,7 @@ func checkValue(dec *json.Decoder) error {
 				if top+1 >= MaxJSONDepth {
 					return fmt.Errorf("JSON: nested more than %d deep: %w", MaxJSONDepth, ErrLimit)
 				}
-				l := level{free: top >= 0 && (stack[top].free || stack[top].key == "annotations")}
+				l := level{free: free || top >= 0 && (stack[top].free || stack[top].key == "annotations")}
 				if delim == '{' {
 					l.keys, l.want = map[string]bool{}, true
 				}
@@ -89,8 +112,10 @@ func (l *level) take(key string) error {
 	if l.keys[key] {
 		return fmt.Errorf("JSON: key %.100q twice in one object: %w", key, ErrCorrupt)
 	}
-	if want, ok := known[strings.ToLower(key)]; ok && want != key && !l.free {
-		return fmt.Errorf("JSON: key %.100q should be %q: %w", key, want, ErrCorrupt)
+	if !l.free && !known[key] {
+		if want, ok := knownFolded[fold(key)]; ok {
+			return fmt.Errorf("JSON: key %.100q should be %q: %w", key, want, ErrCorrupt)
+		}
 	}
 	l.keys[key], l.key, l.want = true, key, false
 	return nil
