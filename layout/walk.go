@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 )
 
 // WalkOptions tune [Walk]. The zero value walks everything.
@@ -57,10 +58,13 @@ func Walk(ctx context.Context, src Source, refs []Reference, o WalkOptions) (*Gr
 		if !seen[ref.String()] {
 			seen[ref.String()] = true
 			w.roots = append(w.roots, Name{Reference: ref})
-			w.queue = append(w.queue, task{root: len(w.roots), repo: ref.Repository, filter: true})
 		}
 	}
-	if err := w.run(ctx); err != nil {
+	err := w.resolve(ctx)
+	if err == nil {
+		err = w.run(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return w.graph()
@@ -71,10 +75,10 @@ type placeKey struct {
 	digest digest.Digest
 }
 
-// task is one piece of work. Exactly one of root, ask and neither (fetch) holds.
+// task is one piece of work: to fetch a manifest and go on from there, or to ask
+// what is attached to it.
 type task struct {
-	root   int  // resolve root number root-1
-	ask    bool // ask what is attached to desc
+	ask    bool
 	repo   string
 	desc   Descriptor
 	depth  int
@@ -179,30 +183,60 @@ func (w *walker) push(tasks ...task) {
 }
 
 func (w *walker) do(ctx context.Context, t task) error {
-	switch {
-	case t.root > 0:
-		return w.resolve(ctx, t)
-	case t.ask:
+	if t.ask {
 		return w.ask(ctx, t)
 	}
 	return w.fetch(ctx, t)
 }
 
-func (w *walker) resolve(ctx context.Context, t task) error {
-	ref := w.roots[t.root-1].Reference
-	d, err := w.src.Resolve(ctx, ref)
-	if err != nil {
+// resolve turns the names into digests, all of them before anything else, so
+// that of many names every one that is not there is told at once.
+func (w *walker) resolve(ctx context.Context) error {
+	absent := make([]error, len(w.roots))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(w.opt.Jobs)
+	for i := range w.roots {
+		g.Go(func() error {
+			ref := w.roots[i].Reference
+			d, err := w.src.Resolve(gctx, ref)
+			if err == nil {
+				err = CheckDescriptor(d)
+			}
+			if errors.Is(err, ErrNotFound) {
+				absent[i] = err
+				return nil
+			}
+			w.roots[i].Descriptor = trim(d)
+			return sideError(err, ref.String())
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := CheckDescriptor(d); err != nil {
-		return &Error{Side: SideSource, Name: ref.String(), Err: err}
+	for _, n := range w.roots {
+		w.queue = append(w.queue, task{repo: n.Reference.Repository, desc: n.Descriptor, filter: true})
 	}
-	t.desc = trim(d)
-	w.mu.Lock()
-	w.roots[t.root-1].Descriptor = t.desc
-	w.mu.Unlock()
-	t.root = 0
-	return w.fetch(ctx, t)
+	return joinLines(absent)
+}
+
+// sideError names the reference in an error that has no side yet.
+func sideError(err error, name string) error {
+	if e := (*Error)(nil); err == nil || errors.As(err, &e) {
+		return err
+	}
+	return &Error{Side: SideSource, Name: name, Err: err}
+}
+
+// joinLines returns the only error, or one that lists them all.
+func joinLines(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	return fmt.Errorf("%d names could not be resolved:\n%w", len(errs), errors.Join(errs...))
 }
 
 // fetch loads a manifest, decides whether what led to it is true, and goes on
