@@ -43,8 +43,8 @@ func unknownCommand(app *cli.App, name string) error {
 
 func commandNames(app *cli.App) []string {
 	out := []string{"help"}
-	for _, c := range app.Commands {
-		out = append(out, c.Names()...)
+	for _, c := range visible(app) {
+		out = append(out, c.Name)
 	}
 	return out
 }

@@ -54,7 +54,7 @@ Examples:
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "import into the registry `HOST[/PREFIX]`", DefaultText: "none: import into a store", Destination: &o.to},
 			&cli.StringFlag{Name: "store", Usage: "import into the store in `DIR`, which is made if missing", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
-			&cli.StringSliceFlag{Name: "map", Usage: "put repositories beneath `SRC=DST`'s SRC beneath DST; the longest SRC wins; repeatable", DefaultText: "none"},
+			&cli.StringSliceFlag{Name: "map", Usage: "`SRC=DST` brings the repository SRC, and all beneath it, to DST; the longest SRC that fits wins; repeatable", DefaultText: "none"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "let tags of the destination move", Destination: &o.overwrite},
 			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"airgap/bundle"
@@ -61,14 +63,23 @@ func writeLeftOut(w io.Writer, list []bundle.RecordLeftOut) {
 	table(w, rows)
 }
 
+// writeSetAside lists what a registry named as attached and is not, and counts
+// the remarks that are about no manifest in particular.
 func writeSetAside(w io.Writer, list []bundle.RecordSetAside) {
-	if len(list) == 0 {
-		return
-	}
-	fmt.Fprintf(w, "\nnamed as attached by the registry, but not:\n")
 	var rows [][]string
+	remarks := map[string]int{}
 	for _, s := range list {
+		if s.Digest == "" {
+			remarks[s.Repository+": "+s.Reason]++
+			continue
+		}
 		rows = append(rows, []string{"  " + shortDigest(s.Digest), "to " + s.Repository + "@" + shortDigest(s.Subject), s.Reason})
 	}
-	table(w, rows)
+	if len(rows) > 0 {
+		fmt.Fprintf(w, "\nnamed as attached at the source, but not:\n")
+		table(w, rows)
+	}
+	for _, r := range slices.Sorted(maps.Keys(remarks)) {
+		fmt.Fprintf(w, "note: %s (%s)\n", escape(r), plural(remarks[r], "manifest"))
+	}
 }

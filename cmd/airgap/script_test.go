@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"airgap/store"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"airgap": main})
+}
+
+// TestScript runs testdata/script: the real main in a process of its own,
+// against registries in this one. The commands that scripts have besides
+// testscript's own:
+//
+//	registry NAME [referrers]  start a registry, put its address into $NAME
+//	load WHAT REPOSITORY       fill a repository; see contentNamed
+//	folder WHAT DIR [NAME]     write a layout folder, named after reg.example/team/app or NAME
+//	code N PROGRAM ARG...      run it; it has to exit with N
+//	fault NAME deny|stall      from now on, answer for layers with 403, or never
+//	awaitstall NAME            until somebody waits for a layer
+//	mend NAME                  no more faults
+//	fetched NAME N             N layers were fetched since the last time this was asked
+//	damage FILE OFFSET         flip a bit; a negative offset counts from the end
+//	cut FILE BYTES             take bytes off the end
+//	hold DIR                   keep a store in use until the script ends
+//	samebytes FILE FILE
+//	expand FILE                replace $NAME in it
+//	clean FILE                 it holds text, and nothing that could play with a terminal
+//	empty DIR
+//	planned BUNDLE JSON        the bundle is what --dry-run said
+//	unname DIR                 leave bare tags in a layout, as other tools write them
+//	removelargest DIR          remove a layout's largest blob
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			// Somebody's real credentials have no place here.
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("HOSTILE", escName)
+			env.Values[registriesKey{}] = &registries{byName: map[string]*testRegistry{}}
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"registry":   scriptRegistry,
+			"load":       scriptLoad,
+			"folder":     scriptFolder,
+			"code":       scriptCode,
+			"fault":      scriptFault,
+			"awaitstall": scriptAwaitStall,
+			"mend":       scriptMend,
+			"fetched":    scriptFetched,
+			"damage":     scriptDamage,
+			"cut":        scriptCut,
+			"hold":       scriptHold,
+			"samebytes":  scriptSameBytes,
+
+			"expand":        scriptExpand,
+			"clean":         scriptClean,
+			"empty":         scriptEmpty,
+			"planned":       scriptPlanned,
+			"unname":        scriptUnname,
+			"removelargest": scriptRemoveLargest,
+		},
+	})
+}
+
+func wantArgs(ts *testscript.TestScript, neg bool, args []string, least, most int) {
+	if neg || len(args) < least || len(args) > most {
+		ts.Fatalf("want %d to %d arguments and no !, got %q", least, most, args)
+	}
+}
+
+func scriptCode(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2, 1000)
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2, 2)
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if at < 0 {
+		at += len(data)
+	}
+	data[at] ^= 1
+	ts.Check(os.WriteFile(path, data, 0o600))
+}
+
+func scriptCut(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2, 2)
+	path := ts.MkAbs(args[0])
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	info, err := os.Stat(path)
+	ts.Check(err)
+	ts.Check(os.Truncate(path, info.Size()-n))
+}
+
+func scriptHold(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1, 1)
+	s, err := store.Open(ts.MkAbs(args[0]), store.Options{})
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close() })
+}
+
+func scriptSameBytes(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2, 2)
+	if a, b := ts.ReadFile(args[0]), ts.ReadFile(args[1]); a != b {
+		ts.Fatalf("%s (%d bytes) and %s (%d bytes) differ", args[0], len(a), args[1], len(b))
+	}
+}
+
+// A glob that matches nothing would pass as well.
+func TestThereAreScripts(t *testing.T) {
+	found, err := filepath.Glob(filepath.Join("testdata", "script", "*.txtar"))
+	if err != nil || len(found) < 10 {
+		t.Fatalf("%d scripts: %s (%v)", len(found), strings.Join(found, " "), err)
+	}
+}
