@@ -213,20 +213,50 @@ func (c *copier) place(ctx context.Context, worker int, p *piece, repo string, h
 		return false, err
 	}
 	c.emit(Event{Kind: EventStart, Worker: worker, Descriptor: p.desc})
+	for attempt := 1; ; attempt++ {
+		err := c.send(ctx, worker, p, repo)
+		if err == nil || attempt == putAttempts || ctx.Err() != nil || !temporary(err) {
+			return err == nil, err
+		}
+	}
+}
+
+// putAttempts is how often content is sent to a sink that says it may work the
+// next time. Content that went wrong on the way in has its retries in the source.
+const putAttempts = 3
+
+// temporary says whether the same may succeed in another attempt.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// send reads a piece and puts it.
+func (c *copier) send(ctx context.Context, worker int, p *piece, repo string) error {
 	rc, err := c.open(ctx, p)
 	if err != nil {
-		return false, c.explain(p, err)
+		return permanent(c.explain(p, err))
 	}
 	defer rc.Close()
 	src := &sourceReader{Reader: rc, c: c, worker: worker, p: p}
-	if err := c.dst.Put(ctx, repo, p.desc, src); err != nil {
-		if src.err != nil && errors.Is(err, src.err) {
-			err = c.explain(p, src.err)
-		}
-		return false, err
+	err = c.dst.Put(ctx, repo, p.desc, src)
+	if err != nil {
+		c.emit(Event{Kind: EventAdvance, Worker: worker, Descriptor: p.desc, N: -src.n})
 	}
-	return true, nil
+	if src.err != nil && errors.Is(err, src.err) {
+		return permanent(c.explain(p, src.err))
+	}
+	return err
 }
+
+// permanent hides from temporary that an error of the source may be: the source
+// has tried again by itself.
+func permanent(err error) error { return &permanentError{err} }
+
+type permanentError struct{ error }
+
+func (e *permanentError) Unwrap() error   { return e.error }
+func (e *permanentError) Temporary() bool { return false }
 
 func (c *copier) open(ctx context.Context, p *piece) (io.ReadCloser, error) {
 	if p.node != nil {
@@ -249,12 +279,14 @@ type sourceReader struct {
 	c      *copier
 	worker int
 	p      *piece
+	n      int64
 	err    error
 }
 
 func (s *sourceReader) Read(b []byte) (int, error) {
 	n, err := s.Reader.Read(b)
 	if n > 0 {
+		s.n += int64(n)
 		s.c.emit(Event{Kind: EventAdvance, Worker: s.worker, Descriptor: s.p.desc, N: int64(n)})
 	}
 	if err != nil && err != io.EOF {
