@@ -71,8 +71,8 @@ func (d *demo) close() {
 func (d *demo) publish(ctx context.Context) error {
 	fmt.Fprintln(d.out, "airgap demo: an image and all its signatures cross an air gap")
 	d.say("Two registries run inside this process, on loopback:")
-	d.item("A  %s  the connected side, has the referrers API", d.a.host)
-	d.item("B  %s  the isolated side, has not, and is empty", d.b.host)
+	d.item("A  %s  on the connected side, with the referrers API", d.a.host)
+	d.item("B  %s  on the isolated side, without it, empty", d.b.host)
 
 	d.step("An image is published, and several parties sign it")
 	d.published = newPublisher(d.source)
@@ -289,6 +289,7 @@ func (d *demo) sumUp(kept bool) {
 		d.say("Left for you in %s:\n", d.dir)
 		d.item("bin/airgap tree %s", filepath.Join(d.dir, bundleName))
 		d.item("bin/airgap inspect --format json %s", filepath.Join(d.dir, bundleName))
+		d.item("bin/airgap tree store:%s", filepath.Join(d.dir, storeName))
 		return
 	}
 	d.say("Try next:\n")

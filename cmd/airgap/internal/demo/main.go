@@ -40,7 +40,12 @@ func realMain() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, flag.Arg(0), *dir); err != nil {
+	err := run(ctx, os.Stdout, flag.Arg(0), *dir)
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo: stopped")
+		return 1
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "\ndemo: %v\n", err)
 		return 1
 	}
