@@ -283,6 +283,9 @@ type sourceReader struct {
 	err    error
 }
 
+// Conduit implements [Conduit].
+func (s *sourceReader) Conduit() io.Reader { return s.Reader }
+
 func (s *sourceReader) Read(b []byte) (int, error) {
 	n, err := s.Reader.Read(b)
 	if n > 0 {

@@ -91,3 +91,35 @@ func TestWalkNamesAllThatIsAbsent(t *testing.T) {
 		}
 	}
 }
+
+// wrapped is no conduit: who knows what it does to the bytes.
+type wrapped struct{ io.ReadCloser }
+
+// Content that a source verifies is not hashed again, and what only looks like
+// it is.
+func TestVerifyTwice(t *testing.T) {
+	data := []byte("content")
+	d := layout.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+	first := func() io.ReadCloser { return layout.Verify(io.NopCloser(strings.NewReader("content")), d) }
+	if r := first(); layout.Verify(r, d) != r {
+		t.Error("a verified reader is wrapped once more")
+	}
+	if r := layout.NopCloser(first()); layout.Verify(r, d) != r {
+		t.Error("a verified reader behind a conduit is wrapped once more")
+	}
+	other := layout.Descriptor{Digest: digest.FromString("other!!"), Size: d.Size}
+	begun := first()
+	if _, err := begun.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for what, r := range map[string]io.ReadCloser{
+		"verified for something else":    layout.Verify(first(), other),
+		"begun":                          layout.Verify(begun, d),
+		"behind what may change it":      layout.Verify(wrapped{io.NopCloser(strings.NewReader("c0ntent"))}, d),
+		"a conduit of an unchecked read": layout.Verify(layout.NopCloser(strings.NewReader("c0ntent")), d),
+	} {
+		if _, err := io.ReadAll(r); !errors.Is(err, layout.ErrCorrupt) {
+			t.Errorf("%s: %v, want ErrCorrupt", what, err)
+		}
+	}
+}

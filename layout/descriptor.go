@@ -61,12 +61,46 @@ func BlobPath(dgst digest.Digest) string {
 // bytes with digest d.Digest, and in ErrCorrupt otherwise. It never reads more
 // than one byte past d.Size. A descriptor that CheckDescriptor refuses gives a
 // reader of nothing but that error.
+//
+// A reader that Verify made for the same descriptor, and of which nothing was
+// read yet, is returned as it is, even through wrappers that are a [Conduit]: so
+// a sink checks what it is given, and what a source has checked is not hashed
+// twice.
 func Verify(rc io.ReadCloser, d Descriptor) io.ReadCloser {
+	if verified(rc, d) {
+		return rc
+	}
 	v := &verifier{rc: rc, desc: d, left: d.Size, err: CheckDescriptor(d)}
 	if v.err == nil {
 		v.hash = d.Digest.Algorithm().Hash()
 	}
 	return v
+}
+
+// Conduit is a reader that hands on the bytes and the errors of another one, all
+// of them and unchanged. Whoever implements it promises that.
+type Conduit interface{ Conduit() io.Reader }
+
+// NopCloser is [io.NopCloser] as a [Conduit].
+func NopCloser(r io.Reader) io.ReadCloser { return nopCloser{r} }
+
+type nopCloser struct{ io.Reader }
+
+func (nopCloser) Close() error         { return nil }
+func (n nopCloser) Conduit() io.Reader { return n.Reader }
+
+// verified says whether all of r passes through a fresh verifier for d.
+func verified(r io.Reader, d Descriptor) bool {
+	for {
+		switch v := r.(type) {
+		case *verifier:
+			return v.err == nil && v.desc.Digest == d.Digest && v.desc.Size == d.Size && v.left == d.Size
+		case Conduit:
+			r = v.Conduit()
+		default:
+			return false
+		}
+	}
 }
 
 // maxIdle is how many reads in a row may give neither bytes nor an error, as in

@@ -98,7 +98,7 @@ func (w *FolderWriter) Put(ctx context.Context, _ string, d Descriptor, r io.Rea
 		return w.fail(Descriptor{}, err)
 	}
 	if IsManifest(d.MediaType) {
-		raw, err := ReadAll(io.NopCloser(&ctxReader{ctx, r}), d)
+		raw, err := ReadAll(NopCloser(&ctxReader{ctx, r}), d)
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (w *FolderWriter) write(ctx context.Context, d Descriptor, r io.Reader) err
 	if err != nil {
 		return w.fail(d, err)
 	}
-	_, err = copyBuffer(f, Verify(io.NopCloser(&ctxReader{ctx, r}), d))
+	_, err = copyBuffer(f, Verify(NopCloser(&ctxReader{ctx, r}), d))
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

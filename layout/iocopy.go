@@ -57,6 +57,9 @@ type ctxReader struct {
 	r   io.Reader
 }
 
+// Conduit implements [Conduit].
+func (c *ctxReader) Conduit() io.Reader { return c.r }
+
 func (c *ctxReader) Read(p []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err

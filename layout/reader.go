@@ -249,6 +249,9 @@ type sidedReader struct {
 	d digest.Digest
 }
 
+// Conduit implements [Conduit].
+func (s *sidedReader) Conduit() io.Reader { return s.ReadCloser }
+
 func (s *sidedReader) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {

@@ -196,7 +196,7 @@ func (w *TarWriter) Put(ctx context.Context, _ string, d Descriptor, r io.Reader
 		return err
 	}
 	dst := &offsetWriter{w.file, e.DataOffset()}
-	if _, err := copyBuffer(dst, Verify(io.NopCloser(&ctxReader{ctx, r}), d)); err != nil {
+	if _, err := copyBuffer(dst, Verify(NopCloser(&ctxReader{ctx, r}), d)); err != nil {
 		var we *writeError
 		if errors.As(err, &we) {
 			return w.fail(we.err)

@@ -156,7 +156,7 @@ func (s *Session) Put(ctx context.Context, repo string, d layout.Descriptor, r i
 }
 
 func (s *Session) putManifest(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
-	data, err := layout.ReadAll(io.NopCloser(withContext(ctx, r)), d)
+	data, err := layout.ReadAll(layout.NopCloser(withContext(ctx, r)), d)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (s *Session) gain(repo string, change func(*gain)) error {
 // listed, or staged by this session. r is read to its end, and verified, in any
 // case: a Put of wrong content never succeeds.
 func (s *Session) stage(ctx context.Context, d layout.Descriptor, r io.Reader) error {
-	content := layout.Verify(io.NopCloser(withContext(ctx, r)), d)
+	content := layout.Verify(layout.NopCloser(withContext(ctx, r)), d)
 	have, err := s.haveFile(d)
 	if err != nil {
 		return err
@@ -310,16 +310,20 @@ func copyAll(w io.Writer, r io.Reader) error {
 	return err
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
 // withContext ends a long read when its context does.
-func withContext(ctx context.Context, r io.Reader) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		if err := ctx.Err(); err != nil {
-			return 0, fmt.Errorf("stopped: %w", err)
-		}
-		return r.Read(p)
-	})
+func withContext(ctx context.Context, r io.Reader) io.Reader { return &ctxReader{ctx, r} }
+
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Conduit implements layout.Conduit.
+func (c *ctxReader) Conduit() io.Reader { return c.r }
+
+func (c *ctxReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, fmt.Errorf("stopped: %w", err)
+	}
+	return c.r.Read(p)
 }

@@ -28,6 +28,9 @@ type checked struct {
 	t target
 }
 
+// Conduit implements layout.Conduit.
+func (c *checked) Conduit() io.Reader { return c.ReadCloser }
+
 func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	var known *layout.Error

@@ -113,7 +113,7 @@ func (c *Client) Put(ctx context.Context, repo string, d layout.Descriptor, r io
 // upload prepares the PUT of a blob. body is nil for a small one.
 func upload(ctx context.Context, d layout.Descriptor, r io.Reader) (q question, body *content, err error) {
 	q = question{method: http.MethodPut, write: true, header: http.Header{"Content-Type": {"application/octet-stream"}}}
-	src := io.NopCloser(&origin{ctx: ctx, r: r})
+	src := layout.NopCloser(&origin{ctx: ctx, r: r})
 	if d.Size <= smallBlob {
 		q.body, err = layout.ReadAll(src, d)
 		return q, nil, err
@@ -128,6 +128,9 @@ type origin struct {
 	ctx context.Context
 	r   io.Reader
 }
+
+// Conduit implements layout.Conduit.
+func (o *origin) Conduit() io.Reader { return o.r }
 
 func (o *origin) Read(p []byte) (int, error) {
 	if err := o.ctx.Err(); err != nil {
@@ -265,7 +268,7 @@ func (t target) checkStored(resp *http.Response, d layout.Descriptor) error {
 }
 
 func (t target) putManifest(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
-	data, err := layout.ReadAll(io.NopCloser(&origin{ctx: ctx, r: r}), d)
+	data, err := layout.ReadAll(layout.NopCloser(&origin{ctx: ctx, r: r}), d)
 	if err != nil {
 		return t.fail(err, "")
 	}
