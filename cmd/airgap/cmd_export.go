@@ -145,7 +145,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if err != nil {
 		return err
 	}
-	listed, err := u.readLists(o.lists)
+	listed, err := u.readLists(ctx, o.lists)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ Running the same command again sends only what is missing.
 Examples:
    airgap import app.tar --to registry.corp:5000/mirror
    airgap import app.tar --store /srv/airgap
-   airgap import app.tar --to registry.corp --map ghcr.io/acme=registry.corp/third-party/acme
+   airgap import app.tar --to registry.corp --map ghcr.io/acme=registry.corp/acme
    airgap import ./skopeo-layout --as ghcr.io/acme/app --to registry.corp
    receive-from-diode | airgap import - --store /srv/airgap`,
 		Flags: append([]cli.Flag{
@@ -114,8 +114,13 @@ func (o *importOptions) mapping() (bundle.Mapping, error) {
 
 // importResult is what import reports.
 type importResult struct {
-	Destination string                 `json:"destination"`
-	Bundles     []*bundle.ImportResult `json:"bundles"`
+	Destination string           `json:"destination"` // as other commands take it
+	Bundles     []importedBundle `json:"bundles"`
+}
+
+type importedBundle struct {
+	*bundle.ImportResult
+	Caveats []string `json:"caveats,omitempty"` // what could not be proven
 }
 
 func runImport(ctx context.Context, u *ui, o importOptions) error {
@@ -126,7 +131,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	if err != nil {
 		return err
 	}
-	dst, err := o.destination(u)
+	dst, err := o.destination(ctx, u)
 	if err != nil {
 		return err
 	}
@@ -140,7 +145,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 		if err != nil {
 			return dst.explain(err, res)
 		}
-		res.Bundles = append(res.Bundles, one)
+		res.Bundles = append(res.Bundles, *one)
 	}
 	if err := dst.close(); err != nil {
 		return err
@@ -148,13 +153,14 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	return u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) })
 }
 
-func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping) (*bundle.ImportResult, error) {
+func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping) (*importedBundle, error) {
 	b, err := o.open(ctx, u, path, dst)
 	if err != nil {
 		return nil, local(err)
 	}
 	defer b.Close()
-	if err := u.caveats(ctx, b); err != nil {
+	caveats, err := u.caveats(ctx, b)
+	if err != nil {
 		return nil, local(err)
 	}
 	sink, done, err := dst.begin(ctx)
@@ -167,7 +173,7 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	res, err := bundle.Import(ctx, b, sink, bundle.ImportOptions{
 		Mapping: m, Overwrite: o.overwrite, InsecureSkipVerify: o.skip, Jobs: o.jobs, Progress: p.event,
 	})
-	return res, local(err)
+	return &importedBundle{res, caveats}, local(err)
 }
 
 // open opens a bundle, or first takes it from stdin.
@@ -184,18 +190,19 @@ func (o *importOptions) open(ctx context.Context, u *ui, path string, dst *desti
 }
 
 // caveats says what cannot be proven of a bundle that another tool made.
-func (u *ui) caveats(ctx context.Context, b *bundle.Bundle) error {
+func (u *ui) caveats(ctx context.Context, b *bundle.Bundle) ([]string, error) {
 	if b.Own() {
-		return nil
+		return nil, nil
 	}
 	g, err := b.Graph(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, c := range b.Caveats(g) {
+	caveats := b.Caveats(g)
+	for _, c := range caveats {
 		u.warn("%s: %s", escape(b.Path), escape(c))
 	}
-	return nil
+	return caveats, nil
 }
 
 func writeImport(w io.Writer, res *importResult) {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 
+	"airgap/bundle/registry"
 	"airgap/layout"
 )
 
@@ -16,12 +18,13 @@ type destination struct {
 	// begin starts one import; done discards what was not committed.
 	begin func(ctx context.Context) (sink layout.Sink, done func(), err error)
 	close func() error
+	keeps bool // what was sent stays, even if an import fails
 }
 
 // destination opens what --to or --store name, or the default store.
-func (o *importOptions) destination(u *ui) (*destination, error) {
+func (o *importOptions) destination(ctx context.Context, u *ui) (*destination, error) {
 	if o.to != "" {
-		return o.registryDestination(u)
+		return o.registryDestination(ctx, u)
 	}
 	dir := o.store
 	if dir == "" {
@@ -32,19 +35,19 @@ func (o *importOptions) destination(u *ui) (*destination, error) {
 	}
 	if !o.skip {
 		// Nothing will get in, so no store is made or locked for it.
-		return &destination{name: "store " + dir, begin: beginNothing, close: func() error { return nil }}, nil
+		return &destination{name: "store:" + dir, begin: beginNothing, close: func() error { return nil }}, nil
 	}
 	return storeDestination(dir)
 }
 
 func beginNothing(context.Context) (layout.Sink, func(), error) { return nil, func() {}, nil }
 
-func (o *importOptions) registryDestination(u *ui) (*destination, error) {
+func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destination, error) {
 	host, _, _ := strings.Cut(o.to, "/")
 	if _, err := layout.ParseReference(o.to + "/x"); err != nil {
 		return nil, usagef("--to %q: want HOST[/PREFIX]: %w", o.to, err)
 	}
-	c, err := o.registry.client(u, host)
+	c, err := o.registry.client(ctx, u, host)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +55,7 @@ func (o *importOptions) registryDestination(u *ui) (*destination, error) {
 		name:  o.to,
 		begin: func(context.Context) (layout.Sink, func(), error) { return c, func() {}, nil },
 		close: func() error { return nil },
+		keeps: true,
 	}, nil
 }
 
@@ -62,7 +66,7 @@ func storeDestination(dir string) (*destination, error) {
 	}
 	closed := false
 	return &destination{
-		name: "store " + dir, spoolDir: dir,
+		name: "store:" + dir, spoolDir: dir,
 		begin: func(ctx context.Context) (layout.Sink, func(), error) {
 			session, err := s.Begin(ctx)
 			if err != nil {
@@ -82,6 +86,9 @@ func storeDestination(dir string) (*destination, error) {
 
 // explain says, of an import that failed, what of it is done.
 func (d *destination) explain(err error, res *importResult) error {
+	if d.keeps && (errors.Is(err, context.Canceled) || errors.Is(err, registry.ErrRegistry)) {
+		err = &adviceError{err, "run the same command again: what was sent already is not sent again"}
+	}
 	if len(res.Bundles) == 0 {
 		return err
 	}

@@ -96,25 +96,21 @@ func exitCode(err error) int {
 		return exitLocked
 	case errors.Is(err, registry.ErrRegistry):
 		return exitRegistry
-	case isDamage(err):
+	case isDamage(err), lacksContent(err):
 		if isLocal(err) {
 			return exitDamaged
 		}
 		return exitRegistry
-	case lacksContent(err):
-		return exitDamaged
 	}
 	return exitFailed
 }
 
 // isDamage says whether content is not what it has to be. What is over a limit
-// or in no form that can be read counts too: in a bundle of ours it comes of
-// damage, and in another's it is as useless.
+// counts too, and a file in no form that can be read: it may have been a bundle
+// before it was damaged.
 func isDamage(err error) bool {
-	if errors.Is(err, layout.ErrCorrupt) || errors.Is(err, layout.ErrLimit) {
-		return true
-	}
-	return errors.Is(err, layout.ErrUnsupported) && !on(err, layout.SideStore)
+	return errors.Is(err, layout.ErrCorrupt) || errors.Is(err, layout.ErrLimit) ||
+		errors.Is(err, layout.ErrUnsupported) && on(err, layout.SideBundle, layout.SideFolder)
 }
 
 // isLocal says whether the fault lies in a file or a store, not in a registry.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,26 +20,28 @@ const (
 )
 
 // readLists reads the files of --file; "-" is stdin.
-func (u *ui) readLists(files []string) ([]target, error) {
+func (u *ui) readLists(ctx context.Context, files []string) ([]target, error) {
 	var out []target
 	for _, name := range files {
-		var r io.Reader = u.stdin
-		shown := "stdin"
-		if name != "-" {
-			f, err := os.Open(name)
-			if err != nil {
-				return nil, usagef("--file: %w", err)
-			}
-			defer f.Close()
-			r, shown = f, name
-		}
-		got, err := parseList(shown, r)
+		got, err := u.readList(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, got...)
 	}
 	return out, nil
+}
+
+func (u *ui) readList(ctx context.Context, name string) ([]target, error) {
+	if name == "-" {
+		return parseList("stdin", contextReader(ctx, u.stdin))
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usagef("--file: %w", err)
+	}
+	defer f.Close()
+	return parseList(name, f)
 }
 
 // parseList reads one target per line. Empty lines and what follows a '#' at the

@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 )
 
 func main() { os.Exit(realMain()) }
@@ -42,7 +43,12 @@ func execute(ctx context.Context, u *ui, args []string) int {
 		err = app.RunContext(ctx, args)
 	}
 	if s := stopCause(ctx); s != nil && err != nil {
-		err = &adviceError{err: s, advice: advice(err)}
+		// What failed on the way out is of no interest; what to do next is.
+		last := error(s)
+		for _, a := range slices.Backward(advices(err)) {
+			last = &adviceError{last, a}
+		}
+		err = last
 	}
 	if err == nil {
 		return exitDone

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -53,7 +54,7 @@ func (o *registryOptions) check(stdinTaken string) error {
 }
 
 // client makes the client. host is the one that --username is for.
-func (o *registryOptions) client(u *ui, host string) (*registry.Client, error) {
+func (o *registryOptions) client(ctx context.Context, u *ui, host string) (*registry.Client, error) {
 	opts := registry.Options{
 		UserAgent: "airgap/" + readVersion().Version,
 		PlainHTTP: o.plainHTTP, InsecureSkipVerify: o.insecure, CAFile: o.caFile, ClientCert: o.certFile, ClientKey: o.keyFile,
@@ -63,7 +64,7 @@ func (o *registryOptions) client(u *ui, host string) (*registry.Client, error) {
 		opts.Registry = host
 	}
 	if o.passwordStdin {
-		password, err := readPassword(u.stdin)
+		password, err := readPassword(contextReader(ctx, u.stdin))
 		if err != nil {
 			return nil, err
 		}

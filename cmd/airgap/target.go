@@ -160,9 +160,9 @@ func (op *opener) Close() error {
 }
 
 // registry returns the one client for all references.
-func (op *opener) registry() (*registry.Client, error) {
+func (op *opener) registry(ctx context.Context) (*registry.Client, error) {
 	if op.client == nil {
-		c, err := op.reg.client(op.ui, op.host)
+		c, err := op.reg.client(ctx, op.ui, op.host)
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +179,7 @@ func (op *opener) open(ctx context.Context, t target) (*opened, error) {
 	case inStore:
 		return op.openStore(ctx, t)
 	}
-	c, err := op.registry()
+	c, err := op.registry(ctx)
 	if err != nil {
 		return nil, err
 	}

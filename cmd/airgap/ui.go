@@ -108,13 +108,6 @@ func document(kind string, v any) ([]byte, error) {
 	return []byte(escapeJSON(out.String()) + "\n"), nil
 }
 
-// say prints a remark, unless none are wanted.
-func (u *ui) say(o outputOptions, format string, args ...any) {
-	if !o.quiet {
-		fmt.Fprintf(u.stderr, "airgap: "+format+"\n", args...)
-	}
-}
-
 // warn prints what must be read.
 func (u *ui) warn(format string, args ...any) {
 	fmt.Fprintf(u.stderr, "airgap: WARNING: "+format+"\n", args...)
@@ -130,12 +123,13 @@ type adviceError struct {
 func (e *adviceError) Error() string { return e.err.Error() }
 func (e *adviceError) Unwrap() error { return e.err }
 
-func advice(err error) string {
-	var a *adviceError
-	if errors.As(err, &a) {
-		return a.advice
+// advices returns what each adviceError around err advises, the outermost first.
+func advices(err error) []string {
+	var out []string
+	for a := (*adviceError)(nil); errors.As(err, &a); err = a.err {
+		out = append(out, a.advice)
 	}
-	return ""
+	return out
 }
 
 // errorText is what is said of an error. Its text may hold words of a registry
@@ -155,7 +149,7 @@ func errorText(err error) string {
 
 func hints(err error) []string {
 	var out []string
-	for _, h := range []string{layout.Hint(err), advice(err)} {
+	for _, h := range append([]string{layout.Hint(err)}, advices(err)...) {
 		if h != "" {
 			out = append(out, escape(h))
 		}
