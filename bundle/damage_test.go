@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +81,29 @@ func each(t *testing.T, path string, n int, fn func(file *os.File, i int) error)
 		})
 	}
 	wg.Wait()
+}
+
+// A bundle that is damaged in a blob is refused even where the destination has
+// that blob already, and so needs nothing of it.
+func TestDamageIsFoundInWhatIsThereAlready(t *testing.T) {
+	path := small(t)
+	dst := layout.NewMemory()
+	o := bundle.ImportOptions{InsecureSkipVerify: true}
+	if _, err := bundle.Import(t.Context(), open(t, path), dst, o); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndex(data, []byte("layer"))
+	data[at] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Import(t.Context(), open(t, path), dst, o); !errors.Is(err, layout.ErrCorrupt) {
+		t.Errorf("Import = %v, want ErrCorrupt", err)
+	}
 }
 
 // Every single bit of a bundle, headers, padding and end included.

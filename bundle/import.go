@@ -53,8 +53,8 @@ type ImportedTag struct {
 }
 
 // Import brings everything in b to dst: blobs, then manifests, then names. It
-// proves the bundle first and hashes each byte as it is copied, so that nothing
-// damaged gets a name. No policy can be given yet: without InsecureSkipVerify
+// proves the bundle first and hashes each byte as it is copied, also of what dst
+// has already, so that nothing damaged gets a name. No policy can be given yet: without InsecureSkipVerify
 // every import is refused with ErrNoPolicy.
 func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*ImportResult, error) {
 	if !o.InsecureSkipVerify {
@@ -84,7 +84,7 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		res.Names = append(res.Names, ImportedTag{n.Reference.String(), to.names[i].Reference.String(), n.Descriptor.Digest.String()})
 	}
 	err = layout.Copy(ctx, dst, b.source, g, layout.CopyOptions{
-		Jobs: o.Jobs, Names: to.names,
+		Jobs: o.Jobs, Names: to.names, ReadAll: true,
 		Rename:   func(repo string) string { return to.repos[repo] },
 		Progress: res.count(o.Progress),
 	})

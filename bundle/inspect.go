@@ -128,7 +128,10 @@ func (d *drawer) draw(dgst digest.Digest) *Tree {
 		}
 	}
 	if p, ok := d.g.Place(d.repo, dgst); ok {
-		for _, e := range p.Attached {
+		edges := slices.SortedStableFunc(slices.Values(p.Attached), func(a, b layout.Edge) int {
+			return cmp.Compare(d.g.Nodes[a.Digest].Kind, d.g.Nodes[b.Digest].Kind)
+		})
+		for _, e := range edges {
 			a := d.draw(e.Digest)
 			a.By = e.Forms
 			t.Nodes = append(t.Nodes, a)

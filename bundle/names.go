@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Mapping says under which repository each repository of a bundle is imported.
@@ -77,5 +79,19 @@ func (m Mapping) graph(g *layout.Graph) (*mapped, error) {
 		n.Reference.Repository = out.repos[n.Reference.Repository]
 		out.names = append(out.names, n)
 	}
-	return out, layout.CheckPlaced(out.names)
+	return out, checkApart(out.names)
+}
+
+// checkApart refuses a mapping that brings two names together.
+func checkApart(names []layout.Name) error {
+	seen := map[string]digest.Digest{}
+	for _, n := range names {
+		name := n.Reference.Name()
+		if d, ok := seen[name]; ok && d != n.Descriptor.Digest {
+			return &layout.Error{Side: layout.SideDestination, Name: name, Digest: n.Descriptor.Digest,
+				Err: fmt.Errorf("%s would get the same name", d), Hint: "nothing was written; map them apart with --map SRC=DST"}
+		}
+		seen[name] = n.Descriptor.Digest
+	}
+	return nil
 }

@@ -202,11 +202,18 @@ func (b *Bundle) damaged(err error) error {
 	own := b.reader != nil && b.reader.Own() && !fromDestination(err)
 	for _, sentinel := range []error{layout.ErrNotFound, layout.ErrUnsupported, layout.ErrLimit} {
 		if own && errors.Is(err, sentinel) {
-			return b.fail(fmt.Errorf("%w (%w)", err, layout.ErrCorrupt))
+			err = fmt.Errorf("%w (%w)", err, layout.ErrCorrupt)
+			break
 		}
+	}
+	if own && errors.Is(err, layout.ErrCorrupt) && layout.Hint(err) == "" {
+		err = &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: err, Hint: damagedHint}
 	}
 	return b.fail(err)
 }
+
+const damagedHint = "the file is not what airgap wrote: copy it again from the media, or from where it was exported; " +
+	"if it is the same there, export it again (an export reuses what is whole)"
 
 // fromDestination says whether err is no finding about the bundle.
 func fromDestination(err error) bool {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -45,6 +44,8 @@ type CopyOptions struct {
 	// Names are published at the end, already mapped; nil means those of
 	// the graph.
 	Names []Name
+	// ReadAll reads, and so checks, even what the sink has already.
+	ReadAll bool
 	// Progress is called from many goroutines, one at a time.
 	Progress func(Event)
 }
@@ -194,11 +195,30 @@ func (c *copier) move(ctx context.Context, p *piece) error {
 		}
 		moved = moved || sent
 	}
-	kind := EventSkip
-	if moved {
-		kind = EventDone
+	kind := EventDone
+	if !moved {
+		kind = EventSkip
+		if err := c.check(ctx, p); err != nil {
+			return err
+		}
 	}
 	c.emit(Event{Kind: kind, Worker: worker, Descriptor: p.desc, N: p.desc.Size})
+	return nil
+}
+
+// check reads a piece that nothing was done with, if that is wanted.
+func (c *copier) check(ctx context.Context, p *piece) error {
+	if !c.opt.ReadAll || p.node != nil {
+		return nil // manifests were read by the walk
+	}
+	rc, err := c.open(ctx, p)
+	if err != nil {
+		return c.explain(p, err)
+	}
+	defer rc.Close()
+	if _, err := copyBuffer(io.Discard, Verify(NopCloser(&ctxReader{ctx, rc}), p.desc)); err != nil {
+		return c.explain(p, err)
+	}
 	return nil
 }
 
@@ -344,56 +364,4 @@ func (c *copier) freeWorker(i int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.workers[i] = false
-}
-
-// levels sorts manifests so that each comes after its children and its subject.
-// References by digest cannot form a circle, so this ends.
-func (g *Graph) levels() [][]*Node {
-	nodes := g.Manifests()
-	waits := make(map[digest.Digest]int, len(nodes))
-	unblocks := map[digest.Digest][]*Node{}
-	var ready []*Node
-	for _, n := range nodes {
-		deps := n.Children
-		if n.Subject != "" {
-			deps = append(slices.Clip(deps), n.Subject)
-		}
-		for _, d := range deps {
-			if g.Nodes[d] != nil {
-				waits[n.Descriptor.Digest]++
-				unblocks[d] = append(unblocks[d], n)
-			}
-		}
-		if waits[n.Descriptor.Digest] == 0 {
-			ready = append(ready, n)
-		}
-	}
-	var out [][]*Node
-	for len(ready) > 0 {
-		out = append(out, ready)
-		var next []*Node
-		for _, n := range ready {
-			for _, u := range unblocks[n.Descriptor.Digest] {
-				if waits[u.Descriptor.Digest]--; waits[u.Descriptor.Digest] == 0 {
-					next = append(next, u)
-				}
-			}
-		}
-		ready = next
-	}
-	return out
-}
-
-// CheckPlaced refuses a rename that would bring two names of the graph together.
-func CheckPlaced(names []Name) error {
-	seen := map[string]digest.Digest{}
-	for _, n := range names {
-		name := n.Reference.Name()
-		if d, ok := seen[name]; ok && d != n.Descriptor.Digest {
-			return &Error{Side: SideDestination, Name: name, Digest: n.Descriptor.Digest,
-				Err: fmt.Errorf("%s would get the same name", d), Hint: "map them apart with --map SRC=DST"}
-		}
-		seen[name] = n.Descriptor.Digest
-	}
-	return nil
 }

@@ -47,10 +47,11 @@ func (e *Error) Error() string {
 	if e.Name != "" {
 		b.WriteString(" " + e.Name)
 	}
-	if e.Digest != "" && !strings.Contains(e.Name, string(e.Digest)) {
-		b.WriteString(" " + string(e.Digest))
+	text := e.Err.Error()
+	if d := string(e.Digest); d != "" && !strings.Contains(e.Name, d) && !strings.Contains(text, d) {
+		b.WriteString(" " + d)
 	}
-	b.WriteString(": " + e.Err.Error())
+	b.WriteString(": " + text)
 	return b.String()
 }
 

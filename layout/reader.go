@@ -255,7 +255,7 @@ func (s *sidedReader) Conduit() io.Reader { return s.ReadCloser }
 func (s *sidedReader) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
-		err = s.r.fail("", err)
+		err = s.r.fail(s.d, err)
 	}
 	return n, err
 }
