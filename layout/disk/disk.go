@@ -80,7 +80,7 @@ func Create(dir string) (*Dir, error) {
 func OpenFile(path string) (File, error) {
 	// A user may well name a bundle by a link; only names that come out of
 	// untrusted content are refused one.
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|nonBlock, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func (d *Dir) Path() string { return d.root.Name() }
 
 // Open implements [FS].
 func (d *Dir) Open(name string, flag int, perm fs.FileMode) (File, error) {
-	name = filepath.FromSlash(name)
-	f, err := d.root.OpenFile(name, flag|noFollow, perm)
+	name = filepath.Clean(filepath.FromSlash(name))
+	f, err := openNoFollow(d.root, name, flag, perm)
 	if err != nil {
 		if info, lerr := d.root.Lstat(name); lerr == nil && !info.Mode().IsRegular() && !info.IsDir() {
 			return nil, fmt.Errorf("%s: %w", name, ErrNotRegular)

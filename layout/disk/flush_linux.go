@@ -2,12 +2,9 @@ package disk
 
 import (
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_CLOEXEC
 
 // flusher uses syncfs(2): one call makes any number of files and renames
 // durable, where a sync each costs a journal commit each.

@@ -10,8 +10,6 @@ import (
 	"sync"
 )
 
-const noFollow = 0
-
 // flusher remembers what was written and syncs each file and its folder.
 type flusher struct {
 	mu    sync.Mutex
