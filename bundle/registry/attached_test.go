@@ -167,6 +167,20 @@ func secondPage(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// TestLoops: pages that lead back are noticed at once.
+func TestLoops(t *testing.T) {
+	for _, link := range []string{"?", "?n=1", "/v2/team/app/referrers/" + string(imageDesc.Digest)} {
+		var asked atomic.Int32
+		c := clientFor(t, place{"referrers": func(w http.ResponseWriter, r *http.Request) {
+			asked.Add(1)
+			giving(layout.MediaTypeIndex, indexOf(), func(h http.Header) { h.Set("Link", "<"+link+`>; rel="next"`) })(w, r)
+		}})
+		if _, err := c.Attached(t.Context(), repo, imageDesc); !errors.Is(err, layout.ErrLimit) || asked.Load() > 2 {
+			t.Errorf("Link %s: %v after %d requests", link, err, asked.Load())
+		}
+	}
+}
+
 // TestUnfiltered: the referrers API is asked for everything.
 func TestUnfiltered(t *testing.T) {
 	c := clientFor(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

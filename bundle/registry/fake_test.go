@@ -38,7 +38,8 @@ type fake struct {
 
 	mu    sync.Mutex
 	repos map[string]*fakeRepo
-	log   []string // method and URL of each request
+	log   []string       // method and URL of each request
+	sent  map[string]int // manifests given away, by digest
 	n     int
 }
 
@@ -165,6 +166,10 @@ func (f *fake) manifest(w http.ResponseWriter, r *http.Request, repo *fakeRepo, 
 	w.Header().Set(digestHeader, dgst)
 	w.Header().Set("Content-Length", fmt.Sprint(len(old.data)))
 	if r.Method == http.MethodGet {
+		if f.sent == nil {
+			f.sent = map[string]int{}
+		}
+		f.sent[dgst]++
 		_, _ = w.Write(old.data)
 	}
 }
@@ -243,7 +248,7 @@ func (f *fake) requests() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	log := f.log
-	f.log = nil
+	f.log, f.sent = nil, nil
 	return log
 }
 
