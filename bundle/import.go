@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"airgap/layout"
 
@@ -76,8 +75,10 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := checkMoves(ctx, dst, to.names, o); err != nil {
-		return nil, err
+	if !o.Overwrite {
+		if err := b.checkMoves(ctx, g, dst, to.names); err != nil {
+			return nil, err
+		}
 	}
 	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Contents: contents(g)}
 	for i, n := range g.Roots {
@@ -110,34 +111,19 @@ func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
 
 // checkMoves asks the destination for every tag, before anything is written, and
 // refuses if one stands for something else. It lists all of them.
-func checkMoves(ctx context.Context, dst layout.Sink, names []layout.Name, o ImportOptions) error {
-	if o.Overwrite {
-		return nil
-	}
-	var mu sync.Mutex
+func (b *Bundle) checkMoves(ctx context.Context, g *layout.Graph, dst layout.Sink, names []layout.Name) error {
 	moves := make([]string, len(names))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(layout.DefaultWalkJobs)
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(layout.DefaultWalkJobs)
 	for i, n := range names {
-		if n.Reference.Tag == "" {
-			continue
+		if n.Reference.Tag != "" {
+			eg.Go(func() (err error) {
+				moves[i], err = b.move(ctx, g, dst, n)
+				return err
+			})
 		}
-		g.Go(func() error {
-			ref := n.Reference
-			ref.Digest = ""
-			d, err := dst.Resolve(ctx, ref)
-			if errors.Is(err, layout.ErrNotFound) {
-				return nil
-			}
-			if err == nil && d.Digest != n.Descriptor.Digest {
-				mu.Lock()
-				defer mu.Unlock()
-				moves[i] = fmt.Sprintf("\n  %s is %s, would become %s", ref, d.Digest, n.Descriptor.Digest)
-			}
-			return err
-		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := eg.Wait(); err != nil {
 		return err
 	}
 	if list := strings.Join(moves, ""); list != "" {
@@ -145,4 +131,25 @@ func checkMoves(ctx context.Context, dst layout.Sink, names []layout.Name, o Imp
 			Hint: "nothing was written; let them move with --overwrite, or import elsewhere with --map SRC=DST"}
 	}
 	return nil
+}
+
+// move says what a tag would lose, or "".
+func (b *Bundle) move(ctx context.Context, g *layout.Graph, dst layout.Sink, n layout.Name) (string, error) {
+	ref := n.Reference
+	ref.Digest = ""
+	was, err := dst.Resolve(ctx, ref)
+	switch {
+	case errors.Is(err, layout.ErrNotFound):
+		return "", nil
+	case err != nil || was.Digest == n.Descriptor.Digest:
+		return "", err
+	}
+	raw, err := g.ReadManifest(ctx, b.source, n.Descriptor.Digest)
+	if err != nil {
+		return "", err
+	}
+	if ok, err := onlyGrows(ctx, dst, ref, was, n.Descriptor, raw); err != nil || ok {
+		return "", err
+	}
+	return fmt.Sprintf("\n  %s is %s, would become %s", ref, was.Digest, n.Descriptor.Digest), nil
 }

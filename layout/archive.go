@@ -2,9 +2,12 @@ package layout
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -30,86 +33,79 @@ type span struct{ off, size int64 }
 type archive struct {
 	name  string
 	r     io.ReaderAt
-	own   bool // in the form that airgap writes
-	order []string
+	own   bool     // in the form that airgap writes
+	order []string // of all entries, if own
 	plain map[string]span
 	byDgs map[digest.Digest]span
 	links map[string]string
 }
 
-// openArchive indexes a tar. One with any mark of ours has to be of our form in
+// openArchive indexes a tar. One that begins as ours do has to be of our form in
 // every byte: a damaged bundle must not pass for another tool's.
 func openArchive(name string, r io.ReaderAt, size int64) (*archive, error) {
-	a := &archive{name: name, r: r}
-	marked, err := a.marked(size)
-	if err == nil && marked {
-		err = a.index(func(fn func(tarEntry) error) error { return scanTar(r, size, fn) })
+	a := &archive{name: name, r: r, plain: map[string]span{}, byDgs: map[digest.Digest]span{}, links: map[string]string{}}
+	head, err := firstBlock(r, size)
+	if err == nil && a.marked(head) {
 		a.own = true
+		err = scanTar(r, size, a.add)
 	} else if err == nil {
-		err = a.index(func(fn func(tarEntry) error) error { return scanForeign(r, size, fn) })
-	}
-	if err == nil && !a.own && a.namesUs() {
-		// The first header lost its mark, the index has it still.
-		err = fmt.Errorf("a bundle made by airgap with a damaged first header: %w", ErrCorrupt)
+		err = scanForeign(r, size, a.add)
 	}
 	if err != nil {
-		return nil, &Error{Side: SideBundle, Name: name, Err: err,
-			Hint: "copy it again from where it was made; compare its size and checksum there"}
+		return nil, &Error{Side: SideBundle, Name: name, Err: err, Hint: archiveHint(head)}
 	}
 	return a, nil
 }
 
-func (a *archive) marked(size int64) (bool, error) {
+func firstBlock(r io.ReaderAt, size int64) ([]byte, error) {
 	if size < blockSize {
-		return false, fmt.Errorf("%d bytes are no tar archive: %w", size, ErrCorrupt)
+		return nil, fmt.Errorf("%d bytes are no tar archive: %w", size, ErrCorrupt)
 	}
-	var head [blockSize]byte
-	if _, err := a.r.ReadAt(head[:], 0); err != nil {
-		return false, err
-	}
-	return bytes.HasPrefix(head[265:297], []byte(markerUname)), nil
+	return (&window{r: r, size: size}).bytes(0, blockSize)
 }
 
-// namesUs looks for the marks in index.json.
-func (a *archive) namesUs() bool {
-	s, ok := a.plain[ocispec.ImageIndexFile]
-	if !ok || s.size > MaxIndexBytes {
-		return false
+// archiveHint says what to do about an archive that begins with head.
+func archiveHint(head []byte) string {
+	for magic, tool := range map[string]string{"\x1f\x8b": "gunzip", "\x28\xb5\x2f\xfd": "unzstd", "BZh": "bunzip2", "\xfd7zXZ": "unxz"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return "it is compressed as a whole; decompress it first (" + tool + ")"
+		}
 	}
-	data := make([]byte, s.size)
-	if _, err := a.r.ReadAt(data, s.off); err != nil {
-		return false
-	}
-	return bytes.Contains(data, []byte("vnd.airgap."))
+	return "copy it again from where it was made; compare its size and checksum there"
 }
 
-func (a *archive) index(scan func(func(tarEntry) error) error) error {
-	a.order, a.plain, a.byDgs, a.links = nil, map[string]span{}, map[digest.Digest]span{}, map[string]string{}
-	return scan(func(e tarEntry) error {
-		s := span{e.data, e.size}
-		d, isBlob := digestOfPath(e.name)
-		_, twice := a.plain[e.name]
-		_, twiceBlob := a.byDgs[d]
-		_, twiceLink := a.links[e.name]
-		switch {
-		case twice || twiceLink || isBlob && twiceBlob:
-			return fmt.Errorf("%.200q is there twice: %w", e.name, ErrCorrupt)
-		case len(a.plain)+len(a.byDgs) >= MaxTarEntries:
-			return fmt.Errorf("more than %d entries: %w", MaxTarEntries, ErrLimit)
-		case isBlob && e.link == "":
-			a.byDgs[d] = s
-		case e.link != "" && dockerLayer.MatchString(e.name):
-			a.links[e.name] = e.link
-		case e.link == "" && allowedName(e.name):
-			a.plain[e.name] = s
-		default:
-			return fmt.Errorf("%.200q has no place in an image archive: %w", e.name, ErrUnsupported)
-		}
-		if a.order = append(a.order, e.name); isBlob {
-			a.order[len(a.order)-1] = BlobPath(d)
-		}
-		return nil
-	})
+// marked says whether the first header is one of ours. No other tool writes it,
+// not even under a user named airgap: they set times, or no user name.
+func (a *archive) marked(head []byte) bool {
+	size, err := headerSizeField(head)
+	return err == nil && bytes.Equal(appendBlock(nil, ocispec.ImageLayoutFile, size, '0'), head)
+}
+
+// add takes an entry in, if it has a place in an image archive and is there for
+// the first time.
+func (a *archive) add(e tarEntry) error {
+	d, isBlob := digestOfPath(e.name)
+	_, twice := a.plain[e.name]
+	_, twiceBlob := a.byDgs[d]
+	_, twiceLink := a.links[e.name]
+	switch {
+	case twice || twiceLink || isBlob && twiceBlob:
+		return fmt.Errorf("%.200q is there twice: %w", e.name, ErrCorrupt)
+	case len(a.plain)+len(a.byDgs)+len(a.links) >= MaxTarEntries:
+		return fmt.Errorf("more than %d entries: %w", MaxTarEntries, ErrLimit)
+	case e.isLink && dockerLayer.MatchString(e.name):
+		a.links[e.name] = e.link
+	case isBlob && !e.isLink:
+		a.byDgs[d] = span{e.data, e.size}
+	case allowedName(e.name) && !e.isLink:
+		a.plain[e.name] = span{e.data, e.size}
+	default:
+		return fmt.Errorf("%.200q has no place in an image archive: %w", e.name, ErrUnsupported)
+	}
+	if a.own {
+		a.order = append(a.order, e.name)
+	}
+	return nil
 }
 
 // Names that a docker-archive has beside manifest.json and repositories.
@@ -124,6 +120,19 @@ func allowedName(name string) bool {
 		return true
 	}
 	return dockerLayer.MatchString(name) || dockerLegacy.MatchString(name)
+}
+
+// matches says whether the archive has the files of plan, in their places.
+func (a *archive) matches(plan *Plan) error {
+	if len(a.order) != len(plan.Entries) {
+		return fmt.Errorf("%d files in it, %d belong: %w", len(a.order), len(plan.Entries), ErrCorrupt)
+	}
+	for i := range plan.Entries {
+		if err := a.holds(&plan.Entries[i], a.order[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // holds says whether the file called name is e.
@@ -174,9 +183,13 @@ func (a *archive) blob(d digest.Digest) (io.ReadCloser, int64, error) {
 	return io.NopCloser(io.NewSectionReader(a.r, s.off, s.size)), s.size, nil
 }
 
+// blobs goes through the file from front to back.
 func (a *archive) blobs(fn func(digest.Digest, int64) error) error {
-	for d, s := range a.byDgs {
-		if err := fn(d, s.size); err != nil {
+	list := slices.SortedFunc(maps.Keys(a.byDgs), func(x, y digest.Digest) int {
+		return cmp.Compare(a.byDgs[x].off, a.byDgs[y].off)
+	})
+	for _, d := range list {
+		if err := fn(d, a.byDgs[d].size); err != nil {
 			return err
 		}
 	}

@@ -1,13 +1,12 @@
 package layout
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,6 +39,10 @@ func OpenTar(name string, r io.ReaderAt, size int64) (*Reader, error) {
 	}
 	rd := &Reader{files: a, own: a.own}
 	raw, err := a.file(ocispec.ImageIndexFile, MaxIndexBytes)
+	if err == nil && !a.own && bytes.Contains(raw, []byte(`"`+annotationBundle+`"`)) {
+		// The first header lost its form, the index has its mark still.
+		err = fmt.Errorf("a bundle made by airgap that was packed anew, or whose first header is damaged: %w", ErrCorrupt)
+	}
 	if err == nil && raw == nil && !a.own {
 		var da *dockerArchive
 		if da, raw, err = convertDocker(a); err == nil {
@@ -118,10 +121,14 @@ func (r *Reader) setIndex(raw []byte) error {
 		}
 	}
 	r.index = index.Manifests
+	if _, ok := r.files.(folder); ok {
+		r.own = index.Annotations[annotationBundle] == formatVersion
+	}
 	return nil
 }
 
-// Own says whether this is a bundle in airgap's own form.
+// Own says whether this is a bundle of airgap's: a tar in its one form, or a
+// folder into which one was unpacked.
 func (r *Reader) Own() bool { return r.own }
 
 // Index returns what index.json lists, as it stands there.
@@ -134,21 +141,16 @@ func (r *Reader) File() string {
 }
 
 // Matches says whether the archive is, file by file and in the same places, what
-// plan lays out. Content that the plan did not make is not read.
+// plan lays out; of a folder, whether it has these files and no other blobs.
+// Content that the plan did not make is not read.
 func (r *Reader) Matches(plan *Plan) error {
-	a, ok := r.files.(*archive)
-	if !ok {
-		return r.fail("", fmt.Errorf("only a tar can match a plan: %w", ErrUnsupported))
+	switch f := r.files.(type) {
+	case *archive:
+		return r.fail("", f.matches(plan))
+	case folder:
+		return r.fail("", f.matches(plan))
 	}
-	if len(a.order) != len(plan.Entries) {
-		return r.fail("", fmt.Errorf("%d files in it, %d belong: %w", len(a.order), len(plan.Entries), ErrCorrupt))
-	}
-	for i := range plan.Entries {
-		if err := a.holds(&plan.Entries[i], a.order[i]); err != nil {
-			return r.fail("", err)
-		}
-	}
-	return nil
+	return r.fail("", fmt.Errorf("nothing of this form matches a plan: %w", ErrUnsupported))
 }
 
 // Blobs calls fn for each blob, in any order.
@@ -276,67 +278,4 @@ func (r *Reader) Attached(_ context.Context, _ string, subject Descriptor) (Atta
 		out = append(out, inq)
 	}
 	return out, nil
-}
-
-// folder is a layout in a folder of the file system.
-type folder struct {
-	name string
-	fsys disk.FS
-}
-
-func (f folder) side() (Side, string) { return SideFolder, f.name }
-
-func (f folder) file(name string, limit int64) ([]byte, error) {
-	data, err := disk.ReadFile(f.fsys, name, limit)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	return data, err
-}
-
-func (f folder) blob(d digest.Digest) (io.ReadCloser, int64, error) {
-	file, err := f.fsys.Open(BlobPath(d), os.O_RDONLY, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, 0, ErrNotFound
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err == nil && info.IsDir() {
-		err = disk.ErrNotRegular
-	}
-	if err != nil {
-		file.Close()
-		return nil, 0, err
-	}
-	return file, info.Size(), nil
-}
-
-func (f folder) blobs(fn func(digest.Digest, int64) error) error {
-	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
-		dir, err := f.fsys.Open("blobs/"+alg.String(), os.O_RDONLY, 0)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		entries, err := dir.ReadDir(-1)
-		dir.Close()
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			d, perr := ParseDigest(alg.String() + ":" + e.Name())
-			info, ierr := e.Info()
-			if perr != nil || ierr != nil || !info.Mode().IsRegular() {
-				continue // temporary files of other tools; what is needed is opened with checks
-			}
-			if err := fn(d, info.Size()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

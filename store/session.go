@@ -68,6 +68,11 @@ func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Des
 	return s.store.Resolve(ctx, ref)
 }
 
+// Open reads what repo had before this session.
+func (s *Session) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	return s.store.Open(ctx, repo, d)
+}
+
 // Has implements [layout.Sink]. A blob whose file is gone or has another size is
 // one that the store does not have, so that putting it again mends the store.
 func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {

@@ -1,0 +1,190 @@
+package bundle_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"airgap/bundle"
+	"airgap/layout"
+	"airgap/layout/layouttest"
+)
+
+func tryImport(t *testing.T, path string, dst layout.Sink, o bundle.ImportOptions) (*bundle.ImportResult, error) {
+	t.Helper()
+	o.InsecureSkipVerify = true
+	return bundle.Import(t.Context(), open(t, path), dst, o)
+}
+
+// counted refuses to take anything, and says what was tried.
+type counted struct {
+	*layout.Memory
+	puts int
+}
+
+func (c *counted) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	c.puts++
+	return c.Memory.Put(ctx, repo, d, r)
+}
+
+func TestNoPolicyRefuses(t *testing.T) {
+	dst := &counted{Memory: layout.NewMemory()}
+	_, err := bundle.Import(t.Context(), open(t, small(t)), dst, bundle.ImportOptions{})
+	if !errors.Is(err, bundle.ErrNoPolicy) || layout.Hint(err) == "" || dst.puts > 0 {
+		t.Errorf("Import = %v (hint %q), %d puts; want ErrNoPolicy, a hint, nothing written", err, layout.Hint(err), dst.puts)
+	}
+}
+
+// A tag of the destination that stands for something else is not moved, and
+// nothing at all is written, unless that is asked for.
+func TestMovedTagIsRefused(t *testing.T) {
+	first, second := layouttest.New(repo), layouttest.New(repo)
+	first.Tag("v1", first.Image("one"))
+	second.Tag("v1", second.Image("two"))
+	second.Tag("v2", second.Image("two"))
+	dst := &counted{Memory: layout.NewMemory()}
+	if _, err := tryImport(t, export(t, first.Content(), bundle.ExportOptions{}), dst, bundle.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dst.puts = 0
+	path := export(t, second.Content(), bundle.ExportOptions{})
+	_, err := tryImport(t, path, dst, bundle.ImportOptions{})
+	if !errors.Is(err, bundle.ErrMoves) || !strings.Contains(err.Error(), repo+":v1") || dst.puts > 0 {
+		t.Errorf("Import = %v, %d puts; want ErrMoves naming v1, nothing written", err, dst.puts)
+	}
+	if _, err := dst.Resolve(t.Context(), layout.Reference{Repository: repo, Tag: "v2"}); !errors.Is(err, layout.ErrNotFound) {
+		t.Errorf("v2 was imported beside the refused v1: %v", err)
+	}
+	if _, err := tryImport(t, path, dst, bundle.ImportOptions{Overwrite: true}); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, second.Content(), dst)
+}
+
+// A cosign tag may gain signatures; it may not lose any.
+func TestCosignTagMayGrow(t *testing.T) {
+	one, two := signedBy(t, "a"), signedBy(t, "a", "b")
+	dst := layout.NewMemory()
+	for _, path := range []string{one, two} {
+		if _, err := tryImport(t, path, dst, bundle.ImportOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tryImport(t, one, dst, bundle.ImportOptions{}); !errors.Is(err, bundle.ErrMoves) {
+		t.Errorf("Import that would drop a signature = %v, want ErrMoves", err)
+	}
+}
+
+// signedBy exports an image whose .sig tag has one layer for each signer.
+func signedBy(t *testing.T, signers ...string) string {
+	t.Helper()
+	b := layouttest.New(repo)
+	img := b.Image("signed")
+	b.Tag("v1", img)
+	config := b.Blob(layout.MediaTypeImageConfig, []byte(`{}`))
+	doc := layouttest.Document{SchemaVersion: 2, MediaType: layout.MediaTypeManifest, Config: &config}
+	for _, s := range signers {
+		doc.Layers = append(doc.Layers, b.Blob("application/vnd.dev.cosign.simplesigning.v1+json", []byte(s)))
+	}
+	tag, _ := layout.FormCosignSig.Tag(img.Digest)
+	b.Tag(tag, b.Manifest(doc))
+	return export(t, b.Content(), bundle.ExportOptions{})
+}
+
+// Two repositories that the mapping brings together must not have one name for
+// two images.
+func TestCollisionIsRefused(t *testing.T) {
+	a, b := layouttest.New("a.example/app"), layouttest.New("b.example/app")
+	a.Tag("v1", a.Image("one"))
+	b.Tag("v1", b.Image("two"))
+	path := export(t, layouttest.Merge(a.Content(), b.Content()), bundle.ExportOptions{})
+	dst := &counted{Memory: layout.NewMemory()}
+	_, err := tryImport(t, path, dst, bundle.ImportOptions{Mapping: bundle.Mapping{To: "far.example"}})
+	if err == nil || !strings.Contains(err.Error(), "far.example/app:v1") || layout.Hint(err) == "" || dst.puts > 0 {
+		t.Errorf("Import = %v, %d puts; want the name that two images would get, nothing written", err, dst.puts)
+	}
+	rules := []bundle.Rule{{From: "b.example", To: "far.example/b"}}
+	if _, err := tryImport(t, path, dst, bundle.ImportOptions{Mapping: bundle.Mapping{To: "far.example", Rules: rules}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"far.example/app", "far.example/b/app"} {
+		if _, err := dst.Resolve(t.Context(), layout.Reference{Repository: name, Tag: "v1"}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestMapping(t *testing.T) {
+	m := bundle.Mapping{To: "host:5000/prefix", Rules: []bundle.Rule{
+		{From: "ghcr.io/acme", To: "host:5000/acme"}, {From: "ghcr.io/acme/app", To: "other.example/one"}, {From: "quay.io", To: "q.example"},
+	}}
+	for in, want := range map[string]string{
+		"reg.example/team/app": "host:5000/prefix/team/app",
+		"ghcr.io/acme/tool":    "host:5000/acme/tool",
+		"ghcr.io/acme/app":     "other.example/one",
+		"ghcr.io/acme/app/sub": "other.example/one/sub",
+		"ghcr.io/acmeevil/app": "host:5000/prefix/acmeevil/app",
+		"quay.io/x":            "q.example/x",
+	} {
+		if got, err := m.Repository(in); got != want || err != nil {
+			t.Errorf("%s → %s, %v; want %s", in, got, err, want)
+		}
+	}
+	for _, bad := range []string{"host:5000/UPPER", "host:5000/../x", "-/x"} {
+		if got, err := (bundle.Mapping{To: bad}).Repository("reg.example/app"); !errors.Is(err, bundle.ErrUsage) {
+			t.Errorf("to %q: %q, %v; want ErrUsage", bad, got, err)
+		}
+	}
+}
+
+// A bundle that was unpacked into a folder is proven by its record all the same.
+func TestUnpackedBundle(t *testing.T) {
+	content := layouttest.Everything(repo)
+	dir := unpack(t, export(t, content, bundle.ExportOptions{}))
+	b := open(t, dir)
+	if !b.Own() {
+		t.Fatal("an unpacked bundle is taken for another tool's")
+	}
+	dst := layout.NewMemory()
+	if _, err := tryImport(t, dir, dst, bundle.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	arrived(t, content, dst)
+
+	extra := filepath.Join(dir, "blobs/sha256", strings.Repeat("0", 64))
+	if err := os.WriteFile(extra, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tryImport(t, dir, layout.NewMemory(), bundle.ImportOptions{}); !errors.Is(err, layout.ErrCorrupt) {
+		t.Errorf("with a blob that does not belong: %v, want ErrCorrupt", err)
+	}
+}
+
+func unpack(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for tr := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return dir
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, filepath.FromSlash(h.Name))
+		body, err := io.ReadAll(tr)
+		if err := errors.Join(err, os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, body, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
