@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,8 +133,8 @@ func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
 	return s.store.fs.Rename(b.temp, layout.BlobPath(dgst))
 }
 
-// record writes all that the session brings. Keys go in sorted, which is what a
-// B+tree likes best.
+// record writes all that the session brings. Keys go in sorted: bbolt splits pages
+// only at the end, and until then inserts into one long list.
 func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 	for _, repo := range slices.Sorted(maps.Keys(s.gains)) {
 		if err := s.recordRepository(tx, repo, s.gains[repo]); err != nil {
@@ -161,8 +162,19 @@ func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
 			return err
 		}
 	}
+	var edges [][]byte
 	for _, dgst := range sorted(g.manifests) {
-		if err := s.recordManifest(tx, b, dgst, g.manifests[dgst]); err != nil {
+		r := g.manifests[dgst]
+		if err := s.recordManifest(tx, b, dgst, r); err != nil {
+			return err
+		}
+		if r.Subject != "" {
+			edges = append(edges, append(key(r.Subject), key(dgst)...))
+		}
+	}
+	slices.SortFunc(edges, bytes.Compare)
+	for _, edge := range edges {
+		if err := b.Bucket(repoAttached).Put(edge, present); err != nil {
 			return err
 		}
 	}
@@ -202,13 +214,7 @@ func (s *Session) recordManifest(tx *bbolt.Tx, b *bbolt.Bucket, dgst digest.Dige
 	if err != nil {
 		return err
 	}
-	if err := b.Bucket(repoManifests).Put(key(dgst), v); err != nil {
-		return err
-	}
-	if r.Subject == "" {
-		return nil
-	}
-	return b.Bucket(repoAttached).Put(append(key(r.Subject), key(dgst)...), present)
+	return b.Bucket(repoManifests).Put(key(dgst), v)
 }
 
 func recordName(tx *bbolt.Tx, n layout.Name) error {

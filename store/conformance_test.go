@@ -9,7 +9,16 @@ import (
 
 func TestStore(t *testing.T) {
 	layouttest.TestSink(t, func(t *testing.T, _ layouttest.Content) layouttest.Target {
-		s := open(t, t.TempDir(), Options{})
+		dir := t.TempDir()
+		s := open(t, dir, Options{})
+		t.Cleanup(func() { // after the session was closed
+			if got := files(t, dir, ingestDir); len(got) > 0 {
+				t.Errorf("left over: %v", got)
+			}
+			if r := sound(t, s); r.Orphans > 0 {
+				t.Errorf("%d files that the database does not list", r.Orphans)
+			}
+		})
 		return layouttest.Target{
 			Sink:   begin(t, s),
 			Source: func(*testing.T) layout.Source { return s },

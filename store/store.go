@@ -170,10 +170,7 @@ func (s *Store) create() error {
 	if err := createDatabase(filepath.Join(s.dir, temp)); err != nil {
 		return err
 	}
-	if err := s.fs.Rename(temp, databaseName); err != nil {
-		return err
-	}
-	return s.fs.Flush()
+	return s.fs.Rename(temp, databaseName) // made durable with the first commit
 }
 
 func (s *Store) emptyIngest() error {

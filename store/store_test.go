@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"airgap/layout"
+	"airgap/layout/disk"
 	"airgap/layout/layouttest"
 
 	"go.etcd.io/bbolt"
@@ -69,6 +70,82 @@ func TestDiscard(t *testing.T) {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after Close = %v, want ErrClosed", name, err)
 		}
+	}
+}
+
+// A Put that fails leaves no file, even while its session goes on.
+func TestFailedPutLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	item := largest(image("v1"))
+	item.Bytes = item.Bytes[1:]
+	if err := putItem(t, begin(t, s), item); !errors.Is(err, layout.ErrCorrupt) {
+		t.Errorf("Put = %v, want ErrCorrupt", err)
+	}
+	if got := files(t, dir, ""); len(got) != 1 {
+		t.Errorf("files are %v, want only the database", got)
+	}
+}
+
+// Names, content and attachments appear at once, or a crash in between would show
+// a part.
+func TestCommitIsOneTransaction(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	last := func() (id int) {
+		if err := s.view(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	before := last()
+	add(t, s, layouttest.Everything(testRepo))
+	if got := last() - before; got != 1 {
+		t.Errorf("a commit takes %d transactions", got)
+	}
+}
+
+// The database appears under its name when it is complete: bbolt could not open a
+// half-made one.
+func TestCreateIsAtomic(t *testing.T) {
+	dir := t.TempDir()
+	folder, err := disk.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	fsys := &renameProbe{FS: folder, probe: func() {
+		if got := files(t, dir, ""); len(got) != 2 || strings.Contains(strings.Join(got, " "), filepath.Join(dir, databaseName)) {
+			t.Errorf("before the rename: %v", got)
+		}
+	}}
+	open(t, dir, Options{FS: fsys})
+	if fsys.probed != 1 {
+		t.Errorf("%d renames", fsys.probed)
+	}
+}
+
+type renameProbe struct {
+	disk.FS
+	probe  func()
+	probed int
+}
+
+func (f *renameProbe) Rename(from, to string) error {
+	f.probed++
+	f.probe()
+	return f.FS.Rename(from, to)
+}
+
+// Not every wrong size means a damaged store.
+func TestOpenWrongSize(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	content := image("v1")
+	add(t, s, content)
+	d := largest(content).Descriptor
+	d.Size++
+	_, err := s.Open(t.Context(), testRepo, d)
+	if !errors.Is(err, layout.ErrCorrupt) || layout.Hint(err) != "" {
+		t.Errorf("Open = %v (hint %q), want ErrCorrupt without advice", err, layout.Hint(err))
 	}
 }
 
