@@ -121,6 +121,9 @@ func TestStalledUpload(t *testing.T) {
 				if _, err := io.Copy(io.Discard, r.Body); err != nil {
 					return nil, err
 				}
+				if r.Context().Err() != nil {
+					return nil, context.Cause(r.Context())
+				}
 				return reply(r, 201, http.NoBody), nil
 			})
 			data, d := blobOf(smallBlob + 1)
