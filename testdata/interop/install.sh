@@ -44,6 +44,7 @@ dockerd         docker.io
 podman          podman
 bsdtar          libarchive-tools
 jq              jq
+python3         python3
 "
 
 log() { printf '%s\n' "install: $*" >&2; }
