@@ -206,3 +206,42 @@ func listWithGo(t *testing.T, data []byte, plan *layout.Plan) {
 		t.Errorf("after the last entry: %v", err)
 	}
 }
+
+// A Put that went wrong halfway leaves no trace under the zeros of the right one.
+func TestWrongPutUnderZeros(t *testing.T) {
+	b := layouttest.New("reg.example/zeros")
+	data := append([]byte("head"), make([]byte, 1<<20)...)
+	blob := b.Blob("application/vnd.oci.image.layer.v1.tar", data)
+	b.Tag("v1", b.Image("zeros", blob))
+	content := b.Content()
+	src := load(t, content)
+	g, err := layout.Walk(t.Context(), src, content.Roots(), layout.WalkOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := layout.NewPlan(g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	w, err := layout.NewTarWriter(openDir(t, dir), "b.tar", plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	wrong := bytes.Repeat([]byte("garbage!"), len(data)/8)
+	if err := w.Put(t.Context(), "", blob, bytes.NewReader(wrong)); err == nil {
+		t.Fatal("wrong content was taken")
+	}
+	if err := layout.Copy(t.Context(), w, src, g, layout.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	rc, err := openTar(t, filepath.Join(dir, "b.tar")).Open(t.Context(), "", blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	if got, err := io.ReadAll(rc); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("the file does not hold what was put last: %v", err)
+	}
+}

@@ -61,15 +61,16 @@ func (s *salvage) matches(p *Plan) bool {
 }
 
 // reader returns what stands where d would be, or nil. A blob is written front
-// to back, so one whose end is a hole is not read at all.
+// to back, so one that begins with a hole was never begun, and is not hashed to
+// find that out.
 func (s *salvage) reader(d Descriptor) io.Reader {
 	at, ok := s.at[d.Digest]
 	if !ok || s.blobs[d.Digest].Size != d.Size {
 		return nil
 	}
 	if d.Size > 1<<20 {
-		tail := make([]byte, 4096)
-		if _, err := s.file.ReadAt(tail, at+d.Size-int64(len(tail))); err != nil || allZero(tail) {
+		head := make([]byte, 4096)
+		if _, err := s.file.ReadAt(head, at); err != nil || allZero(head) {
 			return nil
 		}
 	}

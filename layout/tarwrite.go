@@ -33,14 +33,18 @@ type TarWriter struct {
 	plan *Plan
 	file disk.File
 	old  []*salvage
+	// fresh says that the file was empty, so that zeros need not be written.
+	fresh bool
 
-	mu   sync.Mutex
-	done map[digest.Digest]bool
+	slots []slot // one for each entry of the plan
 }
 
 // NewTarWriter opens NAME.partial in fsys and writes everything but blobs.
 func NewTarWriter(fsys disk.FS, name string, plan *Plan) (*TarWriter, error) {
-	w := &TarWriter{fsys: fsys, name: name, plan: plan, done: map[digest.Digest]bool{}}
+	w := &TarWriter{fsys: fsys, name: name, plan: plan, slots: make([]slot, len(plan.Entries))}
+	for i := range plan.Entries {
+		w.slots[i].done = plan.Entries[i].Data != nil // it goes with the frame
+	}
 	err := w.open()
 	if err == nil {
 		err = w.writeFrame()
@@ -76,11 +80,15 @@ func (w *TarWriter) open() error {
 		return fmt.Errorf("%s: %w", partial, err)
 	}
 	s := newSalvage(f)
-	if s == nil || s.matches(w.plan) {
-		w.file = f
-		if s != nil {
-			w.old = append(w.old, s)
+	if s == nil {
+		// Nothing to be had from it; without what it held it is new.
+		w.file, w.fresh = f, true
+		if err := f.Truncate(0); err != nil {
+			return err
 		}
+	} else if s.matches(w.plan) {
+		w.file = f
+		w.old = append(w.old, s)
 	} else if err := w.replace(f, s); err != nil {
 		return err
 	}
@@ -109,6 +117,7 @@ func (w *TarWriter) replace(f disk.File, s *salvage) error {
 	if err != nil {
 		return err
 	}
+	w.fresh = true
 	return disk.Lock(w.file)
 }
 
@@ -149,42 +158,49 @@ func (w *TarWriter) Resolve(_ context.Context, ref Reference) (Descriptor, error
 	return Descriptor{}, &Error{Side: SideBundle, Name: ref.String(), Err: ErrNotFound}
 }
 
+// slot is the state of one entry. Its lock is held while content is written, so
+// that a wrong Put never touches what a right one has finished.
+type slot struct {
+	mu    sync.Mutex
+	begun bool // something may have been written
+	done  bool // the content is there, checked
+}
+
+// slot returns the state of a blob or manifest of the plan.
+func (w *TarWriter) slot(e *Entry) *slot { return &w.slots[w.plan.byDgst[e.Descriptor.Digest]] }
+
 // Has implements [Sink]. It takes d over from an earlier file if one has it.
 func (w *TarWriter) Has(ctx context.Context, _ string, d Descriptor) (bool, error) {
 	e, err := w.entry(d)
 	if err != nil {
 		return false, err
 	}
-	if w.isDone(e) || e.Data != nil {
-		return true, nil
-	}
-	for _, s := range w.old {
-		ok, err := w.takeOver(ctx, s, e)
-		if err != nil {
+	s := w.slot(e)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, old := range w.old {
+		if s.done {
+			break
+		}
+		if s.done, err = w.takeOver(ctx, old, e, s); err != nil {
 			return false, w.fail(err)
 		}
-		if ok {
-			return true, nil
-		}
 	}
-	return false, nil
+	return s.done, nil
 }
 
-func (w *TarWriter) takeOver(ctx context.Context, s *salvage, e *Entry) (bool, error) {
-	r := s.reader(e.Descriptor)
+func (w *TarWriter) takeOver(ctx context.Context, old *salvage, e *Entry, s *slot) (bool, error) {
+	r := old.reader(e.Descriptor)
 	if r == nil || ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	var dst io.Writer = &offsetWriter{w.file, e.DataOffset()}
-	if s.file == w.file {
-		dst = io.Discard // it is in place already
+	dst := io.Discard // it is in place already
+	if old.file != w.file {
+		dst = w.writer(e, s)
 	}
-	_, err := copyBuffer(dst, Verify(io.NopCloser(r), e.Descriptor))
+	_, err := copyBuffer(dst, Verify(NopCloser(&ctxReader{ctx, r}), e.Descriptor))
 	if errors.Is(err, ErrCorrupt) {
 		return false, nil // not all of it was there
-	}
-	if err == nil {
-		w.setDone(e)
 	}
 	return err == nil, err
 }
@@ -195,7 +211,13 @@ func (w *TarWriter) Put(ctx context.Context, _ string, d Descriptor, r io.Reader
 	if err != nil {
 		return err
 	}
-	dst := &offsetWriter{w.file, e.DataOffset()}
+	s := w.slot(e)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dst := io.Discard // once it is there, more of the same is checked only
+	if !s.done {
+		dst = w.writer(e, s)
+	}
 	if _, err := copyBuffer(dst, Verify(NopCloser(&ctxReader{ctx, r}), d)); err != nil {
 		var we *writeError
 		if errors.As(err, &we) {
@@ -203,8 +225,19 @@ func (w *TarWriter) Put(ctx context.Context, _ string, d Descriptor, r io.Reader
 		}
 		return err
 	}
-	w.setDone(e)
+	s.done = true
 	return nil
+}
+
+// writer writes to where e's content belongs. Zeros are left out where nothing
+// was written yet.
+func (w *TarWriter) writer(e *Entry, s *slot) io.Writer {
+	sparse := w.fresh && !s.begun
+	s.begun = true
+	if sparse {
+		return &disk.SparseWriter{File: w.file, Off: e.DataOffset()}
+	}
+	return &offsetWriter{w.file, e.DataOffset()}
 }
 
 func (w *TarWriter) entry(d Descriptor) (*Entry, error) {
@@ -217,18 +250,6 @@ func (w *TarWriter) entry(d Descriptor) (*Entry, error) {
 			Err: fmt.Errorf("not in the plan with %d bytes: %w", d.Size, ErrCorrupt)}
 	}
 	return e, nil
-}
-
-func (w *TarWriter) isDone(e *Entry) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.done[e.Descriptor.Digest]
-}
-
-func (w *TarWriter) setDone(e *Entry) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.done[e.Descriptor.Digest] = true
 }
 
 // Commit implements [Sink]: it checks that every blob is there, makes the file
@@ -247,7 +268,7 @@ func (w *TarWriter) Commit(ctx context.Context, names []Name) error {
 		}
 	}
 	for i := range w.plan.Entries {
-		if e := &w.plan.Entries[i]; e.Data == nil && !w.isDone(e) {
+		if e := &w.plan.Entries[i]; !w.slots[i].written() {
 			return w.fail(fmt.Errorf("%s was never written: %w", e.Descriptor.Digest, ErrNotFound))
 		}
 	}
@@ -261,6 +282,12 @@ func (w *TarWriter) Commit(ctx context.Context, names []Name) error {
 		return w.fail(err)
 	}
 	return w.fail(syncDir(w.fsys, path.Dir(w.name)))
+}
+
+func (s *slot) written() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done
 }
 
 func syncDir(fsys disk.FS, name string) error {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"airgap/layout"
+	"airgap/layout/disk"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -237,7 +238,10 @@ func (s *Session) write(temp string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	err = copyAll(f, content)
+	w := &disk.SparseWriter{File: f}
+	if err = copyAll(w, content); err == nil {
+		err = w.Finish()
+	}
 	err = errors.Join(err, f.Close())
 	if err != nil {
 		_ = s.store.fs.Remove(temp) // else the next Open does
