@@ -1,0 +1,116 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// example is results with something in every part.
+func example() *results {
+	return &results{
+		Main: &mainResult{
+			Set:      &set{Names: []string{"a/b:1", "a/b:2", "c:1"}, Layers: 5e8, Bytes: 6e8, Manifests: 18},
+			Export:   group{walls(nameAirgap, 3), walls(nameCrane, 2), walls(nameRegctl, 9), walls(nameOras, 12), {Name: nameSkopeo, Skipped: "skopeo is not installed"}},
+			Import:   group{walls(nameAirgap, 3), walls(nameRegctl, 9)},
+			Store:    group{walls(nameAirgap, 3), walls(nameFloor, 3)},
+			Reexport: group{walls(nameAirgap, 1)},
+		},
+		Latency: &latencyResult{
+			Set: &set{Names: []string{"a:1"}, Manifests: 7}, Delay: 50 * time.Millisecond,
+			Export: group{walls(nameAirgap, 2), walls(nameRegctl, 20), {Name: nameOras, Part: 1, Whole: 4, Runs: []sample{{Wall: time.Second}}}},
+		},
+		Head: &headResult{Size: 100e9, Small: 11e6, Inspect: group{walls(nameHuge, 1), walls(nameSmall, 1)}},
+		Scale: &scaleResult{Sizes: []*scaleSize{
+			{Manifests: 100, Phases: []phase{{Name: "walk", CPU: 100}}, Commands: group{walls("airgap inspect", 1)}},
+			{Manifests: 200, Phases: []phase{{Name: "walk", CPU: 300}}, Commands: group{walls("airgap inspect", 2)}},
+		}},
+	}
+}
+
+func TestRender(t *testing.T) {
+	page := render([]string{"machine"}, "Why.", example())
+	for _, want := range []string{
+		"| export, whole graph, one tar | ≤ 1.0 × crane pull | 1.50 × | **missed by 50 %** |",
+		"| export, whole graph, one tar | ≥ 4 × faster than oras | 4.00 × | met |",
+		"| import into a registry | faster than skopeo | not measured |  |",
+		"| export from a registry 50ms away | ≥ 5 × faster than oras | 2.00 × | **missed by 60 %** |",
+		"| inspect of a bundle of 100 GB | ≤ 1 s | 1.00 s | met |",
+		"| re-export of an unchanged set | no layer bytes moved | 0 MB of blobs fetched | met |",
+		"1.50 × for walk, 200 against 100",
+		"10485 bytes of peak memory for airgap inspect",
+		"3 images in 2 repositories",
+		"not run: skopeo is not installed",
+		"oras (1 of 4 images, scaled up)",
+		textBegin + "\nWhy.\n" + textEnd,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(page)
+	}
+}
+
+// Every row of a table has as many cells as its head, unless it says that
+// something did not run.
+func TestTablesAreEven(t *testing.T) {
+	columns, tables := 0, 0
+	for line := range strings.Lines(render(nil, "", example())) {
+		n := strings.Count(line, "|")
+		switch {
+		case n == 0:
+			columns = 0
+		case columns == 0:
+			columns, tables = n, tables+1
+		case n != columns && !strings.Contains(line, "not run:"):
+			t.Errorf("%d cells, the head of the table has %d: %s", n-1, columns-1, line)
+		}
+	}
+	if tables != 8 {
+		t.Errorf("%d tables, want 8", tables)
+	}
+}
+
+func TestTextIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
+	if err := writePage(path, nil, &results{}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := "My words.\n\nTwo paragraphs."
+	edited := strings.Replace(string(raw), defaultText, mine, 1)
+	if edited == string(raw) {
+		t.Fatal("a new page has no place for text")
+	}
+	if err := os.WriteFile(path, []byte(edited), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := writePage(path, nil, example()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if raw, _ = os.ReadFile(path); !strings.Contains(string(raw), textBegin+"\n"+mine+"\n"+textEnd) {
+		t.Errorf("the text was not kept:\n%s", raw)
+	}
+}
+
+// A page whose markers were lost is not written over.
+func TestLostMarkers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(path, []byte("# something else\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePage(path, nil, &results{}); err == nil {
+		t.Error("a page without markers was written over")
+	}
+}
