@@ -141,15 +141,10 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if err != nil {
 		return err
 	}
-	targets, err := parseTargets(o.refs)
+	targets, err := o.targets(ctx, u)
 	if err != nil {
 		return err
 	}
-	listed, err := u.readLists(ctx, o.lists)
-	if err != nil {
-		return err
-	}
-	targets = append(targets, listed...)
 	op, err := newOpener(u, o.registry, o.as, targets)
 	if err != nil {
 		return err
@@ -176,6 +171,16 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 		return o.explain(err, targets)
 	}
 	return o.print(u, res)
+}
+
+// targets are those of the arguments, then those of the lists.
+func (o *exportOptions) targets(ctx context.Context, u *ui) ([]target, error) {
+	targets, err := parseTargets(o.refs)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := u.readLists(ctx, o.lists)
+	return append(targets, listed...), err
 }
 
 // selections opens all targets. References in registries share one client, and

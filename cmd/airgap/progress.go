@@ -24,7 +24,7 @@ func (u *ui) progress(what string, o outputOptions) meter {
 	case o.quiet:
 		return silence{}
 	case u.stderrIsTerminal:
-		return newBars(u.stderr, what)
+		return newBars(u.stderr, what, u.now)
 	}
 	return &lines{w: u.stderr, what: what, now: u.now}
 }
@@ -51,12 +51,9 @@ type lines struct {
 	now  func() time.Time
 
 	mu        sync.Mutex
-	start     time.Time // of the transfer
+	pace      pace
 	last      time.Time // of the last line
-	total     int64
-	done      int64
-	moved     int64
-	percent   int64
+	percent   int64     // in it
 	manifests int
 }
 
@@ -77,42 +74,56 @@ func (l *lines) manifest(n int) {
 func (l *lines) event(e layout.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch e.Kind {
-	case layout.EventPlan:
-		l.start, l.total = l.now(), e.N
-		l.last, l.done, l.moved, l.percent = l.start, 0, 0, 0
-		return
-	case layout.EventAdvance:
-		l.done, l.moved = l.done+e.N, l.moved+e.N
-	case layout.EventSkip:
-		l.done += e.N
-	default:
+	now := l.now()
+	l.pace.count(e, now)
+	if e.Kind == layout.EventPlan {
+		l.last, l.percent = now, 0
 		return
 	}
-	if l.total <= 0 {
+	if l.pace.total <= 0 {
 		return
 	}
-	now, percent := l.now(), min(100, l.done*100/l.total)
+	percent := l.pace.done * 100 / l.pace.total
 	tenth := percent/linePercent > l.percent/linePercent
-	if tenth && now.Sub(l.start) >= lineQuick || now.Sub(l.last) >= lineInterval {
+	if tenth && now.Sub(l.pace.start) >= lineQuick || now.Sub(l.last) >= lineInterval {
 		l.last, l.percent = now, percent
-		fmt.Fprintf(l.w, "airgap: %s: %s\n", l.what, l.status(now, percent))
+		fmt.Fprintf(l.w, "airgap: %s: %d %%, %s of %s%s\n", l.what, percent,
+			humanSize(l.pace.done), humanSize(l.pace.total), l.pace.rate(now))
 	}
 }
 
-// status is "40 %, 1.2 GB of 3.0 GB, 98.0 MB/s, 18s left".
-func (l *lines) status(now time.Time, percent int64) string {
-	s := fmt.Sprintf("%d %%, %s of %s", percent, humanSize(min(l.done, l.total)), humanSize(l.total))
-	elapsed := now.Sub(l.start).Seconds()
-	if elapsed <= 0 || l.moved == 0 {
-		return s
+func (l *lines) close() {}
+
+// pace is how a transfer gets on. What is there already counts as done, but not
+// as speed.
+type pace struct {
+	start              time.Time
+	total, done, moved int64
+}
+
+func (p *pace) count(e layout.Event, now time.Time) {
+	switch e.Kind {
+	case layout.EventPlan:
+		*p = pace{start: now, total: e.N}
+	case layout.EventAdvance:
+		p.moved += e.N
+		// What is fetched again after a lost connection is no progress.
+		p.done = min(p.done+e.N, p.total)
+	case layout.EventSkip:
+		p.done = min(p.done+e.N, p.total)
 	}
-	rate := float64(l.moved) / elapsed
-	s += ", " + humanSize(int64(rate)) + "/s"
-	if left := l.total - l.done; left > 0 {
+}
+
+// rate is ", 98.0 MB/s, 18s left", as far as that is known.
+func (p *pace) rate(now time.Time) string {
+	elapsed := now.Sub(p.start).Seconds()
+	if elapsed <= 0 || p.moved == 0 {
+		return ""
+	}
+	rate := float64(p.moved) / elapsed
+	s := ", " + humanSize(int64(rate)) + "/s"
+	if left := p.total - p.done; left > 0 {
 		s += ", " + time.Duration(float64(left)/rate*float64(time.Second)).Round(time.Second).String() + " left"
 	}
 	return s
 }
-
-func (l *lines) close() {}

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"airgap/layout"
 
@@ -20,18 +22,21 @@ const barSize = 1 << 20
 // that has something large in hand.
 type bars struct {
 	container *mpb.Progress
-
-	mu        sync.Mutex
-	walk      *mpb.Bar // while the graph is walked
+	now       func() time.Time
 	manifests atomic.Int64
-	total     *mpb.Bar
-	left      int64 // of total
-	workers   map[int]*mpb.Bar
-	closed    bool
+
+	mu      sync.Mutex
+	walk    *mpb.Bar // while the graph is walked
+	total   *mpb.Bar
+	workers map[int]*mpb.Bar
+	closed  bool
+
+	paceMu sync.Mutex // apart from mu, for the display asks while bars are made
+	pace   pace
 }
 
-func newBars(w io.Writer, what string, opts ...mpb.ContainerOption) *bars {
-	b := &bars{workers: map[int]*mpb.Bar{}}
+func newBars(w io.Writer, what string, now func() time.Time, opts ...mpb.ContainerOption) *bars {
+	b := &bars{workers: map[int]*mpb.Bar{}, now: now}
 	b.container = mpb.New(append([]mpb.ContainerOption{mpb.WithOutput(w), mpb.WithWidth(40)}, opts...)...)
 	b.walk = b.container.New(0, mpb.NopStyle(), mpb.BarRemoveOnComplete(), mpb.PrependDecorators(
 		decor.Any(func(decor.Statistics) string {
@@ -56,21 +61,24 @@ func (b *bars) event(e layout.Event) {
 	if b.closed {
 		return
 	}
+	b.paceMu.Lock()
+	b.pace.count(e, b.now())
+	done := b.pace.done
+	b.paceMu.Unlock()
 	switch e.Kind {
 	case layout.EventPlan:
 		b.begin(e)
 	case layout.EventStart:
 		b.startPiece(e)
 	case layout.EventAdvance:
-		b.advance(e.N)
 		if bar := b.workers[e.Worker]; bar != nil {
 			bar.IncrInt64(e.N)
 		}
-	case layout.EventDone:
+	case layout.EventDone, layout.EventSkip:
 		b.endPiece(e.Worker)
-	case layout.EventSkip:
-		b.endPiece(e.Worker)
-		b.skip(e.N)
+	}
+	if b.total != nil {
+		b.total.SetCurrent(done)
 	}
 }
 
@@ -80,36 +88,13 @@ func (b *bars) begin(e layout.Event) {
 	if b.total != nil {
 		b.total.Abort(true)
 	}
-	b.left = e.N
-	b.total = b.container.New(e.N, mpb.BarStyle(), mpb.BarPriority(-1),
+	b.total = b.container.New(e.N, mpb.BarStyle().Padding(" "), mpb.BarPriority(-1),
 		mpb.PrependDecorators(decor.Counters(decor.SizeB1000(0), "% .1f / % .1f", decor.WCSyncSpace)),
-		mpb.AppendDecorators(
-			decor.Percentage(decor.WC{W: 5}),
-			decor.AverageSpeed(decor.SizeB1000(0), "  % .1f", decor.WCSyncSpace),
-			decor.Name("  "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left"),
-		))
-}
-
-// advance counts no more than was planned: what is fetched again after a lost
-// connection would run past the end.
-func (b *bars) advance(n int64) {
-	if b.total == nil {
-		return
-	}
-	n = min(n, b.left)
-	b.left -= n
-	b.total.IncrInt64(n)
-}
-
-// skip counts what is there already, drawn apart from what moved.
-func (b *bars) skip(n int64) {
-	if b.total == nil {
-		return
-	}
-	n = min(n, b.left)
-	b.left -= n
-	b.total.SetRefill(b.total.Current() + n)
-	b.total.IncrInt64(n)
+		mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.Any(func(decor.Statistics) string {
+			b.paceMu.Lock()
+			defer b.paceMu.Unlock()
+			return strings.TrimPrefix(b.pace.rate(b.now()), ",")
+		})))
 }
 
 func (b *bars) startPiece(e layout.Event) {
@@ -117,7 +102,8 @@ func (b *bars) startPiece(e layout.Event) {
 		return
 	}
 	b.endPiece(e.Worker)
-	b.workers[e.Worker] = b.container.New(e.Descriptor.Size, mpb.BarStyle().Filler("-").Tip("-"), mpb.BarRemoveOnComplete(), mpb.BarPriority(e.Worker),
+	b.workers[e.Worker] = b.container.New(e.Descriptor.Size, mpb.BarStyle().Filler("-").Tip("-").Padding(" "),
+		mpb.BarRemoveOnComplete(), mpb.BarPriority(e.Worker),
 		mpb.PrependDecorators(decor.Counters(decor.SizeB1000(0), "% .1f / % .1f", decor.WCSyncSpace)),
 		mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.Name("  "+shortDigest(e.Descriptor.Digest))))
 }

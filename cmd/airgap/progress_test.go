@@ -66,14 +66,13 @@ func TestLinesSlowAndQuick(t *testing.T) {
 func TestBars(t *testing.T) {
 	var out lockedBuffer
 	refresh := make(chan any)
-	b := newBars(&out, "export", mpb.WithManualRefresh(refresh))
+	b := newBars(&out, "export", time.Now, mpb.WithManualRefresh(refresh))
 	var wg sync.WaitGroup
-	for worker := range 8 {
+	for range 8 {
 		wg.Go(func() {
 			for n := range 100 {
 				b.manifest(n)
 			}
-			_ = worker
 		})
 	}
 	wg.Wait()
