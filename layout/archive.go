@@ -8,7 +8,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -45,7 +44,7 @@ type archive struct {
 func openArchive(name string, r io.ReaderAt, size int64) (*archive, error) {
 	a := &archive{name: name, r: r, plain: map[string]span{}, byDgs: map[digest.Digest]span{}, links: map[string]string{}}
 	head, err := firstBlock(r, size)
-	if err == nil && a.marked(head) {
+	if err == nil && marked(head) {
 		a.own = true
 		err = scanTar(r, size, a.add)
 	} else if err == nil {
@@ -76,7 +75,7 @@ func archiveHint(head []byte) string {
 
 // marked says whether the first header is one of ours. No other tool writes it,
 // not even under a user named airgap: they set times, or no user name.
-func (a *archive) marked(head []byte) bool {
+func marked(head []byte) bool {
 	size, err := headerSizeField(head)
 	return err == nil && bytes.Equal(appendBlock(nil, ocispec.ImageLayoutFile, size, '0'), head)
 }
@@ -93,7 +92,7 @@ func (a *archive) add(e tarEntry) error {
 		return fmt.Errorf("%.200q is there twice: %w", e.name, ErrCorrupt)
 	case len(a.plain)+len(a.byDgs)+len(a.links) >= MaxTarEntries:
 		return fmt.Errorf("more than %d entries: %w", MaxTarEntries, ErrLimit)
-	case e.isLink && dockerLayer.MatchString(e.name):
+	case e.isLink && dockerLayer.MatchString(e.name) && dockerLayer.MatchString(e.link):
 		a.links[e.name] = e.link
 	case isBlob && !e.isLink:
 		a.byDgs[d] = span{e.data, e.size}
@@ -196,15 +195,18 @@ func (a *archive) blobs(fn func(digest.Digest, int64) error) error {
 	return nil
 }
 
-// resolveLink follows a docker-archive's link from one layer to an equal one.
-func (a *archive) resolveLink(name string) (string, bool) {
-	target, ok := a.links[name]
-	if !ok {
-		_, ok = a.plain[name]
-		return name, ok
+// maxLinks is how many links may lead to a layer. docker and podman need one.
+const maxLinks = 8
+
+// resolveLink follows a docker-archive's links from one layer to an equal one.
+func (a *archive) resolveLink(name string) (span, string, bool) {
+	for range maxLinks {
+		target, ok := a.links[name]
+		if !ok {
+			break
+		}
+		name = target
 	}
-	dir, _, _ := strings.Cut(name, "/")
-	target = strings.TrimPrefix(strings.TrimPrefix(target, "../"), dir+"/")
-	_, ok = a.plain[target]
-	return target, ok && dockerLayer.MatchString(target)
+	s, ok := a.plain[name]
+	return s, name, ok && dockerLayer.MatchString(name)
 }

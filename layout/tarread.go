@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path"
 	"strconv"
 	"strings"
 
@@ -17,7 +19,9 @@ type tarEntry struct {
 	name string
 	data int64 // offset of the content
 	size int64
-	link string // a docker-archive's reference to an equal layer
+	// A docker-archive's reference to an equal layer: the name it leads to.
+	isLink bool
+	link   string
 }
 
 // end is where the next header begins.
@@ -30,8 +34,11 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	win := &window{r: r, size: size}
 	for at := int64(0); ; {
 		head, err := win.bytes(at, blockSize)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("it ends without the two zero blocks that end a bundle: %w", ErrCorrupt)
+		}
 		if err != nil {
-			return fmt.Errorf("it ends without the two zero blocks that end a bundle: %w", ErrCorrupt)
+			return err
 		}
 		if allZero(head) {
 			return scanEnd(win, at)
@@ -44,7 +51,10 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 			return fmt.Errorf("%s: ends at byte %d, the file at %d: %w", e.name, e.data+e.size, size, ErrCorrupt)
 		}
 		pad, err := win.bytes(e.data+e.size, padding(e.size))
-		if err != nil || !allZero(pad) {
+		if err != nil {
+			return err
+		}
+		if !allZero(pad) {
 			return fmt.Errorf("%s: the padding behind it is not zero: %w", e.name, ErrCorrupt)
 		}
 		if err := fn(e); err != nil {
@@ -58,10 +68,11 @@ func scanEnd(win *window, at int64) error {
 	if win.size != at+endBlocks*blockSize {
 		return fmt.Errorf("%d bytes after the last file, want %d: %w", win.size-at, endBlocks*blockSize, ErrCorrupt)
 	}
-	if end, err := win.bytes(at, endBlocks*blockSize); err != nil || !allZero(end) {
-		return fmt.Errorf("the blocks that end it are not zero: %w", ErrCorrupt)
+	end, err := win.bytes(at, endBlocks*blockSize)
+	if err == nil && !allZero(end) {
+		err = fmt.Errorf("the blocks that end it are not zero: %w", ErrCorrupt)
 	}
-	return nil
+	return err
 }
 
 // parseHeader takes name and size from a header and demands that all of it is
@@ -75,7 +86,7 @@ func parseHeader(win *window, at int64, head []byte) (tarEntry, error) {
 	if name == longLink {
 		total *= 3
 		if head, err = win.bytes(at, total); err != nil {
-			return tarEntry{}, fmt.Errorf("cut short: %w", ErrCorrupt)
+			return tarEntry{}, cutShort(err)
 		}
 		long, _, ok := bytes.Cut(head[blockSize:2*blockSize], []byte{0})
 		if !ok || len(long) <= nameSize {
@@ -91,6 +102,15 @@ func parseHeader(win *window, at int64, head []byte) (tarEntry, error) {
 		return tarEntry{}, fmt.Errorf("%.150q is not in the one form that airgap writes: %w", name, ErrCorrupt)
 	}
 	return tarEntry{name: name, data: at + total, size: size}, nil
+}
+
+// cutShort calls the end of the file damage. An error of reading stays what it is:
+// nothing was found out.
+func cutShort(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("cut short: %w", ErrCorrupt)
+	}
+	return err
 }
 
 func headerName(head []byte) (string, error) {
@@ -142,8 +162,11 @@ func (w *window) bytes(off, n int64) ([]byte, error) {
 		}
 		w.buf = w.buf[:min(windowSize, w.size-off)]
 		w.at = off
-		if _, err := w.r.ReadAt(w.buf, off); err != nil && !(err == io.EOF && off+int64(len(w.buf)) == w.size) {
+		if got, err := w.r.ReadAt(w.buf, off); got < len(w.buf) {
 			w.buf = w.buf[:0]
+			if err == io.EOF { // the file shrank
+				err = io.ErrUnexpectedEOF
+			}
 			return nil, err
 		}
 	}
@@ -152,8 +175,8 @@ func (w *window) bytes(off, n int64) ([]byte, error) {
 
 // scanForeign reads the headers of an archive that another tool wrote, with Go's
 // reader, as docker, skopeo and oras do. What that reader lets pass and we do
-// not: duplicates (refused by the caller), sparse files, a missing end, anything
-// but zeros after it.
+// not: duplicates (refused by the caller), sparse files, sizes of what has no
+// content, a missing end, anything but zeros after it.
 func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	pos := &countingReader{r: r, size: size}
 	tr := tar.NewReader(pos)
@@ -162,6 +185,9 @@ func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return foreignEnd(r, end, size)
+		}
+		if pos.err != nil {
+			return pos.err
 		}
 		if err != nil {
 			return fmt.Errorf("not a readable tar: %v: %w", err, ErrCorrupt)
@@ -192,15 +218,25 @@ func foreignType(h *tar.Header, e *tarEntry) error {
 		}
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeDir:
+	case tar.TypeReg:
 		return nil
-	case tar.TypeSymlink, tar.TypeLink:
+	case tar.TypeDir:
+		if dir := strings.TrimSuffix(e.name, "/"); dir != "" && !fs.ValidPath(dir) {
+			return fmt.Errorf("folder %.200q: %w", h.Name, ErrUnsupported)
+		}
+	case tar.TypeSymlink:
 		// Only a docker-archive's layers may link, and only to each other;
 		// the archive's reader checks that. Nothing is ever extracted.
-		e.link = h.Linkname
-		return nil
+		e.isLink, e.link = true, path.Join(path.Dir(e.name), h.Linkname)
+	case tar.TypeLink:
+		e.isLink, e.link = true, path.Clean(h.Linkname)
+	default:
+		return fmt.Errorf("%.200q: an entry of type %q: %w", h.Name, h.Typeflag, ErrUnsupported)
 	}
-	return fmt.Errorf("%.200q: an entry of type %q: %w", h.Name, h.Typeflag, ErrUnsupported)
+	if h.Size != 0 { // some readers skip that much, others nothing
+		return fmt.Errorf("%.200q: a folder or link with %d bytes: %w", h.Name, h.Size, ErrCorrupt)
+	}
+	return nil
 }
 
 // foreignEnd demands at least two zero blocks, and nothing but zeros, from end on.
@@ -212,8 +248,8 @@ func foreignEnd(r io.ReaderAt, end, size int64) error {
 		return fmt.Errorf("%d bytes after the end of the archive: %w", size-end, ErrCorrupt)
 	}
 	rest := make([]byte, size-end)
-	if _, err := r.ReadAt(rest, end); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	if n, err := r.ReadAt(rest, end); n < len(rest) {
+		return fmt.Errorf("after the last file: %w", err)
 	}
 	if !allZero(rest) {
 		return fmt.Errorf("data after the end of the archive: %w", ErrCorrupt)
@@ -227,6 +263,7 @@ type countingReader struct {
 	r    io.ReaderAt
 	off  int64
 	size int64
+	err  error // of reading, not of what was read
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
@@ -237,6 +274,9 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	c.off += int64(n)
 	if n > 0 && err == io.EOF {
 		err = nil
+	}
+	if err != nil && err != io.EOF {
+		c.err = err
 	}
 	return n, err
 }
