@@ -2,6 +2,7 @@
 # make demo     the main job, told step by step; needs nothing but Go
 # make test     all tests
 # make check    what a change has to pass: format, vet, staticcheck, race tests, known vulnerabilities
+# make large    a blob of 20 GiB through export, inspect and import; some minutes
 # make interop  this tool and its peers against each other; installs the peers (as root, on Debian)
 # make bench    this tool and its peers side by side; writes docs/benchmarks.md
 
@@ -12,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: all build demo test check race lint vuln interop bench clean
+.PHONY: all build demo test check race lint vuln large interop bench clean
 
 all: build
 
@@ -41,6 +42,9 @@ vuln:
 	@out=$$($(GO) run $(GOVULNCHECK) ./... 2>&1); code=$$?; echo "$$out"; \
 	if [ $$code -ne 0 ] && echo "$$out" | grep -q 'fetching vulnerabilities'; then \
 		echo "govulncheck: its data cannot be reached from here; not checked"; exit 0; fi; exit $$code
+
+large:
+	AIRGAP_LARGE_GIB=20 $(GO) test -count=1 -timeout 30m -run TestBlobBeyond8GiB -v ./bundle
 
 interop: build
 	testdata/interop/install.sh
