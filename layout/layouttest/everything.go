@@ -116,3 +116,20 @@ func Large(repo string, size int) Content {
 	b.Tag("large", b.Image("large", b.Blob(layerType, data)))
 	return b.Content()
 }
+
+// Zeros returns an image with layers that are zeros at the start, in the middle,
+// at the end and throughout, which a sink may keep in fewer blocks.
+func Zeros(repo string) Content {
+	const run = 200 << 10
+	b := New(repo)
+	var layers []layout.Descriptor
+	for _, ones := range [][]int{{run}, {0}, {0, 2 * run}, nil} {
+		data := make([]byte, 2*run+1)
+		for _, at := range ones {
+			data[at] = 1
+		}
+		layers = append(layers, b.Blob(layerType, data))
+	}
+	b.Tag("zeros", b.Image("zeros", layers...))
+	return b.Content()
+}

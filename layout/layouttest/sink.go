@@ -47,6 +47,7 @@ func TestSink(t *testing.T, factory Factory) {
 		{"sha512", testSHA512},
 		{"sparse index", testSparse},
 		{"large blob", testLarge},
+		{"zeros", testZeros},
 		{"wrong content", testWrongContent},
 		{"hostile descriptors", testHostileDescriptors},
 		{"failing reader", testFailingReader},
@@ -74,6 +75,7 @@ func testEverything(t *testing.T, factory Factory) { roundTrip(t, factory, Every
 func testSHA512(t *testing.T, factory Factory)     { roundTrip(t, factory, SHA512(repoA)) }
 func testSparse(t *testing.T, factory Factory)     { roundTrip(t, factory, Sparse(repoA)) }
 func testLarge(t *testing.T, factory Factory)      { roundTrip(t, factory, Large(repoA, 5<<20+1)) }
+func testZeros(t *testing.T, factory Factory)      { roundTrip(t, factory, Zeros(repoA)) }
 
 // twoRepositories share an image; only one has a signature for it, and each has
 // something of its own.
