@@ -1,10 +1,12 @@
 package layout
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -22,50 +24,174 @@ var cosignKinds = map[string]Form{
 
 func kindOf(d Descriptor) Form { return cosignKinds[d.Annotations[cosignKind]] }
 
+// edges is what a layout says belongs to what.
+type edges struct {
+	attached map[digest.Digest][]edge // by subject
+	children map[digest.Digest][]digest.Digest
+	subjects map[digest.Digest]digest.Digest // of every manifest that names one
+	present  map[digest.Digest]bool          // manifests that are there
+}
+
+// edge is a claim that a manifest is attached to something.
+type edge struct {
+	form      Form
+	repo      string // for which a name claims it; empty for all
+	mediaType string
+	digest    digest.Digest
+	size      int64
+}
+
+// holds says whether a walk will find that the claim is true.
+func (s *edges) holds(subject digest.Digest, e edge) bool {
+	named := s.subjects[e.digest]
+	return e.digest != subject && (named == subject || named == "" && slices.Contains(CosignForms, e.form))
+}
+
+// above lists what has a parent or a subject that is there.
+func (s *edges) above() map[digest.Digest]bool {
+	out := map[digest.Digest]bool{}
+	for _, list := range s.children {
+		for _, d := range list {
+			out[d] = true
+		}
+	}
+	for subject, list := range s.attached {
+		for _, e := range list {
+			if s.present[subject] && s.holds(subject, e) {
+				out[e.digest] = true
+			}
+		}
+	}
+	return out
+}
+
+// reach adds to reached what a walk from d will find.
+func (s *edges) reach(d digest.Digest, reached map[digest.Digest]bool) {
+	stack := []digest.Digest{d}
+	for len(stack) > 0 {
+		d := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if reached[d] {
+			continue
+		}
+		reached[d] = true
+		stack = append(stack, s.children[d]...)
+		for _, e := range s.attached[d] {
+			if s.holds(d, e) {
+				stack = append(stack, e.digest)
+			}
+		}
+	}
+}
+
+// Attached implements [Source]. What it lists comes from subject fields, from
+// fallback indexes, from names that cosign's tags would have, and from the marks
+// that cosign save leaves. A name that says for which repository it is holds for
+// that one alone, as long as the layout has a name in repo at all.
+func (r *Reader) Attached(_ context.Context, repo string, subject Descriptor) (Attachments, error) {
+	if err := r.findEdges(); err != nil {
+		return nil, err
+	}
+	var out Attachments
+	for _, form := range append([]Form{FormLayout, FormReferrersTag}, CosignForms...) {
+		inq := Inquiry{Form: form, Answer: AnswerNone}
+		for _, e := range r.edges.attached[subject.Digest] {
+			if e.form == form && (e.repo == "" || e.repo == repo || !r.lookup().repos[repo]) {
+				inq.Found = append(inq.Found, Descriptor{MediaType: e.mediaType, Digest: e.digest, Size: e.size})
+			}
+		}
+		slices.SortFunc(inq.Found, func(a, b Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
+		inq.Found = slices.CompactFunc(inq.Found, func(a, b Descriptor) bool { return a.Digest == b.Digest })
+		if len(inq.Found) > 0 {
+			inq.Answer = AnswerFound
+		}
+		out = append(out, inq)
+	}
+	return out, nil
+}
+
 // findEdges collects, once, what the layout says is attached to what.
 func (r *Reader) findEdges() error {
 	r.once.Do(func() {
-		r.edges = map[digest.Digest]map[Form][]Descriptor{}
-		if r.err = r.edgesFromNames(); r.err == nil {
-			r.err = r.edgesFromSubjects()
+		r.edges = edges{
+			attached: map[digest.Digest][]edge{}, children: map[digest.Digest][]digest.Digest{},
+			subjects: map[digest.Digest]digest.Digest{}, present: map[digest.Digest]bool{},
 		}
-		for _, forms := range r.edges {
-			for f, list := range forms {
-				slices.SortFunc(list, func(a, b Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
-				forms[f] = slices.CompactFunc(list, func(a, b Descriptor) bool { return a.Digest == b.Digest })
+		for _, step := range []func() error{r.edgesFromManifests, r.edgesFromNames, r.edgesFromBlobs} {
+			if r.err == nil {
+				r.err = step()
 			}
 		}
 	})
 	return r.err
 }
 
-func (r *Reader) addEdge(subject digest.Digest, f Form, d Descriptor) {
-	if r.edges[subject] == nil {
-		r.edges[subject] = map[Form][]Descriptor{}
+func (r *Reader) addEdge(subject digest.Digest, form Form, repo string, d Descriptor) {
+	r.edges.attached[subject] = append(r.edges.attached[subject], edge{form, repo, d.MediaType, d.Digest, d.Size})
+}
+
+// note takes in a manifest that is there.
+func (r *Reader) note(d Descriptor, m *Manifest) {
+	r.edges.present[d.Digest] = true
+	if m.Subject != nil {
+		r.edges.subjects[d.Digest] = m.Subject.Digest
+		r.addEdge(m.Subject.Digest, FormLayout, "", d)
 	}
-	r.edges[subject][f] = append(r.edges[subject][f], trim(d))
+	for _, c := range m.Manifests {
+		r.edges.children[d.Digest] = append(r.edges.children[d.Digest], c.Digest)
+	}
+}
+
+// edgesFromManifests reads what index.json lists, and what that lists.
+func (r *Reader) edgesFromManifests() error {
+	stack := slices.Clone(r.index)
+	for len(stack) > 0 {
+		d := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if r.edges.present[d.Digest] {
+			continue
+		}
+		m, err := r.parse(d)
+		if errors.Is(err, ErrNotFound) {
+			continue // the walk says it better
+		}
+		if err != nil {
+			return err
+		}
+		r.note(d, m)
+		stack = append(stack, m.Manifests...)
+	}
+	return nil
 }
 
 // edgesFromNames reads tags that are made from digests, and cosign save's marks.
 func (r *Reader) edgesFromNames() error {
-	for _, d := range r.index {
-		tag := entryName(d).Tag
-		if subject, f, ok := ParseCosignTag(tag); ok {
-			r.addEdge(subject, f, d)
-		} else if subject, _, ok := ParseCosignTag(tag + ".sig"); ok && IsIndex(d.MediaType) {
+	n := r.lookup()
+	var images, marked []Descriptor
+	for i, d := range r.index {
+		ref := n.of[i]
+		if subject, form, ok := ParseCosignTag(ref.Tag); ok {
+			r.addEdge(subject, form, ref.Repository, d)
+		} else if subject, ok := parseFallbackTag(ref.Tag); ok && IsIndex(d.MediaType) {
 			m, err := r.parse(d)
 			if err != nil {
 				return err
 			}
 			for _, c := range m.Manifests {
-				r.addEdge(subject, FormReferrersTag, c)
+				r.addEdge(subject, FormReferrersTag, ref.Repository, c)
 			}
-		} else if f := kindOf(d); f != "" {
-			for _, image := range r.index {
-				if kindOf(image) == "" {
-					r.addEdge(image.Digest, f, d)
-				}
-			}
+		} else if kindOf(d) != "" {
+			marked = append(marked, d)
+		} else {
+			images = append(images, d)
+		}
+	}
+	if len(marked) > 0 && len(images) > 1 {
+		return r.fail(marked[0].Digest, fmt.Errorf("marked as cosign's signature of one image, in a layout of %d: %w", len(images), ErrUnsupported))
+	}
+	for _, d := range marked {
+		for _, image := range images {
+			r.addEdge(image.Digest, kindOf(d), "", d)
 		}
 	}
 	return nil
@@ -88,68 +214,68 @@ func (r *Reader) read(d Descriptor) ([]byte, error) {
 	return ReadAll(rc, d)
 }
 
-// edgesFromSubjects looks into every blob that could be a manifest: tools differ
-// in whether they list what is attached.
-func (r *Reader) edgesFromSubjects() error {
-	listed := map[digest.Digest]bool{}
-	for _, d := range r.index {
-		if listed[d.Digest] {
-			continue
-		}
-		listed[d.Digest] = true
-		m, err := r.parse(d)
-		if errors.Is(err, ErrNotFound) {
-			continue // the walk says it better
-		}
-		if err != nil {
-			return err
-		}
-		if m.Subject != nil {
-			r.addEdge(m.Subject.Digest, FormLayout, d)
-		}
-	}
+// edgesFromBlobs looks into every blob that could be a manifest: tools differ in
+// whether they list what is attached.
+func (r *Reader) edgesFromBlobs() error {
+	buf := make([]byte, 512)
 	return r.files.blobs(func(dgst digest.Digest, size int64) error {
-		if listed[dgst] || size > MaxManifestBytes {
+		if r.edges.present[dgst] || size > MaxManifestBytes {
 			return nil
 		}
-		return r.sniff(Descriptor{Digest: dgst, Size: size})
+		return r.sniff(Descriptor{Digest: dgst, Size: size}, buf)
 	})
 }
 
-// sniff adds an edge if an unlisted blob is a manifest with a subject.
-func (r *Reader) sniff(d Descriptor) error {
+// sniff adds an edge if an unlisted blob is a manifest with a subject. One that
+// says it is and cannot be read is an error: what it is attached to is not known.
+func (r *Reader) sniff(d Descriptor, buf []byte) error {
 	rc, _, err := r.files.blob(d.Digest)
 	if err != nil {
 		return r.fail(d.Digest, err)
 	}
-	var first [1]byte
-	_, err = io.ReadFull(rc, first[:])
+	n, err := io.ReadFull(rc, buf)
 	rc.Close()
-	if err != nil || first[0] != '{' {
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return r.fail(d.Digest, err)
+	}
+	start := bytes.TrimLeft(buf[:n], " \t\r\n")
+	if n == 0 || len(start) > 0 && start[0] != '{' {
 		return nil
 	}
 	raw, err := r.read(d)
 	if err != nil {
 		return err
 	}
-	var head struct {
-		MediaType string          `json:"mediaType"`
-		Subject   json.RawMessage `json:"subject"`
-		Config    json.RawMessage `json:"config"`
-		Layers    json.RawMessage `json:"layers"`
-	}
-	if json.Unmarshal(raw, &head) != nil || head.Subject == nil {
+	if d.MediaType = sniffType(raw); d.MediaType == "" {
 		return nil // an SBOM, a config
 	}
-	if d.MediaType = head.MediaType; d.MediaType == "" && head.Config != nil && head.Layers != nil {
-		d.MediaType = MediaTypeManifest
-	}
-	if !IsManifest(d.MediaType) {
-		return nil
-	}
 	m, err := ParseManifest(d, raw)
-	if err == nil && m.Subject != nil {
-		r.addEdge(m.Subject.Digest, FormLayout, d)
+	if err != nil {
+		return r.fail("", err)
 	}
+	r.note(d, m)
 	return nil
+}
+
+// sniffType says what manifest a document with a subject is, or "".
+func sniffType(raw []byte) string {
+	var head struct {
+		MediaType string          `json:"mediaType"`
+		Subject   *Descriptor     `json:"subject"`
+		Config    json.RawMessage `json:"config"`
+		Layers    json.RawMessage `json:"layers"`
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if json.Unmarshal(raw, &head) != nil || head.Subject == nil {
+		return ""
+	}
+	switch {
+	case IsManifest(head.MediaType):
+		return head.MediaType
+	case head.MediaType == "" && head.Config != nil && head.Layers != nil:
+		return MediaTypeManifest
+	case head.MediaType == "" && head.Manifests != nil:
+		return MediaTypeIndex
+	}
+	return ""
 }

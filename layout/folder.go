@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"airgap/layout/disk"
@@ -21,30 +22,50 @@ type folder struct {
 func (f folder) side() (Side, string) { return SideFolder, f.name }
 
 func (f folder) file(name string, limit int64) ([]byte, error) {
-	data, err := disk.ReadFile(f.fsys, name, limit)
-	if errors.Is(err, os.ErrNotExist) {
+	file, size, err := f.open(name)
+	if errors.Is(err, ErrNotFound) {
 		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if size > limit {
+		return nil, fmt.Errorf("%s: %d bytes, at most %d are accepted: %w", name, size, limit, ErrLimit)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("%s: it grew beyond %d bytes: %w", name, limit, ErrLimit)
 	}
 	return data, err
 }
 
-func (f folder) blob(d digest.Digest) (io.ReadCloser, int64, error) {
-	file, err := f.fsys.Open(BlobPath(d), os.O_RDONLY, 0)
-	if errors.Is(err, os.ErrNotExist) {
+// open opens a regular file.
+func (f folder) open(name string) (disk.File, int64, error) {
+	file, err := f.fsys.Open(name, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, ErrNotFound
 	}
 	if err != nil {
 		return nil, 0, err
 	}
 	info, err := file.Stat()
-	if err == nil && info.IsDir() {
-		err = disk.ErrNotRegular
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", name, disk.ErrNotRegular)
 	}
 	if err != nil {
 		file.Close()
 		return nil, 0, err
 	}
 	return file, info.Size(), nil
+}
+
+func (f folder) blob(d digest.Digest) (io.ReadCloser, int64, error) {
+	file, size, err := f.open(BlobPath(d))
+	if err != nil {
+		return nil, 0, err
+	}
+	return file, size, nil
 }
 
 // matches says whether the folder holds what plan lists and no more.
@@ -83,27 +104,49 @@ func (f folder) matches(plan *Plan) error {
 func (f folder) blobs(fn func(digest.Digest, int64) error) error {
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		dir, err := f.fsys.Open("blobs/"+alg.String(), os.O_RDONLY, 0)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		entries, err := dir.ReadDir(-1)
+		err = eachBlob(dir, alg, fn)
 		dir.Close()
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func eachBlob(dir disk.File, alg digest.Algorithm, fn func(digest.Digest, int64) error) error {
+	for {
+		entries, rerr := dir.ReadDir(1000)
 		for _, e := range entries {
-			d, perr := ParseDigest(alg.String() + ":" + e.Name())
-			info, ierr := e.Info()
-			if perr != nil || ierr != nil || !info.Mode().IsRegular() {
-				continue // temporary files of other tools; what is needed is opened with checks
+			d, err := ParseDigest(alg.String() + ":" + e.Name())
+			if err != nil {
+				continue // a temporary file of another tool
 			}
-			if err := fn(d, info.Size()); err != nil {
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it went away
+			}
+			if err == nil && !info.Mode().IsRegular() {
+				// It will not be read, so what it may be attached to cannot be known.
+				err = fmt.Errorf("%s: %w", BlobPath(d), disk.ErrNotRegular)
+			}
+			if err == nil {
+				err = fn(d, info.Size())
+			}
+			if err != nil {
 				return err
 			}
 		}
+		if rerr == io.EOF || rerr == nil && len(entries) == 0 {
+			return nil
+		}
+		if rerr != nil {
+			return rerr
+		}
 	}
-	return nil
 }

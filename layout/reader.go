@@ -2,14 +2,10 @@ package layout
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
-	"slices"
-	"strings"
 	"sync"
 
 	"airgap/layout/disk"
@@ -25,8 +21,10 @@ type Reader struct {
 	index []Descriptor
 	own   bool
 
+	named sync.Once
+	names names
 	once  sync.Once
-	edges map[digest.Digest]map[Form][]Descriptor // by subject
+	edges edges
 	err   error
 }
 
@@ -95,6 +93,9 @@ func (r *Reader) setLayout(index []byte) error {
 	case index == nil:
 		return fmt.Errorf("no index.json in it: %w", ErrCorrupt)
 	}
+	if err := CheckJSON(raw); err != nil {
+		return fmt.Errorf("oci-layout: %w", err)
+	}
 	if err := json.Unmarshal(raw, &v); err != nil || v.Version != ocispec.ImageLayoutVersion {
 		return fmt.Errorf("oci-layout is %.100q, want version %s: %w", raw, ocispec.ImageLayoutVersion, ErrUnsupported)
 	}
@@ -156,78 +157,6 @@ func (r *Reader) Matches(plan *Plan) error {
 // Blobs calls fn for each blob, in any order.
 func (r *Reader) Blobs(fn func(d digest.Digest, size int64) error) error { return r.files.blobs(fn) }
 
-var tagGrammar = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-
-// entryName reads an entry's name. Tools write a full reference, a tag alone, or
-// nothing; a name that is neither is taken as nothing.
-func entryName(d Descriptor) Reference {
-	for _, key := range []string{annotationTag, AnnotationContainerdName, AnnotationRefName} {
-		name := d.Annotations[key]
-		if strings.ContainsAny(name, "/:@") {
-			if ref, err := ParseReference(name); err == nil {
-				return ref
-			}
-		} else if tagGrammar.MatchString(name) {
-			return Reference{Tag: name}
-		}
-	}
-	return Reference{}
-}
-
-// derived says whether a tag is made from a digest (fallback, cosign), and so
-// names an attachment rather than an image.
-func derived(tag string) bool {
-	if _, _, ok := ParseCosignTag(tag); ok {
-		return true
-	}
-	_, _, ok := ParseCosignTag(tag + ".sig")
-	return ok
-}
-
-// Roots lists what the layout is about: every entry with a name of its own, and
-// those without a name that are not attached to another.
-func (r *Reader) Roots() ([]Name, error) {
-	if err := r.findEdges(); err != nil {
-		return nil, err
-	}
-	attached := map[digest.Digest]bool{}
-	for _, forms := range r.edges {
-		for _, list := range forms {
-			for _, d := range list {
-				attached[d.Digest] = true
-			}
-		}
-	}
-	var out []Name
-	for _, d := range r.index {
-		ref := entryName(d)
-		if ref.Tag == "" && attached[d.Digest] || derived(ref.Tag) || kindOf(d) != "" {
-			continue
-		}
-		if ref.Tag == "" {
-			ref.Digest = d.Digest
-		}
-		out = append(out, Name{Reference: ref, Descriptor: trim(d)})
-	}
-	slices.SortStableFunc(out, func(a, b Name) int { return cmp.Compare(a.Reference.Name(), b.Reference.Name()) })
-	return slices.CompactFunc(out, func(a, b Name) bool {
-		return a.Reference == b.Reference && a.Descriptor.Digest == b.Descriptor.Digest
-	}), nil
-}
-
-// Resolve implements [Source].
-func (r *Reader) Resolve(_ context.Context, ref Reference) (Descriptor, error) {
-	for _, d := range r.index {
-		n := entryName(d)
-		named := ref.Tag != "" && n.Tag == ref.Tag && (n.Repository == "" || n.Repository == ref.Repository)
-		if ref.Digest != "" && d.Digest == ref.Digest || ref.Digest == "" && named {
-			return trim(d), nil
-		}
-	}
-	side, name := r.files.side()
-	return Descriptor{}, &Error{Side: side, Name: name, Err: fmt.Errorf("%s: %w", ref, ErrNotFound)}
-}
-
 // Open implements [Source].
 func (r *Reader) Open(_ context.Context, _ string, d Descriptor) (io.ReadCloser, error) {
 	if err := CheckDescriptor(d); err != nil {
@@ -260,22 +189,4 @@ func (s *sidedReader) Read(p []byte) (int, error) {
 		err = s.r.fail(s.d, err)
 	}
 	return n, err
-}
-
-// Attached implements [Source]. What it lists comes from subject fields, from
-// fallback indexes, from names that cosign's tags would have, and from the marks
-// that cosign save leaves.
-func (r *Reader) Attached(_ context.Context, _ string, subject Descriptor) (Attachments, error) {
-	if err := r.findEdges(); err != nil {
-		return nil, err
-	}
-	var out Attachments
-	for _, f := range append([]Form{FormLayout, FormReferrersTag}, CosignForms...) {
-		inq := Inquiry{Form: f, Answer: AnswerNone, Found: r.edges[subject.Digest][f]}
-		if len(inq.Found) > 0 {
-			inq.Answer = AnswerFound
-		}
-		out = append(out, inq)
-	}
-	return out, nil
 }

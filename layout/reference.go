@@ -19,19 +19,14 @@ type Reference struct {
 // ParseReference reads a reference as docker and its kin do: "ubuntu" is
 // "docker.io/library/ubuntu:latest".
 func ParseReference(s string) (Reference, error) {
-	named, err := reference.ParseDockerRef(s)
+	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
 		return Reference{}, fmt.Errorf("reference %.300q: %w", s, err)
 	}
+	// Unlike docker, keep a tag that stands beside a digest: it is the name
+	// that the image is known by.
 	ref := Reference{Repository: named.Name()}
-	// ParseDockerRef drops a tag that stands beside a digest; it is the
-	// name the image is known by, so it is read on its own.
-	if full, err := reference.ParseNormalizedNamed(s); err == nil {
-		if t, ok := full.(reference.Tagged); ok {
-			ref.Tag = t.Tag()
-		}
-	}
-	if t, ok := named.(reference.Tagged); ok {
+	if t, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
 		ref.Tag = t.Tag()
 	}
 	if d, ok := named.(reference.Digested); ok {
