@@ -132,7 +132,7 @@ type Inquiry struct {
 	Form   Form
 	Answer Answer
 	Found  []Descriptor // what it listed; not yet checked
-	Note   string       // why an answer was set aside, for people
+	Note   string       // with AnswerNone: why what was there was set aside; else what the source said, for people
 }
 
 // Attachments is all that a source says is attached to one manifest.

@@ -361,7 +361,7 @@ func (w *walker) ask(ctx context.Context, t task) error {
 	var next []task
 	for _, inq := range found {
 		answers[inq.Form] = inq.Answer
-		if inq.Note != "" {
+		if inq.Note != "" && inq.Answer == AnswerNone {
 			w.mu.Lock()
 			w.rejected = append(w.rejected, Rejection{t.repo, t.desc.Digest, "", inq.Form, inq.Note})
 			w.mu.Unlock()
