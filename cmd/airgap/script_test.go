@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 //	awaitstall NAME            until somebody waits for a layer
 //	mend NAME                  no more faults
 //	fetched NAME N             N layers were fetched since the last time this was asked
-//	damage FILE OFFSET         flip a bit; a negative offset counts from the end
+//	damage FILE OFFSET|TEXT    flip a bit there; a negative offset counts from the end
 //	cut FILE BYTES             take bytes off the end
 //	hold DIR                   keep a store in use until the script ends
 //	samebytes FILE FILE
@@ -103,8 +104,11 @@ func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
 	data, err := os.ReadFile(path)
 	ts.Check(err)
 	at, err := strconv.Atoi(args[1])
-	ts.Check(err)
-	if at < 0 {
+	if err != nil {
+		if at = bytes.Index(data, []byte(args[1])); at < 0 {
+			ts.Fatalf("%s does not hold %s", args[0], args[1])
+		}
+	} else if at < 0 {
 		at += len(data)
 	}
 	data[at] ^= 1
