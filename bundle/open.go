@@ -207,7 +207,7 @@ func (b *Bundle) damaged(err error) error {
 		}
 	}
 	if own && errors.Is(err, layout.ErrCorrupt) && layout.Hint(err) == "" {
-		err = &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: err, Hint: damagedHint}
+		err = &layout.Error{Err: b.fail(err), Hint: damagedHint}
 	}
 	return b.fail(err)
 }

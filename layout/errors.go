@@ -32,7 +32,7 @@ const (
 )
 
 // Error says what went wrong, on which side, with which content, and where it
-// can, what to do about it.
+// can, what to do about it. One without Side and Name only adds a Hint.
 type Error struct {
 	Side   Side
 	Name   string        // repository, reference or file; may be empty
@@ -51,8 +51,10 @@ func (e *Error) Error() string {
 	if d := string(e.Digest); d != "" && !strings.Contains(e.Name, d) && !strings.Contains(text, d) {
 		b.WriteString(" " + d)
 	}
-	b.WriteString(": " + text)
-	return b.String()
+	if b.Len() > 0 {
+		text = ": " + text
+	}
+	return strings.TrimPrefix(b.String(), " ") + text
 }
 
 func (e *Error) Unwrap() error { return e.Err }
