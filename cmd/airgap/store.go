@@ -44,19 +44,11 @@ func readStore(ctx context.Context, dir string) (*storeSource, error) {
 	}
 	out := &storeSource{Source: s, close: s.Close}
 	for _, n := range all {
-		if !isDerivedTag(n.Reference.Tag) {
+		if !layout.IsDerivedTag(n.Reference.Tag) {
 			out.names = append(out.names, n)
 		}
 	}
 	return out, nil
-}
-
-// isDerivedTag says whether a tag was made from a digest, by cosign or for want
-// of the referrers API, and so names an attachment.
-func isDerivedTag(tag string) bool {
-	_, _, cosign := layout.ParseCosignTag(tag)
-	_, _, fallback := layout.ParseCosignTag(tag + ".sig")
-	return cosign || fallback
 }
 
 // writeStore opens a store, and makes it if there is none.

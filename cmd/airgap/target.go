@@ -33,13 +33,17 @@ type target struct {
 }
 
 func (t target) String() string {
-	switch {
-	case t.kind == inRegistry:
+	s := t.path
+	switch t.kind {
+	case inRegistry:
 		return t.ref.String()
-	case t.name != "":
-		return t.path + "#" + t.name
+	case inStore:
+		s = "store:" + s
 	}
-	return t.path
+	if t.name != "" {
+		s += "#" + t.name
+	}
+	return s
 }
 
 // parseTarget reads
