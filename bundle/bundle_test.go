@@ -72,7 +72,7 @@ func withoutFallback(c layouttest.Content) layouttest.Content {
 	out := layouttest.Content{Repositories: map[string][]layouttest.Item{}}
 	drop := map[string]bool{}
 	for _, n := range c.Names {
-		if _, _, ok := layout.ParseCosignTag(n.Reference.Tag + ".sig"); ok {
+		if layout.IsReferrersTag(n.Reference.Tag) {
 			drop[string(n.Descriptor.Digest)] = true
 			continue
 		}

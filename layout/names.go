@@ -35,18 +35,11 @@ func entryName(d Descriptor) Reference {
 	return Reference{}
 }
 
-// derived says whether a tag is made from a digest (fallback, cosign), and so
-// names an attachment rather than an image.
-func derived(tag string) bool {
-	_, _, cosign := ParseCosignTag(tag)
-	_, fallback := parseFallbackTag(tag)
-	return cosign || fallback
-}
-
-// parseFallbackTag reads the subject out of a referrers tag.
+// parseFallbackTag reads the subject out of a referrers tag. One of sha512 has
+// only half of it; what is attached then is found by its own subject field.
 func parseFallbackTag(tag string) (digest.Digest, bool) {
-	d, _, ok := ParseCosignTag(tag + ".sig")
-	return d, ok
+	d, err := ParseDigest(strings.Replace(tag, "-", ":", 1))
+	return d, err == nil && IsReferrersTag(tag)
 }
 
 // names is index.json, looked up.
@@ -125,15 +118,17 @@ func (r *Reader) Roots() ([]Name, error) {
 	n, reached, above := r.lookup(), map[digest.Digest]bool{}, r.edges.above()
 	var out []Name
 	for _, wanted := range []func(ref Reference, d Descriptor) bool{
-		func(ref Reference, d Descriptor) bool { return ref.Tag != "" && !derived(ref.Tag) && kindOf(d) == "" },
 		func(ref Reference, d Descriptor) bool {
-			return !derived(ref.Tag) && kindOf(d) == "" && !above[d.Digest]
+			return ref.Tag != "" && !IsDerivedTag(ref.Tag) && kindOf(d) == ""
+		},
+		func(ref Reference, d Descriptor) bool {
+			return !IsDerivedTag(ref.Tag) && kindOf(d) == "" && !above[d.Digest]
 		},
 		func(ref Reference, d Descriptor) bool { return !r.bookkeeping(ref, d) },
 	} {
 		for i, d := range r.index {
 			ref := n.of[i]
-			own := ref.Tag != "" && !derived(ref.Tag)
+			own := ref.Tag != "" && !IsDerivedTag(ref.Tag)
 			if !wanted(ref, d) || reached[d.Digest] && !own {
 				continue
 			}

@@ -51,11 +51,8 @@ func OpenTar(name string, r io.ReaderAt, size int64) (*Reader, error) {
 	if err == nil {
 		err = rd.setLayout(raw)
 	}
-	if err != nil && a.own {
-		err = fmt.Errorf("%w (%w)", err, ErrCorrupt) // we wrote it, and not like this
-	}
 	if err != nil {
-		return nil, rd.fail("", err)
+		return nil, rd.fail("", a.damaged(err))
 	}
 	return rd, nil
 }

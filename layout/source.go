@@ -3,6 +3,7 @@ package layout
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -69,7 +70,7 @@ type Form string
 const (
 	// FormReferrers is the referrers API (distribution-spec 1.1).
 	FormReferrers Form = "referrers"
-	// FormReferrersTag is an index under the tag sha256-<hex>, kept by
+	// FormReferrersTag is an index under a tag made from the digest, kept by
 	// clients where the API is missing (distribution-spec 1.1).
 	FormReferrersTag Form = "referrersTag"
 	// FormCosignSig, FormCosignAtt and FormCosignSBOM are the tags that
@@ -84,15 +85,38 @@ const (
 // CosignForms are the forms that are tags of their own.
 var CosignForms = []Form{FormCosignSig, FormCosignAtt, FormCosignSBOM}
 
+// maxTagEncoded is how much of a digest's hex a referrers tag has
+// (distribution-spec, "Referrers Tag Schema").
+const maxTagEncoded = 64
+
 // Tag returns the tag under which form keeps what is attached to subject, and
-// false if the form has none or the tag would be longer than the 128
-// characters a tag may have (as for every sha512 digest).
+// false if the form has none or the tag would be longer than the 128 characters
+// a tag may have (as cosign's for a sha512 digest). The referrers tag of a sha512
+// digest has only the first half of it, so two subjects may share one.
 func (f Form) Tag(subject digest.Digest) (string, bool) {
 	suffix, ok := map[Form]string{
 		FormReferrersTag: "", FormCosignSig: ".sig", FormCosignAtt: ".att", FormCosignSBOM: ".sbom",
 	}[f]
-	tag := subject.Algorithm().String() + "-" + subject.Encoded() + suffix
+	encoded := subject.Encoded()
+	if f == FormReferrersTag && len(encoded) > maxTagEncoded {
+		encoded = encoded[:maxTagEncoded]
+	}
+	tag := subject.Algorithm().String() + "-" + encoded + suffix
 	return tag, ok && len(tag) <= 128
+}
+
+// IsReferrersTag says whether tag is one under which a fallback index is kept.
+func IsReferrersTag(tag string) bool {
+	alg, encoded, _ := strings.Cut(tag, "-")
+	_, err := ParseDigest("sha256:" + encoded)
+	return err == nil && (alg == "sha256" || alg == "sha512")
+}
+
+// IsDerivedTag says whether tag is made from a digest, and so leads to what is
+// attached to an image rather than to one.
+func IsDerivedTag(tag string) bool {
+	_, _, cosign := ParseCosignTag(tag)
+	return cosign || IsReferrersTag(tag)
 }
 
 // ParseCosignTag splits a cosign tag into its subject and form.

@@ -155,7 +155,7 @@ func TestWalkCarriesEverything(t *testing.T) {
 
 func isFallbackIndex(content layouttest.Content, item layouttest.Item) bool {
 	for _, n := range content.Names {
-		if _, _, ok := layout.ParseCosignTag(n.Reference.Tag + ".sig"); ok && n.Descriptor.Digest == item.Descriptor.Digest {
+		if layout.IsReferrersTag(n.Reference.Tag) && n.Descriptor.Digest == item.Descriptor.Digest {
 			return true
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,7 +27,7 @@ func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
 			// put by digest, and found by it
 		case isCosign:
 			cosign = append(cosign, n)
-		case layout.IsIndex(n.Descriptor.MediaType) && isFallbackTag(n.Reference.Tag):
+		case layout.IsIndex(n.Descriptor.MediaType) && layout.IsReferrersTag(n.Reference.Tag):
 			// What it lists has a subject and was seen to above. Written
 			// as it is, it would undo what others attached here.
 		default:
@@ -46,13 +45,6 @@ func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
 		}
 	}
 	return nil
-}
-
-// isFallbackTag says whether tag has the form sha256-<hex>.
-func isFallbackTag(tag string) bool {
-	alg, hex, _ := strings.Cut(tag, "-")
-	_, err := layout.ParseDigest(alg + ":" + hex)
-	return err == nil
 }
 
 func (c *Client) tag(ctx context.Context, n layout.Name) error {

@@ -115,16 +115,9 @@ func without(a, b []layout.Descriptor) []layout.Descriptor {
 
 // fallback returns the target and the reference of a fallback index.
 func (c *Client) fallback(k subjectKey) (target, layout.Reference, error) {
-	tag, ok := layout.FormReferrersTag.Tag(k.subject)
+	tag, _ := layout.FormReferrersTag.Tag(k.subject)
 	ref := layout.Reference{Repository: k.repo, Tag: tag}
-	if !ok {
-		ref.Tag = ""
-	}
 	t, err := c.about(layout.SideDestination, k.repo, ref.String(), k.subject)
-	if err == nil && !ok {
-		err = t.fail(fmt.Errorf("signatures can not be attached: the registry has no referrers API, and the tag in its place would be longer than 128 characters: %w", layout.ErrUnsupported),
-			"use a registry with the referrers API for images with sha512 digests")
-	}
 	return t, ref, err
 }
 

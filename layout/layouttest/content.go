@@ -86,8 +86,7 @@ func (c Content) Load(ctx context.Context, sink layout.Sink) error {
 func (c Content) Roots() []layout.Reference {
 	var out []layout.Reference
 	for _, n := range c.Names {
-		_, _, cosign := layout.ParseCosignTag(n.Reference.Tag)
-		if !cosign && !isFallback(n.Reference.Tag) {
+		if !layout.IsDerivedTag(n.Reference.Tag) {
 			out = append(out, n.Reference)
 		}
 	}
@@ -151,15 +150,4 @@ func (i Item) document() (doc Document, ok bool) {
 	}
 	err := json.Unmarshal(i.Bytes, &doc)
 	return doc, err == nil
-}
-
-func isFallback(tag string) bool {
-	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
-		head := alg.String() + "-"
-		if len(tag) > len(head) && tag[:len(head)] == head {
-			_, err := layout.ParseDigest(alg.String() + ":" + tag[len(head):])
-			return err == nil
-		}
-	}
-	return false
 }

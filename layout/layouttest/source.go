@@ -43,7 +43,7 @@ func CheckSource(t *testing.T, src layout.Source, content Content, traits Traits
 func checkNames(t *testing.T, src layout.Source, content Content, traits Traits) {
 	t.Helper()
 	for _, n := range content.Names {
-		if traits.OwnFallback && isFallback(n.Reference.Tag) {
+		if traits.OwnFallback && layout.IsReferrersTag(n.Reference.Tag) {
 			continue
 		}
 		d, err := src.Resolve(t.Context(), n.Reference)
