@@ -67,6 +67,12 @@ type Store struct {
 
 var _ layout.Source = (*Store)(nil)
 
+// Is says whether the folder dir looks like a store.
+func Is(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, databaseName))
+	return err == nil && info.Mode().IsRegular()
+}
+
 // Open opens the store in dir. Unless it is opened for reading, the folder is
 // made if missing, and what a crash left in ingest/ is removed. It fails with
 // ErrLocked if another process has it open, layout.ErrNotFound if there is none

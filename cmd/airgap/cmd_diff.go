@@ -63,6 +63,9 @@ func runDiff(ctx context.Context, u *ui, o diffOptions) error {
 		return usagef("diff wants two things to compare, %d were given", len(o.targets))
 	}
 	targets, err := parseTargets(o.targets)
+	if err == nil {
+		err = withHosts(targets)
+	}
 	if err != nil {
 		return err
 	}

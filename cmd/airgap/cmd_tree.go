@@ -67,6 +67,9 @@ func runTree(ctx context.Context, u *ui, o treeOptions) error {
 		return err
 	}
 	targets, err := parseTargets(o.targets)
+	if err == nil {
+		err = withHosts(targets)
+	}
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/registry"
 	"airgap/layout"
+	"airgap/store"
 )
 
 // targetKind is where a target lies.
@@ -30,6 +31,9 @@ type target struct {
 	path string           // of a bundle or a store
 	name string           // what stood behind '#'; empty means everything
 	ref  layout.Reference // in a registry
+	// hostless: the reference did not say which registry, and means
+	// docker.io.
+	hostless bool
 }
 
 func (t target) String() string {
@@ -49,7 +53,7 @@ func (t target) String() string {
 // parseTarget reads
 //
 //	oci:DIR[#REF]  bundle:FILE[#REF]  store:DIR[#REF]
-//	PATH[#REF]     a bundle or a folder, if it contains a slash and exists, or ends in .tar
+//	PATH[#REF]     a bundle, a layout folder or a store, if it contains a slash and exists, or ends in .tar
 //	REFERENCE      in a registry
 //
 // What looks like a path and is not there is an error: taken for a reference it
@@ -67,17 +71,30 @@ func parseTarget(s string) (target, error) {
 	}
 	t := splitName(s)
 	t.kind = inBundle
-	if looksLikePath(t.path) {
-		return t, nil
-	}
-	if strings.Contains(t.path, "/") && exists(t.path) {
+	if looksLikePath(t.path) || strings.Contains(t.path, "/") && exists(t.path) {
+		if store.Is(t.path) {
+			t.kind = inStore
+		}
 		return t, nil
 	}
 	ref, err := layout.ParseReference(s)
 	if err != nil {
 		return target{}, &adviceError{usagef("%w", err), "a target is a reference, or oci:DIR, bundle:FILE, store:DIR or a path, each with #REF for one image in it"}
 	}
-	return target{kind: inRegistry, ref: ref}, nil
+	return target{kind: inRegistry, ref: ref, hostless: !strings.HasPrefix(s, ref.Registry()+"/")}, nil
+}
+
+// withHosts refuses references that do not say which registry they are in. What
+// is read on the isolated side must not, for a name that was mistyped, ask a
+// registry on the internet.
+func withHosts(targets []target) error {
+	for _, t := range targets {
+		if t.hostless {
+			return &adviceError{usagef("%s: neither a file here nor a reference that names its registry", t.ref),
+				"write the registry too, as in docker.io/library/nginx:1.29, or ./ before a path"}
+		}
+	}
+	return nil
 }
 
 // parseLocal reads an argument that can only be a bundle or a folder, so that a

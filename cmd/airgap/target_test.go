@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"airgap/layout"
+	"airgap/store"
 )
 
 const someDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -126,5 +127,36 @@ func TestClosest(t *testing.T) {
 		if got := closest(in, names); got != want {
 			t.Errorf("closest(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+// What only reads must not take a mistyped name for an image on docker.io.
+func TestHostlessIsRefused(t *testing.T) {
+	for in, ok := range map[string]bool{
+		"b.taz": false, "nginx": false, "team/none:1": false,
+		"docker.io/library/nginx": true, "localhost:5000/a": true, "reg.example/a:1": true, "./a": true, "a.tar": true,
+	} {
+		got, err := parseTarget(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := withHosts([]target{got}); (err == nil) != ok || err != nil && !errors.Is(err, errUsage) {
+			t.Errorf("%s: %v", in, err)
+		}
+	}
+}
+
+// A store is known without store:.
+func TestStoreByItsPath(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parseTarget(dir); err != nil || got.kind != inStore {
+		t.Errorf("parseTarget(a store) = %+v, %v", got, err)
 	}
 }
