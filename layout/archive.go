@@ -3,6 +3,7 @@ package layout
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -32,6 +33,7 @@ type span struct{ off, size int64 }
 type archive struct {
 	name  string
 	r     io.ReaderAt
+	limit int      // of entries
 	own   bool     // in the form that airgap writes
 	order []string // of all entries, if own
 	plain map[string]span
@@ -42,18 +44,36 @@ type archive struct {
 // openArchive indexes a tar. One that begins as ours do has to be of our form in
 // every byte: a damaged bundle must not pass for another tool's.
 func openArchive(name string, r io.ReaderAt, size int64) (*archive, error) {
-	a := &archive{name: name, r: r, plain: map[string]span{}, byDgs: map[digest.Digest]span{}, links: map[string]string{}}
-	head, err := firstBlock(r, size)
+	a := newArchive(name, r)
+	return a, a.open(size)
+}
+
+func newArchive(name string, r io.ReaderAt) *archive {
+	return &archive{name: name, r: r, limit: MaxTarEntries, plain: map[string]span{}, byDgs: map[digest.Digest]span{}, links: map[string]string{}}
+}
+
+func (a *archive) open(size int64) error {
+	head, err := firstBlock(a.r, size)
 	if err == nil && marked(head) {
 		a.own = true
-		err = scanTar(r, size, a.add)
+		err = scanTar(a.r, size, a.add)
 	} else if err == nil {
-		err = scanForeign(r, size, a.add)
+		err = scanForeign(a.r, size, a.add)
 	}
 	if err != nil {
-		return nil, &Error{Side: SideBundle, Name: name, Err: err, Hint: archiveHint(head)}
+		return &Error{Side: SideBundle, Name: a.name, Err: a.damaged(err), Hint: archiveHint(head)}
 	}
-	return a, nil
+	return nil
+}
+
+// damaged turns a finding in a bundle of ours into what it means: we wrote it, and
+// not like this. An error of reading is no finding.
+func (a *archive) damaged(err error) error {
+	found := errors.Is(err, ErrUnsupported) || errors.Is(err, ErrLimit) || errors.Is(err, ErrNotFound)
+	if a.own && found {
+		return fmt.Errorf("%w (%w)", err, ErrCorrupt)
+	}
+	return err
 }
 
 func firstBlock(r io.ReaderAt, size int64) ([]byte, error) {
@@ -90,8 +110,8 @@ func (a *archive) add(e tarEntry) error {
 	switch {
 	case twice || twiceLink || isBlob && twiceBlob:
 		return fmt.Errorf("%.200q is there twice: %w", e.name, ErrCorrupt)
-	case len(a.plain)+len(a.byDgs)+len(a.links) >= MaxTarEntries:
-		return fmt.Errorf("more than %d entries: %w", MaxTarEntries, ErrLimit)
+	case len(a.plain)+len(a.byDgs)+len(a.links) >= a.limit:
+		return fmt.Errorf("more than %d entries: %w", a.limit, ErrLimit)
 	case e.isLink && dockerLayer.MatchString(e.name) && dockerLayer.MatchString(e.link):
 		a.links[e.name] = e.link
 	case isBlob && !e.isLink:

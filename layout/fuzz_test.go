@@ -1,8 +1,11 @@
 package layout_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"reflect"
 	"testing"
 	"unicode/utf8"
@@ -96,6 +99,59 @@ func FuzzParseManifest(f *testing.F) {
 			t.Errorf("read again: %v", err)
 		}
 	})
+}
+
+// No archive makes the reader panic, run away or hand out content that does not
+// match; and what passes for ours is, in every header byte, what we would write.
+func FuzzOpenTar(f *testing.F) {
+	mine, _ := bundled(f, tiny())
+	f.Add(mine)
+	f.Add(pack(f, simple(f)...))
+	f.Add(pack(f, dockerSave(f)...))
+	f.Add(own(simple(f)...))
+	f.Add(make([]byte, 1024))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := openBytes(data)
+		if err != nil {
+			if r != nil || !classified(err) {
+				t.Errorf("%v, %v", r, err)
+			}
+			return
+		}
+		if r.Own() && !bytes.Equal(again(t, data), data) {
+			t.Errorf("passes for ours and is not what we write")
+		}
+		err = readReader(t, r)
+		if err != nil && !classified(err) {
+			t.Errorf("error without a kind: %v", err)
+		}
+		err = r.Blobs(func(d digest.Digest, size int64) error {
+			_, err := layout.ParseDigest(string(d))
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// again reads an archive with another reader and writes it in our form.
+func again(t *testing.T, data []byte) []byte {
+	var members []member
+	for tr := tar.NewReader(bytes.NewReader(data)); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return own(members...)
+		}
+		if err != nil {
+			t.Fatalf("passes for ours and is not readable: %v", err)
+		}
+		body, err := io.ReadAll(tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, member{name: h.Name, data: body})
+	}
 }
 
 // A reference that was read writes itself out in a form that reads the same.

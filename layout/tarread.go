@@ -181,7 +181,7 @@ func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	pos := &countingReader{r: r, size: size}
 	tr := tar.NewReader(pos)
 	end := int64(0)
-	for n := 0; ; n++ {
+	for {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return foreignEnd(r, end, size)
@@ -191,9 +191,6 @@ func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 		}
 		if err != nil {
 			return fmt.Errorf("not a readable tar: %v: %w", err, ErrCorrupt)
-		}
-		if n >= MaxTarEntries {
-			return fmt.Errorf("more than %d entries: %w", MaxTarEntries, ErrLimit)
 		}
 		e := tarEntry{name: strings.TrimPrefix(h.Name, "./"), data: pos.off, size: h.Size}
 		if e.size < 0 || e.end() > size || e.end() < e.data {
