@@ -15,6 +15,7 @@ import (
 	"airgap/bundle"
 	"airgap/layout"
 	"airgap/layout/layouttest"
+	"airgap/store"
 )
 
 // small returns a bundle with one of each: image, referrer, cosign tag.
@@ -130,6 +131,59 @@ func TestEveryFlippedBitIsRefused(t *testing.T) {
 		_, werr := f.WriteAt(data[at:at+1], int64(at))
 		return errors.Join(err, werr)
 	})
+}
+
+// What was refused leaves nothing in a store: no name, no blob, no file.
+func TestRefusedBundleLeavesNothingInStore(t *testing.T) {
+	path := small(t)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for at := 0; at < len(data); at += 397 {
+		bad := bytes.Clone(data)
+		bad[at] ^= 0x10
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := intoStore(t, path, s); !errors.Is(err, layout.ErrCorrupt) {
+			t.Errorf("byte %d: %v, want ErrCorrupt", at, err)
+		}
+		names, err := s.Names(t.Context())
+		files, gerr := filepath.Glob(filepath.Join(dir, "*", "*", "*"))
+		ingest, ierr := filepath.Glob(filepath.Join(dir, "ingest", "*"))
+		if len(names)+len(files)+len(ingest) > 0 || errors.Join(err, gerr, ierr) != nil {
+			t.Fatalf("byte %d: left %v %v %v, %v", at, names, files, ingest, errors.Join(err, gerr, ierr))
+		}
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := intoStore(t, path, s); err != nil {
+		t.Errorf("the undamaged bundle: %v", err)
+	}
+}
+
+func intoStore(t *testing.T, path string, s *store.Store) error {
+	t.Helper()
+	session, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	b, err := bundle.Open(t.Context(), path, bundle.OpenOptions{})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	_, err = bundle.Import(t.Context(), b, session, bundle.ImportOptions{InsecureSkipVerify: true})
+	return err
 }
 
 func TestEveryTruncationIsRefused(t *testing.T) {
