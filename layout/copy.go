@@ -108,34 +108,52 @@ func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
 		o.Names = g.Names()
 	}
 	c := &copier{dst: dst, src: src, graph: g, opt: o, places: map[digest.Digest][]string{}}
-	for _, p := range g.Places {
-		to := o.Rename(p.Repository)
-		if !slices.Contains(c.places[p.Digest], to) {
-			c.places[p.Digest] = append(c.places[p.Digest], to)
-		}
-	}
 	byDigest := map[digest.Digest]*piece{}
-	for _, n := range g.Manifests() {
-		c.bytes += n.Descriptor.Size
-		for _, b := range n.Blobs {
+	for _, at := range c.placed() {
+		d := at.node.Descriptor.Digest
+		c.places[d] = appendNew(c.places[d], at.repo)
+		for _, b := range at.node.Blobs {
 			p := byDigest[b.Digest]
 			if p == nil {
-				p = &piece{desc: b, from: n.Repository}
+				p = &piece{desc: b, from: at.node.Repository}
 				byDigest[b.Digest] = p
 				c.blobs = append(c.blobs, p)
 				c.bytes += b.Size
 			}
-			for _, repo := range c.places[n.Descriptor.Digest] {
-				if !slices.Contains(p.repos, repo) {
-					p.repos = append(p.repos, repo)
-				}
-			}
+			p.repos = appendNew(p.repos, at.repo)
 		}
+	}
+	for _, n := range g.Nodes {
+		c.bytes += n.Descriptor.Size
 	}
 	c.count = len(c.blobs) + len(g.Nodes)
 	// The largest first: they take longest, and the small ones fill the gaps.
 	slices.SortStableFunc(c.blobs, func(a, b *piece) int { return cmp.Compare(b.desc.Size, a.desc.Size) })
 	return c
+}
+
+// placed is a manifest in a repository of the sink.
+type placed struct {
+	repo string
+	node *Node
+}
+
+// placed lists where manifests go, repository by repository.
+func (c *copier) placed() []placed {
+	out := make([]placed, len(c.graph.Places))
+	for i, p := range c.graph.Places {
+		out[i] = placed{c.opt.Rename(p.Repository), c.graph.Nodes[p.Digest]}
+	}
+	slices.SortStableFunc(out, func(a, b placed) int { return cmp.Compare(a.repo, b.repo) })
+	return out
+}
+
+// appendNew appends repo to a sorted list, once.
+func appendNew(repos []string, repo string) []string {
+	if len(repos) > 0 && repos[len(repos)-1] == repo {
+		return repos
+	}
+	return append(repos, repo)
 }
 
 // pieces moves blobs: large ones Jobs at a time, small ones beside them.
@@ -286,11 +304,13 @@ func (c *copier) open(ctx context.Context, p *piece) (io.ReadCloser, error) {
 }
 
 // explain adds to an error of the source what is missing from it.
-func (c *copier) explain(p *piece, err error) error {
+func (c *copier) explain(p *piece, err error) error { return explained(p.from, p.desc.Digest, err) }
+
+func explained(repo string, dgst digest.Digest, err error) error {
 	if e := (*Error)(nil); errors.As(err, &e) && e.Digest != "" {
 		return err
 	}
-	return &Error{Side: SideSource, Name: p.from, Digest: p.desc.Digest, Err: err}
+	return &Error{Side: SideSource, Name: repo, Digest: dgst, Err: err}
 }
 
 // sourceReader counts, and remembers that an error came from the source.

@@ -20,7 +20,11 @@ func copyBuffer(dst io.Writer, src io.Reader) (int64, error) {
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 {
-			if _, werr := dst.Write((*buf)[:n]); werr != nil {
+			w, werr := dst.Write((*buf)[:n])
+			if werr == nil && w < n {
+				werr = io.ErrShortWrite
+			}
+			if werr != nil {
 				return total, &writeError{werr}
 			}
 			total += int64(n)

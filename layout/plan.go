@@ -81,6 +81,9 @@ func NewPlan(g *Graph, record []Content) (*Plan, error) {
 		p.file(dockerFile, docker)
 	}
 	for _, c := range record {
+		if err := CheckBytes(c.Data, c.Descriptor); err != nil {
+			return nil, err
+		}
 		p.add(Entry{Descriptor: trim(c.Descriptor), Data: c.Data})
 	}
 	nodes := g.Manifests()
@@ -221,9 +224,9 @@ type dockerImage struct {
 // first it has.
 func renderDocker(g *Graph) []byte {
 	var images []dockerImage
-	byDigest := map[digest.Digest]int{}
+	byDigest, lacking := map[digest.Digest]int{}, g.lacking()
 	for _, root := range g.Roots {
-		n := g.runnable(root.Descriptor.Digest)
+		n := g.runnable(root.Descriptor.Digest, lacking)
 		if n == nil || root.Reference.Tag == "" {
 			continue
 		}
@@ -252,8 +255,19 @@ func renderDocker(g *Graph) []byte {
 	return out
 }
 
+// lacking lists images of which layers were left out: no program could load them.
+func (g *Graph) lacking() map[digest.Digest]bool {
+	out := map[digest.Digest]bool{}
+	for _, o := range g.Omitted {
+		if o.Reason == ReasonForeign {
+			out[o.Parent] = true
+		}
+	}
+	return out
+}
+
 // runnable finds the image that a container would be started from.
-func (g *Graph) runnable(d digest.Digest) *Node {
+func (g *Graph) runnable(d digest.Digest, lacking map[digest.Digest]bool) *Node {
 	var found *Node
 	seen := map[digest.Digest]bool{}
 	stack := []digest.Digest{d}
@@ -264,7 +278,7 @@ func (g *Graph) runnable(d digest.Digest) *Node {
 			continue
 		}
 		seen[n.Descriptor.Digest] = true
-		if n.Kind == KindImage && n.HasConfig {
+		if n.Kind == KindImage && n.HasConfig && !lacking[n.Descriptor.Digest] {
 			if p := n.Descriptor.Platform; p == nil || FormatPlatform(*p) == "linux/amd64" {
 				return n
 			}

@@ -15,8 +15,8 @@ import (
 type salvage struct {
 	file  disk.File
 	size  int64
-	blobs map[digest.Digest]Descriptor
-	at    map[digest.Digest]int64
+	torn  bool // its headers end before the file does
+	blobs map[digest.Digest]span
 }
 
 // newSalvage reads f's headers, as far as they are of our form. It returns nil
@@ -26,17 +26,16 @@ func newSalvage(f disk.File) *salvage {
 	if err != nil || info.Size() == 0 {
 		return nil
 	}
-	s := &salvage{file: f, size: info.Size(), blobs: map[digest.Digest]Descriptor{}, at: map[digest.Digest]int64{}}
-	// The scan's error is of no interest: an unfinished file has blobs that
-	// do not match, not headers that do not.
-	_ = scanTar(f, info.Size(), func(e tarEntry) error {
+	s := &salvage{file: f, size: info.Size(), blobs: map[digest.Digest]span{}}
+	// What the scan's error is does not matter: an unfinished file has blobs
+	// that do not match, not headers that do not.
+	s.torn = nil != scanTar(f, info.Size(), func(e tarEntry) error {
 		if d, ok := digestOfPath(e.name); ok {
-			s.blobs[d] = Descriptor{Digest: d, Size: e.size}
-			s.at[d] = e.data
+			s.blobs[d] = span{e.data, e.size}
 		}
 		return nil
 	})
-	if len(s.at) == 0 {
+	if len(s.blobs) == 0 {
 		return nil
 	}
 	return s
@@ -64,17 +63,17 @@ func (s *salvage) matches(p *Plan) bool {
 // to back, so one that begins with a hole was never begun, and is not hashed to
 // find that out.
 func (s *salvage) reader(d Descriptor) io.Reader {
-	at, ok := s.at[d.Digest]
-	if !ok || s.blobs[d.Digest].Size != d.Size {
+	at, ok := s.blobs[d.Digest]
+	if !ok || at.size != d.Size {
 		return nil
 	}
 	if d.Size > 1<<20 {
 		head := make([]byte, 4096)
-		if _, err := s.file.ReadAt(head, at); err != nil || allZero(head) {
+		if _, err := s.file.ReadAt(head, at.off); err != nil || allZero(head) {
 			return nil
 		}
 	}
-	return io.NewSectionReader(s.file, at, d.Size)
+	return io.NewSectionReader(s.file, at.off, d.Size)
 }
 
 func isNoSpace(err error) bool {

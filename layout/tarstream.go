@@ -1,15 +1,19 @@
 package layout
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"fmt"
 	"io"
+	"sync"
 )
 
 const (
 	// streamAhead is how many small pieces are fetched before their turn.
 	streamAhead = 32
+	// streamBuffer gathers headers and small pieces into large writes.
+	streamBuffer = 64 << 10
 )
 
 // WriteTar writes the planned bundle to w in order, the same bytes as
@@ -19,33 +23,40 @@ const (
 // its end, and refuses it.
 func WriteTar(ctx context.Context, w io.Writer, src Source, plan *Plan, progress func(Event)) error {
 	ctx, cancel := context.WithCancel(ctx)
+	if progress == nil {
+		progress = func(Event) {}
+	}
+	s := &streamer{ctx: ctx, src: src, plan: plan, progress: progress, ahead: make(chan *prefetch, streamAhead)}
+	s.running.Go(s.fetch)
+	defer s.running.Wait() // nothing uses src when this returns
 	defer cancel()
-	s := &streamer{ctx: ctx, src: src, plan: plan, ahead: make(chan *prefetch, streamAhead)}
-	go s.fetch()
-	var head []byte
+	s.w = bufio.NewWriterSize(w, streamBuffer)
 	for i := range plan.Entries {
-		e := &plan.Entries[i]
-		head = appendHeader(head[:0], e.Name(), e.Descriptor.Size)
-		if _, err := w.Write(head); err != nil {
-			return streamError(err)
-		}
-		if progress != nil {
-			progress(Event{Kind: EventStart, Descriptor: e.Descriptor})
-		}
-		n, err := s.content(w, e)
-		if err != nil {
+		if err := s.entry(&plan.Entries[i]); err != nil {
 			return err
 		}
-		if _, err := w.Write(zeros[:padding(e.Descriptor.Size)]); err != nil {
-			return streamError(err)
-		}
-		if progress != nil {
-			progress(Event{Kind: EventAdvance, Descriptor: e.Descriptor, N: n})
-			progress(Event{Kind: EventDone, Descriptor: e.Descriptor, N: n})
-		}
 	}
-	_, err := w.Write(zeros[:endBlocks*blockSize])
-	return streamError(err)
+	_, _ = s.w.Write(zeros[:endBlocks*blockSize])
+	return streamError(s.w.Flush())
+}
+
+func (s *streamer) entry(e *Entry) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	s.head = appendHeader(s.head[:0], e.Name(), e.Descriptor.Size)
+	if _, err := s.w.Write(s.head); err != nil {
+		return streamError(err)
+	}
+	s.progress(Event{Kind: EventStart, Descriptor: e.Descriptor})
+	if err := s.content(e); err != nil {
+		return err
+	}
+	if _, err := s.w.Write(zeros[:padding(e.Descriptor.Size)]); err != nil {
+		return streamError(err)
+	}
+	s.progress(Event{Kind: EventDone, Descriptor: e.Descriptor, N: e.Descriptor.Size})
+	return nil
 }
 
 func streamError(err error) error {
@@ -56,10 +67,14 @@ func streamError(err error) error {
 }
 
 type streamer struct {
-	ctx   context.Context //nolint:containedctx // lives as long as one call
-	src   Source
-	plan  *Plan
-	ahead chan *prefetch
+	ctx      context.Context //nolint:containedctx // lives as long as one call
+	src      Source
+	plan     *Plan
+	w        *bufio.Writer
+	head     []byte
+	progress func(Event)
+	ahead    chan *prefetch
+	running  sync.WaitGroup
 }
 
 // prefetch is one small piece on its way.
@@ -84,47 +99,73 @@ func (s *streamer) fetch() {
 		case <-s.ctx.Done():
 			return
 		}
-		go func() {
+		s.running.Go(func() {
 			defer close(p.ready)
 			rc, err := s.src.Open(s.ctx, e.Repository, e.Descriptor)
 			if err == nil {
 				p.data, err = ReadAll(rc, e.Descriptor)
 			}
 			p.err = err
-		}()
+		})
 	}
 }
 
-func (s *streamer) content(w io.Writer, e *Entry) (int64, error) {
+// take waits for the next small piece.
+func (s *streamer) take() ([]byte, error) {
+	select {
+	case p := <-s.ahead:
+		select {
+		case <-p.ready:
+			return p.data, p.err
+		case <-s.ctx.Done():
+		}
+	case <-s.ctx.Done():
+	}
+	return nil, s.ctx.Err()
+}
+
+func (s *streamer) content(e *Entry) error {
 	var r io.Reader
 	switch {
 	case e.Data != nil:
 		r = bytes.NewReader(e.Data)
 	case small(e):
-		p := <-s.ahead
-		<-p.ready
-		if p.err != nil {
-			return 0, s.explain(e, p.err)
+		data, err := s.take()
+		if err != nil {
+			return s.explain(e, err)
 		}
-		r = bytes.NewReader(p.data)
+		r = bytes.NewReader(data)
 	default:
 		rc, err := s.src.Open(s.ctx, e.Repository, e.Descriptor)
 		if err != nil {
-			return 0, s.explain(e, err)
+			return s.explain(e, err)
 		}
 		defer rc.Close()
 		r = Verify(rc, e.Descriptor)
 	}
-	n, err := copyBuffer(w, r)
+	_, err := copyBuffer(&progressWriter{s, e.Descriptor}, &ctxReader{s.ctx, r})
 	if we, ok := err.(*writeError); ok {
-		return n, streamError(we.err)
+		return streamError(we.err)
 	}
-	if err != nil {
-		return n, s.explain(e, err)
-	}
-	return n, nil
+	return s.explain(e, err)
 }
 
+// progressWriter tells what goes out.
+type progressWriter struct {
+	s *streamer
+	d Descriptor
+}
+
+func (p *progressWriter) Write(b []byte) (int, error) {
+	n, err := p.s.w.Write(b)
+	p.s.progress(Event{Kind: EventAdvance, Descriptor: p.d, N: int64(n)})
+	return n, err
+}
+
+// explain adds to an error of the source what is missing from it.
 func (s *streamer) explain(e *Entry, err error) error {
-	return &Error{Side: SideSource, Name: e.Repository, Digest: e.Descriptor.Digest, Err: fmt.Errorf("%w", err)}
+	if err == nil || s.ctx.Err() != nil {
+		return cmp.Or(s.ctx.Err(), err)
+	}
+	return explained(e.Repository, e.Descriptor.Digest, err)
 }

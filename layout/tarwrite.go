@@ -61,8 +61,11 @@ func (w *TarWriter) fail(err error) error {
 		return nil
 	}
 	hint := ""
-	if isNoSpace(err) {
+	switch {
+	case isNoSpace(err):
 		hint = fmt.Sprintf("free some space (the bundle needs %d bytes) and run the same command again: what is there is kept", w.plan.Size)
+	case errors.Is(err, disk.ErrBusy):
+		hint = "wait for it, or write to another file"
 	}
 	return &Error{Side: SideBundle, Name: w.name, Err: err, Hint: hint}
 }
@@ -70,26 +73,25 @@ func (w *TarWriter) fail(err error) error {
 // open takes NAME.partial if it was laid out alike, and otherwise puts it aside
 // as a place to take blobs from, together with an earlier NAME.
 func (w *TarWriter) open() error {
-	partial := w.name + PartialSuffix
-	f, err := w.fsys.Open(partial, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := w.lockPartial()
 	if err != nil {
 		return err
 	}
-	if err := disk.Lock(f); err != nil {
-		f.Close()
-		return fmt.Errorf("%s: %w", partial, err)
-	}
 	s := newSalvage(f)
-	if s == nil {
-		// Nothing to be had from it; without what it held it is new.
+	switch {
+	case s == nil, s.torn && w.have(w.name+oldSuffix):
+		// Nothing to be had from it, or so little (its headers were not
+		// finished, so no blob was begun) that it must not replace the older.
+		// Without what it held it is new.
 		w.file, w.fresh = f, true
-		if err := f.Truncate(0); err != nil {
-			return err
-		}
-	} else if s.matches(w.plan) {
+		err = f.Truncate(0)
+	case s.matches(w.plan):
 		w.file = f
 		w.old = append(w.old, s)
-	} else if err := w.replace(f, s); err != nil {
+	default:
+		err = w.replace(f)
+	}
+	if err != nil {
 		return err
 	}
 	for _, name := range []string{w.name, w.name + oldSuffix} {
@@ -104,9 +106,45 @@ func (w *TarWriter) open() error {
 	return w.file.Truncate(w.plan.Size)
 }
 
+func (w *TarWriter) have(name string) bool {
+	ok, err := disk.Exists(w.fsys, name)
+	return ok && err == nil
+}
+
+// lockPartial opens and locks NAME.partial.
+func (w *TarWriter) lockPartial() (disk.File, error) {
+	partial := w.name + PartialSuffix
+	f, err := w.fsys.Open(partial, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = disk.Lock(f)
+	if err == nil && !w.is(partial, f) {
+		// Whoever had the lock has renamed it: it is a bundle by now.
+		err = disk.ErrBusy
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", partial, err)
+	}
+	return f, nil
+}
+
+// is says whether f is what name stands for.
+func (w *TarWriter) is(name string, f disk.File) bool {
+	now, err := w.fsys.Open(name, os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer now.Close()
+	a, aerr := f.Stat()
+	b, berr := now.Stat()
+	return aerr == nil && berr == nil && os.SameFile(a, b)
+}
+
 // replace begins a new partial file beside one of another plan. Of two old ones
 // the newer is kept.
-func (w *TarWriter) replace(f disk.File, s *salvage) error {
+func (w *TarWriter) replace(f disk.File) error {
 	partial := w.name + PartialSuffix
 	err := w.fsys.Rename(partial, w.name+oldSuffix)
 	f.Close()
@@ -114,6 +152,9 @@ func (w *TarWriter) replace(f disk.File, s *salvage) error {
 		return err
 	}
 	w.file, err = w.fsys.Open(partial, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("%s: %w", partial, disk.ErrBusy) // another process was quicker
+	}
 	if err != nil {
 		return err
 	}
@@ -121,9 +162,12 @@ func (w *TarWriter) replace(f disk.File, s *salvage) error {
 	return disk.Lock(w.file)
 }
 
+// frameBuffer is how much of the frame is written at a time.
+const frameBuffer = 512 << 10
+
 // writeFrame writes all headers and padding, the end, and what the plan made.
 func (w *TarWriter) writeFrame() error {
-	buf := make([]byte, 0, 1<<20)
+	buf := make([]byte, 0, 2*frameBuffer)
 	start := int64(0)
 	flush := func(next int64) error {
 		_, err := w.file.WriteAt(buf, start)
@@ -133,15 +177,18 @@ func (w *TarWriter) writeFrame() error {
 	for i := range w.plan.Entries {
 		e := &w.plan.Entries[i]
 		buf = appendHeader(buf, e.Name(), e.Descriptor.Size)
-		if e.Data != nil {
+		if e.Data != nil && len(e.Data) <= frameBuffer {
 			buf = append(buf, e.Data...)
 		} else if e.Descriptor.Size > 0 {
 			if err := flush(e.DataOffset() + e.Descriptor.Size); err != nil {
 				return err
 			}
+			if _, err := w.file.WriteAt(e.Data, e.DataOffset()); err != nil {
+				return err
+			}
 		}
 		buf = append(buf, zeros[:padding(e.Descriptor.Size)]...)
-		if len(buf) > 1<<19 {
+		if len(buf) > frameBuffer {
 			if err := flush(e.End()); err != nil {
 				return err
 			}
@@ -199,10 +246,11 @@ func (w *TarWriter) takeOver(ctx context.Context, old *salvage, e *Entry, s *slo
 		dst = w.writer(e, s)
 	}
 	_, err := copyBuffer(dst, Verify(NopCloser(&ctxReader{ctx, r}), e.Descriptor))
-	if errors.Is(err, ErrCorrupt) {
-		return false, nil // not all of it was there
+	if we := (*writeError)(nil); errors.As(err, &we) {
+		return false, we.err
 	}
-	return err == nil, err
+	// It was not all there, or cannot be read: then it is fetched.
+	return err == nil, ctx.Err()
 }
 
 // Put implements [Sink].
