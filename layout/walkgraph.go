@@ -1,0 +1,238 @@
+package layout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// graph puts the result in order.
+func (w *walker) graph() (*Graph, error) {
+	g := &Graph{Nodes: make(map[digest.Digest]*Node, w.count), Tags: w.tags, Rejected: w.rejected}
+	for _, s := range w.spots {
+		if s.entered {
+			s.Attached = mergeForms(s.Attached)
+			g.Places = append(g.Places, s.Place)
+		}
+	}
+	slices.SortFunc(g.Places, comparePlaces)
+	for _, p := range g.Places {
+		l := w.loads[p.Digest]
+		if g.Nodes[p.Digest] == nil {
+			l.node.Repository = p.Repository
+			l.node.Descriptor.Platform, l.node.BuildKit = l.platform, l.buildkit
+			if l.buildkit != "" {
+				l.node.Kind = KindBuildKit
+			}
+			g.Nodes[p.Digest] = l.node
+		}
+	}
+	w.link(g)
+	g.sort()
+	err := g.setRoots(w.roots)
+	for _, check := range []func(*Graph) error{w.checkPlatforms, (*Graph).checkTags, (*Graph).checkSizes} {
+		if err == nil {
+			err = check(g)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// sort orders tags and rejections, each once.
+func (g *Graph) sort() {
+	slices.SortFunc(g.Tags, func(a, b Name) int {
+		return cmp.Or(cmp.Compare(a.Reference.String(), b.Reference.String()), cmp.Compare(a.Descriptor.Digest, b.Descriptor.Digest))
+	})
+	g.Tags = slices.CompactFunc(g.Tags, func(a, b Name) bool {
+		return a.Reference == b.Reference && a.Descriptor.Digest == b.Descriptor.Digest
+	})
+	slices.SortFunc(g.Rejected, func(a, b Rejection) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Subject, b.Subject),
+			cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Form, b.Form), cmp.Compare(a.Reason, b.Reason))
+	})
+	g.Rejected = slices.Compact(g.Rejected)
+}
+
+// mergeForms puts the forms by which a manifest is attached into one edge.
+func mergeForms(all []Edge) []Edge {
+	slices.SortFunc(all, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.Forms[0], b.Forms[0]))
+	})
+	var out []Edge
+	for _, e := range all {
+		last := len(out) - 1
+		if last < 0 || out[last].Digest != e.Digest {
+			out = append(out, e)
+		} else if forms := out[last].Forms; forms[len(forms)-1] != e.Forms[0] {
+			out[last].Forms = append(forms, e.Forms[0])
+		}
+	}
+	return slices.Clip(out)
+}
+
+// setRoots drops names asked for twice, as with and without the digest, and
+// refuses one that stands for two manifests.
+func (g *Graph) setRoots(roots []Name) error {
+	byName := map[string]digest.Digest{}
+	for _, n := range roots {
+		name := n.Reference.Name()
+		switch d, ok := byName[name]; {
+		case !ok:
+			byName[name] = n.Descriptor.Digest
+			g.Roots = append(g.Roots, n)
+		case d != n.Descriptor.Digest:
+			return &Error{Side: SideSource, Name: name, Digest: n.Descriptor.Digest,
+				Err: fmt.Errorf("one name was given for two digests, the other is %s: %w", d, ErrUnsupported)}
+		}
+	}
+	return nil
+}
+
+// checkTags refuses a cosign tag that stands for two manifests, as from two
+// sources of one repository: one of them would get lost.
+func (g *Graph) checkTags() error {
+	byName := map[string]digest.Digest{}
+	for _, n := range g.Names() {
+		name := n.Reference.Name()
+		if d, ok := byName[name]; ok && d != n.Descriptor.Digest {
+			return &Error{Side: SideSource, Name: name, Digest: n.Descriptor.Digest,
+				Err:  fmt.Errorf("the tag stands for two manifests, the other is %s: %w", d, ErrUnsupported),
+				Hint: "take the repository from one of the sources only"}
+		}
+		byName[name] = n.Descriptor.Digest
+	}
+	return nil
+}
+
+// checkSizes refuses content that two manifests describe with different sizes:
+// one of them cannot be true, and a bundle has one place for it.
+func (g *Graph) checkSizes() error {
+	sizes := make(map[digest.Digest]int64, len(g.Nodes))
+	for d, n := range g.Nodes {
+		sizes[d] = n.Descriptor.Size
+	}
+	for _, n := range g.Manifests() {
+		for _, b := range n.Blobs {
+			if size, ok := sizes[b.Digest]; ok && size != b.Size {
+				return &Error{Side: SideSource, Name: n.Repository, Digest: n.Descriptor.Digest,
+					Err: fmt.Errorf("it says that %s has %d bytes, another manifest says %d: %w", b.Digest, b.Size, size, ErrCorrupt)}
+			}
+			sizes[b.Digest] = b.Size
+		}
+	}
+	return nil
+}
+
+// link sets each index's children and lists what was left out, be it in one
+// repository of several.
+func (w *walker) link(g *Graph) {
+	absent := map[digest.Digest]bool{}
+	for _, o := range w.missing {
+		absent[o.Descriptor.Digest] = true
+	}
+	repos := map[digest.Digest][]string{} // of indexes
+	for _, p := range g.Places {
+		if len(w.loads[p.Digest].listed) > 0 {
+			repos[p.Digest] = append(repos[p.Digest], p.Repository)
+		}
+	}
+	for _, n := range g.Manifests() {
+		l := w.loads[n.Descriptor.Digest]
+		for _, d := range l.listed {
+			if g.Nodes[d.Digest] != nil {
+				n.Children = append(n.Children, d.Digest)
+			}
+			everywhere := !slices.ContainsFunc(repos[n.Descriptor.Digest], func(repo string) bool {
+				s := w.spots[placeKey{repo, d.Digest}]
+				return s == nil || !s.entered
+			})
+			if everywhere {
+				continue
+			}
+			o := Omission{n.Descriptor.Digest, d.Descriptor, ReasonPlatform}
+			if absent[d.Digest] {
+				o.Reason = ReasonAbsent
+			}
+			g.Omitted = append(g.Omitted, o)
+		}
+		for _, d := range l.skip {
+			g.Omitted = append(g.Omitted, Omission{n.Descriptor.Digest, d, ReasonForeign})
+		}
+	}
+}
+
+// checkPlatforms makes sure that of each root there is something for the chosen
+// platforms: an index may list other indexes, of which none has it.
+func (w *walker) checkPlatforms(g *Graph) error {
+	if len(w.opt.Platforms) == 0 {
+		return nil
+	}
+	for _, root := range g.Roots {
+		if !w.hasImage(root.Reference.Repository, root.Descriptor.Digest) {
+			return w.noPlatform(root.Reference.Repository, w.loads[root.Descriptor.Digest])
+		}
+	}
+	return nil
+}
+
+// hasImage says whether anything but indexes and BuildKit attestations is
+// reached from dgst, downwards.
+func (w *walker) hasImage(repo string, dgst digest.Digest) bool {
+	seen := map[digest.Digest]bool{}
+	stack := []digest.Digest{dgst}
+	for len(stack) > 0 {
+		d := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if s := w.spots[placeKey{repo, d}]; seen[d] || s == nil || !s.entered {
+			continue
+		}
+		seen[d] = true
+		l := w.loads[d]
+		if !IsIndex(l.node.Descriptor.MediaType) || len(l.listed) == 0 {
+			return true
+		}
+		for _, c := range l.listed {
+			if !c.buildkit {
+				stack = append(stack, c.Digest)
+			}
+		}
+	}
+	return false
+}
+
+func (w *walker) noPlatform(repo string, l *load) error {
+	return &Error{Side: SideSource, Name: repo, Digest: l.node.Descriptor.Digest,
+		Err:  fmt.Errorf("the index has no child for %s: %w", platformList(w.opt.Platforms), ErrNotFound),
+		Hint: "it has " + strings.Join(w.offered(l), ", ")}
+}
+
+// offered lists the platforms of an index, and of indexes in it, as far as they
+// were read.
+func (w *walker) offered(l *load) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	seen := map[*load]bool{}
+	for stack := []*load{l}; len(stack) > 0; {
+		l := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if l == nil || seen[l] {
+			continue
+		}
+		seen[l] = true
+		for _, c := range l.listed {
+			if c.Platform != nil && !c.buildkit {
+				out = append(out, FormatPlatform(*c.Platform))
+			}
+			stack = append(stack, w.loads[c.Digest])
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
