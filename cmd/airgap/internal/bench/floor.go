@@ -3,12 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"airgap/layout"
@@ -48,6 +50,8 @@ func floor(ctx context.Context, path, dir string) error {
 	if err != nil {
 		return err
 	}
+	// The largest first, or one processor would be left with a large one in the end.
+	slices.SortFunc(blobs, func(a, b layout.Descriptor) int { return cmp.Compare(b.Size, a.Size) })
 	err = parallel(ctx, len(blobs), func(ctx context.Context, i int) error { return floorBlob(ctx, r, blobs[i], dir) })
 	syscall.Sync()
 	return err

@@ -58,7 +58,7 @@ func goals(r *results) []goal {
 	}
 	if l := r.Latency; l != nil {
 		for _, peer := range []string{nameRegctl, nameOras} {
-			out = append(out, faster(fmt.Sprintf("export from a registry %v away", l.Delay), l.Export, peer, goalLatency))
+			out = append(out, faster(fmt.Sprintf("export from a registry %v away", l.Delay), peer, l.Export, peer, goalLatency))
 		}
 	}
 	out = append(out, memoryGoal(r))
@@ -80,10 +80,10 @@ func goals(r *results) []goal {
 func (m *mainResult) goals() []goal {
 	out := []goal{
 		slower("export, whole graph, one tar", "crane pull", m.Export, nameCrane, goalExport),
-		faster("export, whole graph, one tar", m.Export, nameOras, goalExportOras),
+		faster("export, whole graph, one tar", "oras backup", m.Export, nameOras, goalExportOras),
 	}
 	for _, peer := range []string{nameRegctl, nameOras, nameSkopeo} {
-		out = append(out, faster("import into a registry", m.Import, peer, 1))
+		out = append(out, faster("import into a registry", peer, m.Import, peer, 1))
 	}
 	out = append(out, slower("import into a store", "the floor", m.Store, nameFloor, goalStore))
 	g := goal{Work: "re-export of an unchanged set", Goal: "no layer bytes moved", Measured: notMeasured}
@@ -105,10 +105,10 @@ func slower(work, what string, g group, peer string, limit float64) goal {
 }
 
 // faster is a goal to be at least limit times as fast as a peer.
-func faster(work string, g group, peer string, limit float64) goal {
-	out := goal{Work: work, Goal: fmt.Sprintf("≥ %.0f × faster than %s", limit, peer), Measured: notMeasured}
+func faster(work, what string, g group, peer string, limit float64) goal {
+	out := goal{Work: work, Goal: fmt.Sprintf("≥ %.0f × faster than %s", limit, what), Measured: notMeasured}
 	if limit == 1 {
-		out.Goal = "faster than " + peer
+		out.Goal = "faster than " + what
 	}
 	if r, ok := g.ratio(peer, nameAirgap); ok {
 		out.Measured, out.Verdict = times(r), atLeast(r, limit)

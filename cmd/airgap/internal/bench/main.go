@@ -113,6 +113,8 @@ func (o *options) run(ctx context.Context) error {
 	head := []string{machine(), r.versions()}
 	res, err := o.measure(ctx, r)
 	if err != nil {
+		// The page is for whole runs; what there is must not be lost.
+		fmt.Print(render(head, defaultText, res))
 		return err
 	}
 	if o.output == "" {
@@ -187,16 +189,17 @@ var workloads = []workload{
 	}},
 }
 
-// measure runs the workloads that -only names.
+// measure runs the workloads that -only names. With an error it returns what was
+// measured before.
 func (o *options) measure(ctx context.Context, r *rig) (*results, error) {
 	res := &results{}
 	for name := range strings.SplitSeq(o.only, ",") {
 		i := slices.IndexFunc(workloads, func(w workload) bool { return w.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no workload %q", name)
+			return res, fmt.Errorf("there is no workload %q", name)
 		}
 		if err := workloads[i].run(ctx, o, r, res); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return res, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return res, nil

@@ -40,6 +40,9 @@ const (
 	serverTimeout = 20 * time.Second // a server's start
 )
 
+// errSlow says that a run took longer than runTimeout.
+var errSlow = fmt.Errorf("stopped after %v", runTimeout)
+
 // rig is where things are and how they are run.
 type rig struct {
 	work   string // folder; everything written is below
@@ -98,7 +101,13 @@ func (r *rig) rounds(ctx context.Context, warm bool, n int, jobs []*job) (group,
 				continue
 			}
 			s, err := r.run(ctx, j)
-			if err != nil {
+			switch {
+			case errors.Is(err, errSlow) && j.name != nameAirgap:
+				// A peer that is too slow is a result, not a failure.
+				j.skip, out[i].Skipped, out[i].Runs = err.Error(), err.Error(), nil
+				r.say("  %-28s %v", j.name, err)
+				continue
+			case err != nil:
 				return nil, fmt.Errorf("%s: %w", j.name, err)
 			}
 			r.say("  %-28s %s s  cpu %s s  sync %s s  %s MiB%s", j.name, seconds(s.Wall), seconds(s.CPU),
@@ -142,7 +151,7 @@ func (r *rig) run(ctx context.Context, j *job) (sample, error) {
 
 // measure has the helper run commands.
 func (r *rig) measure(ctx context.Context, commands [][]string) (sample, error) {
-	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, errSlow)
 	defer cancel()
 	log := r.path("tmp", "log")
 	req, err := json.Marshal(map[string]any{"Commands": commands, "Env": r.env(), "Dir": r.path("out"), "Log": log})
@@ -182,7 +191,11 @@ func (r *rig) ask(ctx context.Context, req []byte) ([]byte, error) {
 	}
 	defer context.AfterFunc(ctx, func() { in.Close() })()
 	_, werr := in.Write(req)
-	if err := errors.Join(cmd.Wait(), werr, ctx.Err()); err != nil {
+	err = errors.Join(cmd.Wait(), werr)
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the helper: %w; commands said:\n%s", err, tail(r.path("tmp", "log")))
 	}
 	return out.Bytes(), nil

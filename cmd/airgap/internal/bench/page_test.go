@@ -36,7 +36,7 @@ func TestRender(t *testing.T) {
 	page := render([]string{"machine"}, "Why.", example())
 	for _, want := range []string{
 		"| export, whole graph, one tar | ≤ 1.0 × crane pull | 1.50 × | **missed by 50 %** |",
-		"| export, whole graph, one tar | ≥ 4 × faster than oras | 4.00 × | met |",
+		"| export, whole graph, one tar | ≥ 4 × faster than oras backup | 4.00 × | met |",
 		"| import into a registry | faster than skopeo | not measured |  |",
 		"| export from a registry 50ms away | ≥ 5 × faster than oras | 2.00 × | **missed by 60 %** |",
 		"| inspect of a bundle of 100 GB | ≤ 1 s | 1.00 s | met |",

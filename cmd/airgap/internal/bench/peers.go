@@ -77,17 +77,26 @@ func (p *peers) craneImport(host string) *job {
 // regctlTag is what an image is called in regctl's folder, which knows tags only.
 func regctlTag(name string) string { return strings.NewReplacer("/", "-", ":", "-").Replace(name) }
 
+// regctlExport copies an image at a time, which is what regctl can. With tar, all
+// go into one folder, so that what they share is kept once, and that into a tar;
+// else there is a folder for each repository, because regctl looks at all that is
+// in a folder whenever it adds to it.
 func (p *peers) regctlExport(tar bool) *job {
 	dir := p.out("regctl")
-	j := &job{name: nameRegctl, note: "the whole graph, into a folder", output: []string{dir}}
+	j := &job{name: nameRegctl, note: "the whole graph, into a folder for each repository; no fsync", output: []string{dir}}
 	for _, n := range p.names {
+		repo, _ := splitTag(n)
+		to := filepath.Join(dir, regctlTag(repo))
+		if tar {
+			to = dir
+		}
 		j.commands = append(j.commands, []string{
 			p.bin(j, "regctl"), "--host", "reg=" + p.host + ",tls=disabled", "image", "copy", "--referrers", "--digest-tags",
-			p.host + "/" + n, "ocidir://" + dir + ":" + regctlTag(n),
+			p.host + "/" + n, "ocidir://" + to + ":" + regctlTag(n),
 		})
 	}
 	if tar {
-		j.note += ", then tar; no fsync"
+		j.note = "the whole graph, into a folder, then tar; no fsync"
 		j.output = append(j.output, dir+".tar")
 		j.commands = append(j.commands, []string{p.bin(j, "tar"), "-cf", dir + ".tar", "-C", dir, "."})
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -66,6 +67,10 @@ func (r *rig) fit(ctx context.Context, tool func(int) *job, o latencyOptions, im
 		return probe, nil
 	}
 	s, err := r.run(ctx, probe)
+	if errors.Is(err, errSlow) {
+		probe.skip = err.Error()
+		return probe, nil
+	}
 	if err != nil {
 		return nil, err
 	}
