@@ -115,7 +115,15 @@ type FS struct {
 	renames []rename
 }
 
-type rename struct{ from, to string }
+// rename is one that a loss of power would undo.
+type rename struct {
+	from, to string
+	had      bool // there was a file under the new name
+	replaced []byte
+}
+
+// maxReplaced is the largest file that comes back when its replacement is undone.
+const maxReplaced = 16 << 20
 
 var _ disk.FS = (*FS)(nil)
 
@@ -217,10 +225,11 @@ func (f *FS) Remove(name string) error {
 // Rename implements [disk.FS].
 func (f *FS) Rename(from, to string) error {
 	return f.do(OpRename, from+" → "+to, func() error {
+		replaced, rerr := disk.ReadFile(f.inner, to, maxReplaced)
 		if err := f.inner.Rename(from, to); err != nil {
 			return err
 		}
-		f.renames = append(f.renames, rename{from, to})
+		f.renames = append(f.renames, rename{from, to, rerr == nil, replaced})
 		for _, set := range []map[string]bool{f.dirty, f.created} {
 			if delete(set, to); set[from] {
 				delete(set, from)

@@ -95,9 +95,17 @@ func (f *file) Truncate(size int64) error {
 	}, nil)
 }
 
+// Sync makes a file's content durable, and a folder's names.
 func (f *file) Sync() error {
 	return f.fs.do(OpSync, f.name, func() error {
+		info, err := f.File.Stat()
+		if err != nil {
+			return err
+		}
 		delete(f.fs.dirty, f.name)
+		if info.IsDir() {
+			f.fs.keepNames(f.name)
+		}
 		return f.File.Sync()
 	}, nil)
 }

@@ -3,8 +3,12 @@ package disktest
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"slices"
+
+	"airgap/layout/disk"
 )
 
 // Loss is what a disk may lack after a loss of power of all that was not flushed.
@@ -23,7 +27,7 @@ const (
 var Losses = []Loss{LoseData, LoseNames}
 
 // PowerCut ends the process, if it still runs, and leaves in the folder what the
-// disk has. Files that a rename replaced do not come back.
+// disk has. A file that a rename replaced comes back with it, if it is not large.
 func (f *FS) PowerCut(loss Loss) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,6 +36,13 @@ func (f *FS) PowerCut(loss Loss) error {
 		return f.loseData()
 	}
 	return f.loseNames()
+}
+
+// keepNames makes the names in a folder durable. f.mu is held.
+func (f *FS) keepNames(dir string) {
+	in := func(name string) bool { return path.Dir(name) == path.Clean(dir) }
+	f.renames = slices.DeleteFunc(f.renames, func(r rename) bool { return in(r.from) && in(r.to) })
+	maps.DeleteFunc(f.created, func(name string, _ bool) bool { return in(name) })
 }
 
 func (f *FS) loseData() error {
@@ -59,6 +70,11 @@ func (f *FS) loseNames() error {
 	for _, r := range slices.Backward(f.renames) {
 		if err := f.inner.Rename(r.to, r.from); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		if r.had {
+			if err := disk.WriteFile(f.inner, r.to, r.replaced); err != nil {
+				return err
+			}
 		}
 		if created[r.to] {
 			delete(created, r.to)
