@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,16 +25,33 @@ import (
 // server is a registry in this process that can be told to hide content.
 type server struct {
 	*httptest.Server
+	mu     sync.Mutex
 	hide   string // requests whose path ends like this are answered with status
 	status int
 }
 
+func (s *server) set(hide string, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hide, s.status = hide, status
+}
+
+// hidden says how to answer a request, or 0.
+func (s *server) hidden(r *http.Request) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hide != "" && strings.HasSuffix(r.URL.Path, s.hide) && r.Method == http.MethodGet {
+		return s.status
+	}
+	return 0
+}
+
 func newServer(t *testing.T, referrers bool) *server {
-	s := &server{status: http.StatusNotFound}
+	s := &server{}
 	h := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(referrers))
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.hide != "" && strings.HasSuffix(r.URL.Path, s.hide) && r.Method == http.MethodGet {
-			http.Error(w, "hidden", s.status)
+		if status := s.hidden(r); status != 0 {
+			http.Error(w, "hidden", status)
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -142,14 +160,14 @@ func TestUnfetchableAttachmentFailsExport(t *testing.T) {
 
 func unfetchable(t *testing.T, s *server, content layouttest.Content, d layout.Descriptor) {
 	t.Helper()
-	s.hide = "/" + string(d.Digest)
-	defer func() { s.hide = "" }()
+	hide, status := "/"+string(d.Digest), http.StatusNotFound
 	if tag := cosignTagOf(content, d); tag != "" {
 		// It is fetched by its tag. That a registry answers 404 to a tag
 		// means that there is none; a fault is never taken for that.
-		s.hide, s.status = "/"+tag, http.StatusForbidden
-		defer func() { s.status = http.StatusNotFound }()
+		hide, status = "/"+tag, http.StatusForbidden
 	}
+	s.set(hide, status)
+	defer s.set("", 0)
 	dir := t.TempDir()
 	out := filepath.Join(dir, "bundle.tar")
 	err := exportFrom(t, s, content, out)
@@ -157,8 +175,8 @@ func unfetchable(t *testing.T, s *server, content layouttest.Content, d layout.D
 		t.Errorf("%s cannot be fetched, and the export went through", d.Digest)
 		return
 	}
-	if !strings.Contains(err.Error(), strings.TrimPrefix(s.hide, "/")) {
-		t.Errorf("the error does not name %s: %v", s.hide, err)
+	if !strings.Contains(err.Error(), strings.TrimPrefix(hide, "/")) {
+		t.Errorf("the error does not name %s: %v", hide, err)
 	}
 	if found, _ := filepath.Glob(out); found != nil {
 		t.Errorf("a bundle was left that lacks %s", d.Digest)
