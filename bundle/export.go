@@ -204,8 +204,8 @@ func image(g *layout.Graph, root layout.Name) Image {
 		}
 	}
 	for _, c := range n.Children {
-		if p := g.Nodes[c].Descriptor.Platform; p != nil && g.Nodes[c].BuildKit == "" {
-			img.Platforms = append(img.Platforms, layout.FormatPlatform(*p))
+		if _, here := g.Place(root.Reference.Repository, c.Digest); here && c.Platform != nil && !c.BuildKit {
+			img.Platforms = append(img.Platforms, layout.FormatPlatform(*c.Platform))
 		}
 	}
 	return img
@@ -216,6 +216,7 @@ type reached struct {
 	attached bool // through at least one attachment
 	subject  digest.Digest
 	forms    []layout.Form
+	platform string // as an index lists it
 }
 
 // reach lists every manifest that belongs to a root, in its repository.
@@ -232,7 +233,10 @@ func reach(g *layout.Graph, root layout.Name) map[digest.Digest]reached {
 		d := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		for _, c := range g.Nodes[d].Children {
-			visit(c, reached{attached: out[d].attached || g.Nodes[c].BuildKit != "", subject: g.Nodes[c].BuildKit})
+			if _, here := g.Place(root.Reference.Repository, c.Digest); here {
+				r := reached{attached: out[d].attached || c.BuildKit, subject: c.About, platform: platformOf(c.Platform)}
+				visit(c.Digest, r)
+			}
 		}
 		if p, ok := g.Place(root.Reference.Repository, d); ok {
 			for _, e := range p.Attached {

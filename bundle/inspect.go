@@ -85,8 +85,12 @@ func (b *Bundle) Trees(ctx context.Context) ([]*Tree, error) {
 
 func trees(g *layout.Graph) []*Tree {
 	var out []*Tree
+	omitted := map[digest.Digest][]layout.Omission{}
+	for _, o := range g.Omitted {
+		omitted[o.Parent] = append(omitted[o.Parent], o)
+	}
 	for _, root := range g.Roots {
-		d := drawer{g: g, repo: root.Reference.Repository, seen: map[digest.Digest]bool{}}
+		d := drawer{g: g, repo: root.Reference.Repository, seen: map[digest.Digest]bool{}, omitted: omitted}
 		t := d.draw(root.Descriptor.Digest)
 		t.Reference = root.Reference.String()
 		out = append(out, t)
@@ -98,6 +102,15 @@ type drawer struct {
 	g    *layout.Graph
 	repo string
 	seen map[digest.Digest]bool
+	// omitted is the graph's list by parent.
+	omitted map[digest.Digest][]layout.Omission
+}
+
+func platformOf(p *layout.Platform) string {
+	if p == nil {
+		return ""
+	}
+	return layout.FormatPlatform(*p)
 }
 
 // draw recurses at most layout.MaxDepth deep, which the walk has checked, and
@@ -108,24 +121,28 @@ func (d *drawer) draw(dgst digest.Digest) *Tree {
 	for _, b := range n.Blobs {
 		t.Size += b.Size
 	}
-	if p := n.Descriptor.Platform; p != nil {
-		t.Platform = layout.FormatPlatform(*p)
-	}
 	if t.Above = d.seen[dgst]; t.Above {
 		return t
 	}
 	d.seen[dgst] = true
 	for _, c := range n.Children {
-		t.Nodes = append(t.Nodes, d.draw(c))
-	}
-	for _, o := range d.g.Omitted {
-		if o.Parent == dgst {
-			left := &Tree{Digest: o.Descriptor.Digest, MediaType: o.Descriptor.MediaType, LeftOut: o.Reason}
-			if o.Descriptor.Platform != nil {
-				left.Platform = layout.FormatPlatform(*o.Descriptor.Platform)
-			}
-			t.Nodes = append(t.Nodes, left)
+		if _, here := d.g.Place(d.repo, c.Digest); !here {
+			continue // only another repository has it
 		}
+		child := d.draw(c.Digest)
+		if c.BuildKit {
+			child.Kind = layout.KindBuildKit
+		}
+		child.Platform = platformOf(c.Platform)
+		t.Nodes = append(t.Nodes, child)
+	}
+	for _, o := range d.omitted[dgst] {
+		if _, here := d.g.Place(d.repo, o.Descriptor.Digest); here {
+			continue // it is another repository that lacks it
+		}
+		t.Nodes = append(t.Nodes, &Tree{
+			Digest: o.Descriptor.Digest, MediaType: o.Descriptor.MediaType, LeftOut: o.Reason, Platform: platformOf(o.Descriptor.Platform),
+		})
 	}
 	if p, ok := d.g.Place(d.repo, dgst); ok {
 		edges := slices.SortedStableFunc(slices.Values(p.Attached), func(a, b layout.Edge) int {
@@ -146,7 +163,7 @@ type Difference struct {
 	Added   []Image      `json:"added"`
 	Removed []Image      `json:"removed"`
 	Moved   []Moved      `json:"moved"`
-	Gained  []Attachment `json:"gained"` // attachments of images that both have under one name
+	Gained  []Attachment `json:"gained"` // what belongs to images that both have under one name: attachments, and platforms
 	Lost    []Attachment `json:"lost"`
 }
 
@@ -157,12 +174,14 @@ type Moved struct {
 	To        digest.Digest `json:"to"`
 }
 
-// Attachment is a manifest attached, directly or not, to a named image.
+// Attachment is a manifest that belongs, directly or not, to a named image: it is
+// attached, or an index lists it.
 type Attachment struct {
 	Reference string        `json:"reference"` // of the image
 	Subject   digest.Digest `json:"subject"`   // what it is attached to
 	Digest    digest.Digest `json:"digest"`
 	Kind      layout.Kind   `json:"kind"`
+	Platform  string        `json:"platform,omitempty"` // of a child of an index
 }
 
 // Diff compares two sets of images by name: which came, went and moved, and
@@ -204,8 +223,10 @@ func attachmentsOnlyIn(g *layout.Graph, root layout.Name, other *layout.Graph, o
 	have := reach(other, otherRoot)
 	var out []Attachment
 	for d, how := range reach(g, root) {
-		if _, both := have[d]; how.attached && !both {
-			out = append(out, Attachment{root.Reference.Name(), how.subject, d, g.Nodes[d].Kind})
+		// Of an image that moved, children changed of course; of one that
+		// did not, a child can be missing: the index is sparse.
+		if _, both := have[d]; !both && (how.attached || root.Descriptor.Digest == otherRoot.Descriptor.Digest) {
+			out = append(out, Attachment{root.Reference.Name(), how.subject, d, g.Nodes[d].Kind, how.platform})
 		}
 	}
 	slices.SortFunc(out, func(a, b Attachment) int { return cmp.Compare(a.Digest, b.Digest) })

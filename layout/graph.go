@@ -13,15 +13,24 @@ import (
 
 // Node is one manifest of a graph.
 type Node struct {
-	Descriptor Descriptor // media type, artifact type, digest, size; Platform as an index gave it
+	Descriptor Descriptor // media type, artifact type, digest, size
 	Kind       Kind
-	Children   []digest.Digest // of an index, as listed, without those left out
-	Blobs      []Descriptor    // config first
-	HasConfig  bool            // Blobs[0] is the config
-	Subject    digest.Digest   // what it says it is attached to; may be empty
-	Repository string          // one repository it was found in, the first by name
-	BuildKit   digest.Digest   // what a BuildKit attestation speaks of; may be empty
-	raw        []byte          // kept if WalkOptions.Keep
+	Children   []Child       // of an index, as listed, without those left out
+	Blobs      []Descriptor  // config first
+	HasConfig  bool          // Blobs[0] is the config
+	Runnable   bool          // a container image, by the types of its config and layers
+	Subject    digest.Digest // what it says it is attached to; may be empty
+	Repository string        // one repository it was found in, the first by name
+	raw        []byte        // kept if WalkOptions.Keep
+}
+
+// Child is a manifest as an index lists it. Platform and BuildKit are the word of
+// that index, and of no other.
+type Child struct {
+	Digest   digest.Digest
+	Platform *Platform     // may be nil
+	BuildKit bool          // listed as an attestation of BuildKit's
+	About    digest.Digest // what that speaks of; may be empty
 }
 
 // Edge ties an attached manifest to its subject.
@@ -116,11 +125,13 @@ func (g *Graph) Attachments() map[digest.Digest]bool {
 	add := func(d digest.Digest) {
 		if n := g.Nodes[d]; n != nil && !out[d] {
 			out[d] = true
-			stack = append(stack, n.Children...)
+			for _, c := range n.Children {
+				stack = append(stack, c.Digest)
+			}
 		}
 	}
 	for d, n := range g.Nodes {
-		if n.Subject != "" || n.BuildKit != "" {
+		if n.Subject != "" || n.Kind == KindBuildKit {
 			add(d)
 		}
 	}

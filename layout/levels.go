@@ -1,8 +1,6 @@
 package layout
 
 import (
-	"slices"
-
 	"github.com/opencontainers/go-digest"
 )
 
@@ -14,9 +12,12 @@ func (g *Graph) levels() [][]*Node {
 	unblocks := map[digest.Digest][]*Node{}
 	var ready []*Node
 	for _, n := range nodes {
-		deps := n.Children
+		var deps []digest.Digest
+		for _, c := range n.Children {
+			deps = append(deps, c.Digest)
+		}
 		if n.Subject != "" {
-			deps = append(slices.Clip(deps), n.Subject)
+			deps = append(deps, n.Subject)
 		}
 		for _, d := range deps {
 			if g.Nodes[d] != nil {

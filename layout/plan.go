@@ -266,28 +266,30 @@ func (g *Graph) lacking() map[digest.Digest]bool {
 	return out
 }
 
-// runnable finds the image that a container would be started from.
-func (g *Graph) runnable(d digest.Digest, lacking map[digest.Digest]bool) *Node {
+// runnable finds the image that a container would be started from: dgst itself, or
+// of an index the first image that it lists for linux/amd64, or else the first.
+func (g *Graph) runnable(dgst digest.Digest, lacking map[digest.Digest]bool) *Node {
 	var found *Node
 	seen := map[digest.Digest]bool{}
-	stack := []digest.Digest{d}
+	stack := []Child{{Digest: dgst}}
 	for len(stack) > 0 {
-		n := g.Nodes[stack[len(stack)-1]]
+		c := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if n == nil || seen[n.Descriptor.Digest] {
+		n := g.Nodes[c.Digest]
+		if n == nil || seen[c.Digest] || c.BuildKit {
 			continue
 		}
-		seen[n.Descriptor.Digest] = true
-		if n.Kind == KindImage && n.HasConfig && !lacking[n.Descriptor.Digest] {
-			if p := n.Descriptor.Platform; p == nil || FormatPlatform(*p) == "linux/amd64" {
+		seen[c.Digest] = true
+		if n.Runnable && !lacking[c.Digest] {
+			if c.Digest == dgst || c.Platform != nil && FormatPlatform(*c.Platform) == "linux/amd64" {
 				return n
 			}
 			if found == nil {
 				found = n
 			}
 		}
-		for i := len(n.Children) - 1; i >= 0; i-- {
-			stack = append(stack, n.Children[i])
+		for _, child := range slices.Backward(n.Children) {
+			stack = append(stack, child)
 		}
 	}
 	return found

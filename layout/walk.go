@@ -106,15 +106,11 @@ type spot struct {
 
 // load is what a manifest says: the same in every repository that has it.
 type load struct {
-	once   sync.Once
-	err    error
-	node   *Node
-	listed []listing    // children of an index
-	skip   []Descriptor // foreign layers left out
-	// What indexes say of this child, merged so that the order of arrival
-	// does not matter.
-	platform *Platform
-	buildkit digest.Digest
+	once     sync.Once
+	err      error
+	node     *Node
+	listed   []listing    // children of an index
+	skip     []Descriptor // foreign layers left out
 	accepted bool
 }
 

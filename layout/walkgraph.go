@@ -23,16 +23,13 @@ func (w *walker) graph() (*Graph, error) {
 		l := w.loads[p.Digest]
 		if g.Nodes[p.Digest] == nil {
 			l.node.Repository = p.Repository
-			l.node.Descriptor.Platform, l.node.BuildKit = l.platform, l.buildkit
-			if l.buildkit != "" {
-				l.node.Kind = KindBuildKit
-			}
 			g.Nodes[p.Digest] = l.node
 		}
 	}
 	w.link(g)
 	g.sort()
 	err := g.setRoots(w.roots)
+	g.markBuildKit()
 	for _, check := range []func(*Graph) error{w.checkPlatforms, (*Graph).checkTags, (*Graph).checkSizes} {
 		if err == nil {
 			err = check(g)
@@ -129,6 +126,28 @@ func (g *Graph) checkSizes() error {
 	return nil
 }
 
+// markBuildKit names what indexes list as an attestation of BuildKit's and as
+// nothing else. Its own manifest does not say so; and a root, or what any index
+// lists as an image, does not become one by the word of another index.
+func (g *Graph) markBuildKit() {
+	plain := map[digest.Digest]bool{}
+	for _, n := range g.Roots {
+		plain[n.Descriptor.Digest] = true
+	}
+	for _, n := range g.Nodes {
+		for _, c := range n.Children {
+			plain[c.Digest] = plain[c.Digest] || !c.BuildKit
+		}
+	}
+	for _, n := range g.Nodes {
+		for _, c := range n.Children {
+			if c.BuildKit && !plain[c.Digest] {
+				g.Nodes[c.Digest].Kind = KindBuildKit
+			}
+		}
+	}
+}
+
 // link sets each index's children and lists what was left out, be it in one
 // repository of several.
 func (w *walker) link(g *Graph) {
@@ -146,7 +165,7 @@ func (w *walker) link(g *Graph) {
 		l := w.loads[n.Descriptor.Digest]
 		for _, d := range l.listed {
 			if g.Nodes[d.Digest] != nil {
-				n.Children = append(n.Children, d.Digest)
+				n.Children = append(n.Children, Child{d.Digest, d.Platform, d.buildkit, d.about})
 			}
 			everywhere := !slices.ContainsFunc(repos[n.Descriptor.Digest], func(repo string) bool {
 				s := w.spots[placeKey{repo, d.Digest}]

@@ -77,7 +77,7 @@ func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
 	if err != nil {
 		return err
 	}
-	n := &Node{Descriptor: trim(d), Kind: KindOf(m), HasConfig: m.Config != nil}
+	n := &Node{Descriptor: trim(d), Kind: KindOf(m), HasConfig: m.Config != nil, Runnable: runnable(m)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.Descriptor.ArtifactType = w.intern(m.ArtifactType)
@@ -120,7 +120,6 @@ func (w *walker) children(t task, l *load) ([]task, error) {
 	var out []task
 	images := len(l.listed) == 0
 	chosen := w.choose(t, l)
-	w.hint(l)
 	for i, d := range l.listed {
 		if chosen[i] {
 			images = images || !d.buildkit
@@ -154,24 +153,4 @@ func (w *walker) choose(t task, l *load) []bool {
 		}
 	}
 	return out
-}
-
-// hint merges what an index says of its children into them; of several sayings
-// the smallest wins, whatever the order.
-func (w *walker) hint(index *load) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, d := range index.listed {
-		l := w.loads[d.Digest]
-		if l == nil {
-			l = &load{}
-			w.loads[d.Digest] = l
-		}
-		if d.Platform != nil && (l.platform == nil || FormatPlatform(*d.Platform) < FormatPlatform(*l.platform)) {
-			l.platform = d.Platform
-		}
-		if d.about != "" && (l.buildkit == "" || d.about < l.buildkit) {
-			l.buildkit = d.about
-		}
-	}
 }
