@@ -24,6 +24,8 @@ type exportOptions struct {
 	jobs            int
 	dryRun, foreign bool
 
+	file string // where output leads; empty for stdout
+
 	registry registryOptions
 	outputOptions
 }
@@ -83,7 +85,6 @@ func (o *exportOptions) check(u *ui) error {
 	if err := checkAll(o.outputOptions.check(), o.registry.check(stdin), checkJobs(o.jobs), checkAs(o.as)); err != nil {
 		return err
 	}
-	info, err := os.Stat(o.output)
 	switch {
 	case len(o.refs) == 0 && len(o.lists) == 0:
 		return &adviceError{usagef("nothing to export: give references, or a list with --file"), "airgap help export has examples"}
@@ -91,10 +92,15 @@ func (o *exportOptions) check(u *ui) error {
 		return &adviceError{usagef("where to? give --output FILE"), "-o - writes to stdout; --dry-run only says what would be written"}
 	case o.output == "-" && u.stdoutIsTerminal && !o.dryRun:
 		return &adviceError{usagef("stdout is a terminal, and a bundle is nothing to look at"), "give -o FILE, or pipe the output"}
-	case err == nil && info.IsDir():
-		return usagef("--output %s is a folder; name a file", o.output)
+	case o.output == "" || o.output == "-":
+		return nil
 	}
-	return nil
+	file, err := outputFile(o.output)
+	if err != nil {
+		return err
+	}
+	o.file = file
+	return checkInputs(o.file, o.lists)
 }
 
 func checkJobs(n int) error {
@@ -161,7 +167,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 		OnManifest: p.manifest, Progress: p.event,
 	}
 	if o.output != "-" {
-		opts.Output = o.output
+		opts.Output = o.file
 	} else if !o.dryRun {
 		opts.Writer = u.stdout
 	}
@@ -169,6 +175,9 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	p.close()
 	if err != nil {
 		return o.explain(err, targets)
+	}
+	if res.Bundle != "" {
+		res.Bundle = o.output
 	}
 	return o.print(u, res)
 }
@@ -216,7 +225,7 @@ func (o *exportOptions) explain(err error, targets []target) error {
 	if !remote {
 		err = local(err)
 	}
-	partial := o.output + layout.PartialSuffix
+	partial := o.file + layout.PartialSuffix
 	if _, serr := os.Stat(partial); !o.dryRun && serr == nil && !errors.Is(err, fs.ErrPermission) {
 		return &adviceError{err, "run the same command again to go on from what is in " + partial}
 	}
