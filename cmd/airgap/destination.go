@@ -47,7 +47,7 @@ func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destin
 	if _, err := layout.ParseReference(o.to + "/x"); err != nil {
 		return nil, usagef("--to %q: want HOST[/PREFIX]: %w", o.to, err)
 	}
-	c, err := o.registry.client(ctx, u, host)
+	c, err := o.registry.client(ctx, u, host, layout.SideDestination)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"airgap/bundle/registry"
+	"airgap/layout"
 
 	"github.com/urfave/cli/v2"
 )
@@ -53,10 +54,11 @@ func (o *registryOptions) check(stdinTaken string) error {
 	return nil
 }
 
-// client makes the client. host is the one that --username is for.
-func (o *registryOptions) client(ctx context.Context, u *ui, host string) (*registry.Client, error) {
+// client makes the client. host is the one that --username is for; side is what
+// errors name, or empty for what fits the request.
+func (o *registryOptions) client(ctx context.Context, u *ui, host string, side layout.Side) (*registry.Client, error) {
 	opts := registry.Options{
-		UserAgent: "airgap/" + readVersion().Version,
+		UserAgent: "airgap/" + readVersion().Version, Side: side,
 		PlainHTTP: o.plainHTTP, InsecureSkipVerify: o.insecure, CAFile: o.caFile, ClientCert: o.certFile, ClientKey: o.keyFile,
 		Username: o.username, RegistryConfig: o.config,
 	}

@@ -183,7 +183,7 @@ func (op *opener) Close() error {
 // registry returns the one client for all references.
 func (op *opener) registry(ctx context.Context) (*registry.Client, error) {
 	if op.client == nil {
-		c, err := op.reg.client(ctx, op.ui, op.host)
+		c, err := op.reg.client(ctx, op.ui, op.host, "")
 		if err != nil {
 			return nil, err
 		}
