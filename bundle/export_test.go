@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -284,5 +285,90 @@ func TestDiff(t *testing.T) {
 	}
 	if same := bundle.Diff(before, before); !same.Same {
 		t.Errorf("Diff with itself = %+v", same)
+	}
+}
+
+// A platform that a sparse bundle lacks is a difference, though no digest moved.
+func TestDiffSeesLostPlatform(t *testing.T) {
+	b := layouttest.New(repo)
+	amd, arm := b.Image("amd64"), b.Image("arm64")
+	b.Tag("v1", b.Index(layouttest.ForPlatform(amd, "linux", "amd64"), layouttest.ForPlatform(arm, "linux", "arm64")))
+	graph := func(o bundle.ExportOptions) *layout.Graph {
+		g, err := open(t, export(t, b.Content(), o)).Graph(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	whole := graph(bundle.ExportOptions{})
+	sparse := graph(bundle.ExportOptions{Platforms: []layout.Platform{{OS: "linux", Architecture: "amd64"}}})
+	d := bundle.Diff(whole, sparse)
+	if d.Same || len(d.Lost) != 1 || d.Lost[0].Digest != arm.Digest || d.Lost[0].Platform != "linux/arm64" {
+		t.Errorf("Diff = %+v, want linux/arm64 lost", d)
+	}
+}
+
+// An index says of its own children what they are, and nothing of others': not
+// on which platform they run, nor that they are attestations.
+func TestIndexSpeaksForItselfOnly(t *testing.T) {
+	b := layouttest.New(repo)
+	amd, arm := b.Image("amd64"), b.Image("arm64")
+	honest := b.Index(layouttest.ForPlatform(amd, "linux", "amd64"), layouttest.ForPlatform(arm, "linux", "arm64"))
+	b.Tag("honest", honest)
+	claim := amd
+	claim.Annotations = map[string]string{layout.AnnotationBuildKitType: layout.BuildKitAttestation, layout.AnnotationBuildKitSubject: string(arm.Digest)}
+	b.Tag("liar", b.Index(layouttest.ForPlatform(arm, "linux", "amd64"), claim))
+	data, err := os.ReadFile(export(t, b.Content(), bundle.ExportOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := loads(t, data)[repo+":honest"]
+	item, _ := b.Content().Find(repo, amd.Digest)
+	m, err := layout.ParseManifest(amd, item.Bytes)
+	if err != nil || want != layout.BlobPath(m.Config.Digest) {
+		t.Errorf("docker would load %s as %s:honest, want the amd64 image's %s (%v)", want, repo, layout.BlobPath(m.Config.Digest), err)
+	}
+}
+
+// loads reads manifest.json: the config of each tag.
+func loads(t *testing.T, data []byte) map[string]string {
+	t.Helper()
+	at := bytes.Index(data, []byte(`[{"Config":`))
+	var images []struct {
+		Config   string
+		RepoTags []string
+	}
+	if at < 0 || json.NewDecoder(bytes.NewReader(data[at:])).Decode(&images) != nil {
+		t.Fatal("no manifest.json in the bundle")
+	}
+	out := map[string]string{}
+	for _, i := range images {
+		for _, tag := range i.RepoTags {
+			out[tag] = i.Config
+		}
+	}
+	return out
+}
+
+// One name for two images in two sources is refused, whatever the order; a source
+// that may be sparse does not excuse one that may not.
+func TestSourcesThatDisagree(t *testing.T) {
+	a, b := layouttest.New(repo), layouttest.New(repo)
+	a.Tag("v1", a.Image("monday"))
+	b.Tag("v1", b.Image("tuesday"))
+	selA := bundle.Selection{Source: memory(t, a.Content()), References: a.Content().Roots()}
+	selB := bundle.Selection{Source: memory(t, b.Content()), References: b.Content().Roots()}
+	out := filepath.Join(t.TempDir(), "bundle.tar")
+	for _, parts := range [][]bundle.Selection{{selA, selB}, {selB, selA}} {
+		if _, err := bundle.Export(t.Context(), parts, bundle.ExportOptions{Output: out}); err == nil || !strings.Contains(err.Error(), repo+":v1") {
+			t.Errorf("Export = %v, want an error that names the tag", err)
+		}
+	}
+	sparse := layouttest.Sparse("lossy.example/app")
+	lossy := bundle.Selection{Source: memory(t, sparse), References: sparse.Roots()}
+	lenient := selA
+	lenient.MayMiss = func(string, digest.Digest, layout.Descriptor) bool { return true }
+	if _, err := bundle.Export(t.Context(), []bundle.Selection{lossy, lenient}, bundle.ExportOptions{Output: out}); !errors.Is(err, layout.ErrNotFound) {
+		t.Errorf("Export = %v, want ErrNotFound for the child that is missing", err)
 	}
 }

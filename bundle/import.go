@@ -76,9 +76,10 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		return nil, err
 	}
 	if !o.Overwrite {
-		if err := b.checkMoves(ctx, g, dst, to.names); err != nil {
+		if _, err := b.checkMoves(ctx, g, dst, to.names); err != nil {
 			return nil, err
 		}
+		dst = b.guard(dst, g)
 	}
 	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Contents: contents(g)}
 	for i, n := range g.Roots {
@@ -109,47 +110,85 @@ func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
 	}
 }
 
-// checkMoves asks the destination for every tag, before anything is written, and
-// refuses if one stands for something else. It lists all of them.
-func (b *Bundle) checkMoves(ctx context.Context, g *layout.Graph, dst layout.Sink, names []layout.Name) error {
-	moves := make([]string, len(names))
+// checkMoves asks the destination for every tag and refuses if one stands for
+// something else, listing all of them. It returns the names that are left to
+// write: a cosign tag that has more signatures there than here stays as it is.
+func (b *Bundle) checkMoves(ctx context.Context, g *layout.Graph, dst layout.Sink, names []layout.Name) ([]layout.Name, error) {
+	moves, keep := make([]string, len(names)), make([]bool, len(names))
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(layout.DefaultWalkJobs)
 	for i, n := range names {
 		if n.Reference.Tag != "" {
 			eg.Go(func() (err error) {
-				moves[i], err = b.move(ctx, g, dst, n)
+				moves[i], keep[i], err = b.move(ctx, g, dst, n)
 				return err
 			})
 		}
 	}
 	if err := eg.Wait(); err != nil {
-		return err
+		return nil, err
 	}
 	if list := strings.Join(moves, ""); list != "" {
-		return &layout.Error{Side: layout.SideDestination, Err: fmt.Errorf("%w:%s", ErrMoves, list),
-			Hint: "nothing was written; let them move with --overwrite, or import elsewhere with --map SRC=DST"}
+		return nil, &layout.Error{Side: layout.SideDestination, Err: fmt.Errorf("%w:%s", ErrMoves, list),
+			Hint: "no name was written; let them move with --overwrite, or import elsewhere with --map SRC=DST"}
 	}
-	return nil
+	left := []layout.Name{}
+	for i, n := range names {
+		if !keep[i] {
+			left = append(left, n)
+		}
+	}
+	return left, nil
 }
 
-// move says what a tag would lose, or "".
-func (b *Bundle) move(ctx context.Context, g *layout.Graph, dst layout.Sink, n layout.Name) (string, error) {
+// move says what a tag would lose, or "", and whether what is there is to stay.
+func (b *Bundle) move(ctx context.Context, g *layout.Graph, dst layout.Sink, n layout.Name) (lost string, keep bool, err error) {
 	ref := n.Reference
 	ref.Digest = ""
 	was, err := dst.Resolve(ctx, ref)
 	switch {
 	case errors.Is(err, layout.ErrNotFound):
-		return "", nil
+		return "", false, nil
 	case err != nil || was.Digest == n.Descriptor.Digest:
-		return "", err
+		return "", false, err
 	}
 	raw, err := g.ReadManifest(ctx, b.source, n.Descriptor.Digest)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	if ok, err := onlyGrows(ctx, dst, ref, was, n.Descriptor, raw); err != nil || ok {
-		return "", err
+	grows, holds, err := compareSignatures(ctx, dst, ref, was, n.Descriptor, raw)
+	if err != nil || grows || holds {
+		return "", holds, err
 	}
-	return fmt.Sprintf("\n  %s is %s, would become %s", ref, was.Digest, n.Descriptor.Digest), nil
+	return fmt.Sprintf("\n  %s is %s, would become %s", ref, was.Digest, n.Descriptor.Digest), false, nil
+}
+
+// guarded looks at the tags of the destination once more before they are written:
+// the copy took its time, and others may have set them. A registry has no
+// conditional write, so that a moment is left in which it could still happen.
+type guarded struct {
+	layout.Sink
+	commit func(ctx context.Context, names []layout.Name) error
+}
+
+// Commit implements [layout.Sink].
+func (s *guarded) Commit(ctx context.Context, names []layout.Name) error { return s.commit(ctx, names) }
+
+// Mount implements [layout.Mounter].
+func (s *guarded) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
+	m, ok := s.Sink.(layout.Mounter)
+	if !ok {
+		return false, nil
+	}
+	return m.Mount(ctx, repo, d, from)
+}
+
+func (b *Bundle) guard(dst layout.Sink, g *layout.Graph) layout.Sink {
+	return &guarded{Sink: dst, commit: func(ctx context.Context, names []layout.Name) error {
+		left, err := b.checkMoves(ctx, g, dst, names)
+		if err != nil {
+			return err
+		}
+		return dst.Commit(ctx, left)
+	}}
 }

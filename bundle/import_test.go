@@ -6,14 +6,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"airgap/bundle"
 	"airgap/layout"
 	"airgap/layout/layouttest"
+
+	"github.com/opencontainers/go-digest"
 )
 
 func tryImport(t *testing.T, path string, dst layout.Sink, o bundle.ImportOptions) (*bundle.ImportResult, error) {
@@ -76,9 +80,60 @@ func TestCosignTagMayGrow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := tryImport(t, one, dst, bundle.ImportOptions{}); !errors.Is(err, bundle.ErrMoves) {
+	// One with fewer leaves it as it is, so that what was added on this side
+	// does not stand in the way of importing again.
+	before := sigTags(t, dst)
+	if _, err := tryImport(t, one, dst, bundle.ImportOptions{}); err != nil {
+		t.Error(err)
+	}
+	if after := sigTags(t, dst); !maps.Equal(before, after) {
+		t.Errorf("names were %v, are %v: a signature was dropped", before, after)
+	}
+	if _, err := tryImport(t, signedBy(t, "b", "c"), dst, bundle.ImportOptions{}); !errors.Is(err, bundle.ErrMoves) {
 		t.Errorf("Import that would drop a signature = %v, want ErrMoves", err)
 	}
+}
+
+// sigTags says what each cosign tag of the image leads to.
+func sigTags(t *testing.T, dst *layout.Memory) map[string]digest.Digest {
+	t.Helper()
+	img, err := dst.Resolve(t.Context(), layout.Reference{Repository: repo, Tag: "v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]digest.Digest{}
+	tag, _ := layout.FormCosignSig.Tag(img.Digest)
+	d, err := dst.Resolve(t.Context(), layout.Reference{Repository: repo, Tag: tag})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out[tag] = d.Digest
+	return out
+}
+
+// A tag that somebody sets while the import runs is not moved either.
+func TestTagSetMeanwhileIsNotMoved(t *testing.T) {
+	first, second := layouttest.New(repo), layouttest.New(repo)
+	first.Tag("v1", first.Image("one"))
+	second.Tag("v1", second.Image("two"))
+	one := export(t, first.Content(), bundle.ExportOptions{})
+	dst := &meddled{Memory: layout.NewMemory(), with: second.Content()}
+	if _, err := tryImport(t, one, dst, bundle.ImportOptions{}); !errors.Is(err, bundle.ErrMoves) {
+		t.Errorf("Import = %v, want ErrMoves", err)
+	}
+	arrived(t, second.Content(), dst.Memory)
+}
+
+// meddled gets other content while it is written to.
+type meddled struct {
+	*layout.Memory
+	with layouttest.Content
+	once sync.Once
+}
+
+func (m *meddled) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) (err error) {
+	m.once.Do(func() { err = m.with.Load(ctx, m.Memory) })
+	return errors.Join(err, m.Memory.Put(ctx, repo, d, r))
 }
 
 // signedBy exports an image whose .sig tag has one layer for each signer.

@@ -26,7 +26,9 @@ type Bundle struct {
 	reader *layout.Reader
 	source layout.Source
 	refs   []layout.Reference
-	close  []func() error
+	// leftOut is the record's list.
+	leftOut map[listing]bool
+	close   []func() error
 }
 
 // OpenOptions tune [Open].
@@ -117,7 +119,10 @@ func (b *Bundle) openOwn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.Record, b.source = record, s
+	b.Record, b.source, b.leftOut = record, s, map[listing]bool{}
+	for _, o := range record.LeftOut {
+		b.leftOut[listing{o.Parent, o.Digest}] = true
+	}
 	b.refs, err = s.roots()
 	return err
 }
@@ -163,17 +168,12 @@ func (b *Bundle) Own() bool { return b.Record != nil }
 
 // MayMiss says whether an index may lack a child: in a bundle of ours where the
 // record says so, in another tool's layout always, since that has no record.
-func (b *Bundle) MayMiss(parent digest.Digest, child layout.Descriptor) bool {
-	if b.Record == nil {
-		return true
-	}
-	for _, o := range b.Record.LeftOut {
-		if o.Parent == parent && o.Digest == child.Digest {
-			return true
-		}
-	}
-	return false
+func (b *Bundle) MayMiss(_ string, parent digest.Digest, child layout.Descriptor) bool {
+	return b.Record == nil || b.leftOut[listing{parent, child.Digest}]
 }
+
+// listing is a manifest and something that it lists.
+type listing struct{ parent, child digest.Digest }
 
 // Graph walks everything that the bundle holds. For a bundle of ours it proves,
 // without reading layers, that the bundle is byte for byte what its record

@@ -17,6 +17,7 @@ type recorded struct {
 	*layout.Reader
 	record    *Record
 	manifests map[digest.Digest]layout.Descriptor
+	tags      map[string]digest.Digest // of roots
 	places    map[string]map[digest.Digest]*RecordPlace
 	answers   map[string]map[layout.Form]string
 }
@@ -65,6 +66,7 @@ func newRecorded(r *layout.Reader, record *Record) (*recorded, error) {
 	s := &recorded{
 		Reader: r, record: record,
 		manifests: make(map[digest.Digest]layout.Descriptor, len(record.Manifests)),
+		tags:      map[string]digest.Digest{},
 		places:    map[string]map[digest.Digest]*RecordPlace{},
 		answers:   map[string]map[layout.Form]string{},
 	}
@@ -97,6 +99,9 @@ func (s *recorded) roots() ([]layout.Reference, error) {
 		if err != nil {
 			return nil, fmt.Errorf("export record: %v: %w", err, layout.ErrCorrupt)
 		}
+		if ref.Tag != "" {
+			s.tags[ref.Repository+":"+ref.Tag] = r.Digest
+		}
 		out = append(out, ref)
 	}
 	return out, nil
@@ -114,14 +119,8 @@ func parseRootReference(s string) (layout.Reference, error) {
 
 // Resolve implements [layout.Source].
 func (s *recorded) Resolve(_ context.Context, ref layout.Reference) (layout.Descriptor, error) {
-	for _, r := range s.record.Roots {
-		root, err := layout.ParseReference(r.Reference)
-		if err != nil || root.Repository != ref.Repository {
-			continue
-		}
-		if ref.Digest == r.Digest || ref.Digest == "" && ref.Tag == root.Tag {
-			return s.manifests[r.Digest], nil
-		}
+	if d, ok := s.tags[ref.Repository+":"+ref.Tag]; ok && (ref.Digest == "" || ref.Digest == d) {
+		return s.manifests[d], nil
 	}
 	if d, ok := s.manifests[ref.Digest]; ok && s.places[ref.Repository][ref.Digest] != nil {
 		return d, nil

@@ -3,6 +3,7 @@ package bundle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -17,23 +18,23 @@ type Selection struct {
 	References []layout.Reference
 	// MayMiss is for sources whose indexes may be sparse; see
 	// [layout.WalkOptions].
-	MayMiss func(parent digest.Digest, child layout.Descriptor) bool
+	MayMiss func(repo string, parent digest.Digest, child layout.Descriptor) bool
 }
 
 // union makes one source of several selections. A repository that is in more
 // than one answers with what all of them have.
 type union struct {
 	parts  []Selection
-	byRef  map[string]layout.Source
+	byRef  map[string][]layout.Source
 	byRepo map[string][]layout.Source
 }
 
 func newUnion(parts []Selection) *union {
-	u := &union{parts: parts, byRef: map[string]layout.Source{}, byRepo: map[string][]layout.Source{}}
+	u := &union{parts: parts, byRef: map[string][]layout.Source{}, byRepo: map[string][]layout.Source{}}
 	for _, p := range parts {
 		for _, ref := range p.References {
-			if u.byRef[ref.String()] == nil {
-				u.byRef[ref.String()] = p.Source
+			if !slices.Contains(u.byRef[ref.String()], p.Source) {
+				u.byRef[ref.String()] = append(u.byRef[ref.String()], p.Source)
 			}
 			if !slices.Contains(u.byRepo[ref.Repository], p.Source) {
 				u.byRepo[ref.Repository] = append(u.byRepo[ref.Repository], p.Source)
@@ -51,17 +52,37 @@ func (u *union) references() []layout.Reference {
 	return out
 }
 
-func (u *union) mayMiss(parent digest.Digest, child layout.Descriptor) bool {
-	return slices.ContainsFunc(u.parts, func(p Selection) bool { return p.MayMiss != nil && p.MayMiss(parent, child) })
+// mayMiss asks every part that the repository is in: what one of them should
+// have, and has not, is lost.
+func (u *union) mayMiss(repo string, parent digest.Digest, child layout.Descriptor) bool {
+	for _, p := range u.parts {
+		holds := slices.ContainsFunc(p.References, func(ref layout.Reference) bool { return ref.Repository == repo })
+		if holds && (p.MayMiss == nil || !p.MayMiss(repo, parent, child)) {
+			return false
+		}
+	}
+	return true
 }
 
 // Resolve implements [layout.Source].
 func (u *union) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
-	src := u.byRef[ref.String()]
-	if src == nil {
-		return layout.Descriptor{}, &layout.Error{Side: layout.SideSource, Name: ref.String(), Err: layout.ErrNotFound}
+	var first layout.Descriptor
+	for i, src := range u.byRef[ref.String()] {
+		d, err := src.Resolve(ctx, ref)
+		if err != nil {
+			return layout.Descriptor{}, err
+		}
+		if i > 0 && d.Digest != first.Digest {
+			return layout.Descriptor{}, &layout.Error{Side: layout.SideSource, Name: ref.String(), Digest: d.Digest,
+				Err:  fmt.Errorf("asked for from two sources, the other has %s: %w", first.Digest, layout.ErrUnsupported),
+				Hint: "take it from one of them, as in bundle:FILE#REF, or pin it by digest"}
+		}
+		first = d
 	}
-	return src.Resolve(ctx, ref)
+	if first.Digest == "" {
+		return first, &layout.Error{Side: layout.SideSource, Name: ref.String(), Err: layout.ErrNotFound}
+	}
+	return first, nil
 }
 
 // Open implements [layout.Source].

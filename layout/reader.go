@@ -118,9 +118,12 @@ func (r *Reader) setIndex(raw []byte) error {
 			return fmt.Errorf("index.json: %s has media type %.100q, which is no manifest: %w", d.Digest, d.MediaType, ErrUnsupported)
 		}
 	}
+	if v, ok := index.Annotations[annotationBundle]; ok && v != formatVersion {
+		return fmt.Errorf("a bundle of format %.20q, this airgap reads format %s: %w", v, formatVersion, ErrUnsupported)
+	}
 	r.index = index.Manifests
 	if _, ok := r.files.(folder); ok {
-		r.own = index.Annotations[annotationBundle] == formatVersion
+		_, r.own = index.Annotations[annotationBundle]
 	}
 	return nil
 }

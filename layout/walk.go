@@ -28,7 +28,7 @@ type WalkOptions struct {
 	Keep bool
 	// MayMiss says whether a child that the source does not have was left
 	// out earlier, so that the index is sparse; nil means none was.
-	MayMiss func(parent digest.Digest, child Descriptor) bool
+	MayMiss func(repo string, parent digest.Digest, child Descriptor) bool
 	// OnManifest is called with the number of manifests seen so far.
 	OnManifest func(n int)
 

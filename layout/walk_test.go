@@ -6,4 +6,4 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func mayMiss(digest.Digest, layout.Descriptor) bool { return true }
+func mayMiss(string, digest.Digest, layout.Descriptor) bool { return true }

@@ -45,7 +45,7 @@ func (w *walker) fetch(ctx context.Context, t task) error {
 // failed turns the failure to read t into an error that names it, or into an
 // omission where the index is known to be sparse.
 func (w *walker) failed(t task, err error) error {
-	if errors.Is(err, ErrNotFound) && t.parent != "" && w.opt.MayMiss != nil && w.opt.MayMiss(t.parent, t.desc) {
+	if errors.Is(err, ErrNotFound) && t.parent != "" && w.opt.MayMiss != nil && w.opt.MayMiss(t.repo, t.parent, t.desc) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.missing = append(w.missing, Omission{t.parent, t.desc, ReasonAbsent})

@@ -249,7 +249,7 @@ func TestWalkSparse(t *testing.T) {
 		t.Errorf("nothing may be missing: %v, hint %q", err, layout.Hint(err))
 	}
 	var asked []digest.Digest
-	g, err := layout.Walk(t.Context(), mem, refs, layout.WalkOptions{MayMiss: func(parent digest.Digest, child layout.Descriptor) bool {
+	g, err := layout.Walk(t.Context(), mem, refs, layout.WalkOptions{MayMiss: func(_ string, parent digest.Digest, child layout.Descriptor) bool {
 		asked = append(asked, child.Digest)
 		return parent == content.Names[0].Descriptor.Digest
 	}})
@@ -259,7 +259,7 @@ func TestWalkSparse(t *testing.T) {
 	if len(asked) != 1 || len(g.Omitted) != 1 || g.Omitted[0].Reason != layout.ReasonAbsent || g.Omitted[0].Descriptor.Digest != asked[0] || g.Omitted[0].Descriptor.Platform == nil {
 		t.Errorf("asked about %v, left out %+v", asked, g.Omitted)
 	}
-	if _, err := layout.Walk(t.Context(), mem, refs, layout.WalkOptions{MayMiss: func(digest.Digest, layout.Descriptor) bool { return false }}); !errors.Is(err, layout.ErrNotFound) {
+	if _, err := layout.Walk(t.Context(), mem, refs, layout.WalkOptions{MayMiss: func(string, digest.Digest, layout.Descriptor) bool { return false }}); !errors.Is(err, layout.ErrNotFound) {
 		t.Errorf("this one may not be missing: %v", err)
 	}
 	// Not there is one thing, not readable another.

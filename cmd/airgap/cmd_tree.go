@@ -113,7 +113,7 @@ func (o *opened) looking() bundle.Selection {
 }
 
 // mayMissAny is for sources that keep no record of what was left out.
-func mayMissAny(digest.Digest, layout.Descriptor) bool { return true }
+func mayMissAny(string, digest.Digest, layout.Descriptor) bool { return true }
 
 func writeTrees(w io.Writer, trees []*bundle.Tree) {
 	for i, t := range trees {
