@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -215,8 +213,8 @@ func (op *opener) selections(ctx context.Context, targets []target) ([]bundle.Se
 	return parts, nil
 }
 
-// explain adds what only the command knows: where the source lies, and that
-// nothing of an unfinished file is lost.
+// explain adds what only the command knows: where the source lies, and what of an
+// unfinished file is kept.
 func (o *exportOptions) explain(err error, targets []target) error {
 	remote := false
 	for _, t := range targets {
@@ -225,9 +223,15 @@ func (o *exportOptions) explain(err error, targets []target) error {
 	if !remote {
 		err = local(err)
 	}
+	if isDamage(err) && isLocal(err) && layout.Hint(err) == "" {
+		return &adviceError{err, "the source is damaged: copy it again from where it came from, or leave it out"}
+	}
+	if o.file == "" || o.dryRun || !again(err) {
+		return err
+	}
 	partial := o.file + layout.PartialSuffix
-	if _, serr := os.Stat(partial); !o.dryRun && serr == nil && !errors.Is(err, fs.ErrPermission) {
-		return &adviceError{err, "run the same command again to go on from what is in " + partial}
+	if _, serr := os.Stat(partial); serr == nil {
+		return &adviceError{err, "run the same command again: layers that had arrived whole are kept in " + partial + ", the ones under way are fetched again"}
 	}
 	return err
 }

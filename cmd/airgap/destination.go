@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"airgap/bundle/registry"
 	"airgap/layout"
 )
 
@@ -86,7 +84,7 @@ func storeDestination(dir string) (*destination, error) {
 
 // explain says, of an import that failed, what of it is done.
 func (d *destination) explain(err error, res *importResult) error {
-	if d.keeps && (errors.Is(err, context.Canceled) || errors.Is(err, registry.ErrRegistry)) {
+	if d.keeps && again(err) {
 		err = &adviceError{err, "run the same command again: what was sent already is not sent again"}
 	}
 	if len(res.Bundles) == 0 {

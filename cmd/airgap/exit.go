@@ -131,6 +131,21 @@ func lacksContent(err error) bool {
 	return found && errors.Is(err, layout.ErrNotFound)
 }
 
+// again says whether advice to run the same command again is true and the best
+// there is: the run was stopped, or what failed may work at another time and has
+// no advice of its own.
+func again(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return true
+	}
+	// The first that says it is not temporary may only mean that it has been
+	// tried often enough, so the request itself is asked.
+	var r *registry.RequestError
+	var t interface{ Temporary() bool }
+	return layout.Hint(err) == "" &&
+		(errors.As(err, &r) && r.Temporary() || errors.As(err, &t) && t.Temporary())
+}
+
 // on says whether an error names one of the sides, at any depth.
 func on(err error, sides ...layout.Side) bool {
 	found := false
