@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"testing"
 
@@ -84,6 +85,17 @@ func content(plan *layout.Plan, at int64) bool {
 	})
 }
 
+// stride thins campaigns out: with AIRGAP_CAMPAIGN set, every byte has its turn.
+func stride() int {
+	switch {
+	case os.Getenv("AIRGAP_CAMPAIGN") != "":
+		return 1
+	case raceEnabled:
+		return 17
+	}
+	return 3
+}
+
 // A bit of each byte outside content, flipped, is found, and in all but the part
 // of a long name that no checksum covers, when the headers are read.
 func TestOwnTarEveryHeaderByte(t *testing.T) {
@@ -93,7 +105,7 @@ func TestOwnTarEveryHeaderByte(t *testing.T) {
 		t.Fatalf("the bundle without an attack: %v", err)
 	}
 	flips, late := 0, 0
-	for i := range data {
+	for i := 0; i < len(data); i += stride() {
 		if content(plan, int64(i)) {
 			continue
 		}
@@ -114,7 +126,7 @@ func TestOwnTarEveryHeaderByte(t *testing.T) {
 			flips++
 		}
 	}
-	if flips < 5000 || late > flips/50 {
+	if flips < 5000/stride() || late > flips/50 {
 		t.Errorf("%d flips, of which %d were found late", flips, late)
 	}
 }
@@ -125,18 +137,16 @@ func TestOwnTarMendedHeaders(t *testing.T) {
 	data, plan := bundled(t, tiny())
 	for i := range plan.Entries {
 		e := &plan.Entries[i]
-		for at := e.Offset; at < e.DataOffset(); at++ {
-			for _, change := range []byte{0x01, 0x10, 0x80} {
-				bad := bytes.Clone(data)
-				bad[at] ^= change
-				head := e.Offset + (at-e.Offset)/512*512
-				seal(bad[head:])
-				if bytes.Equal(bad, data) {
-					continue // the checksum itself
-				}
-				if err := proven(bad, plan); err == nil {
-					t.Errorf("%s: byte %d of its header changed by %#x, checksum mended: taken", e.Name(), at-e.Offset, change)
-				}
+		for at := e.Offset + int64(i%stride()); at < e.DataOffset(); at += int64(stride()) {
+			bad := bytes.Clone(data)
+			bad[at] ^= 1 << (at % 8)
+			head := e.Offset + (at-e.Offset)/512*512
+			seal(bad[head:])
+			if bytes.Equal(bad, data) {
+				continue // the checksum itself
+			}
+			if err := proven(bad, plan); err == nil {
+				t.Errorf("%s: byte %d of its header changed, checksum mended: taken", e.Name(), at-e.Offset)
 			}
 		}
 	}
@@ -146,6 +156,9 @@ func TestOwnTarEveryTruncation(t *testing.T) {
 	t.Parallel()
 	data, _ := bundled(t, tiny())
 	for n := range data {
+		if edge := (n + 2) % 512; edge > 4 && n%(5*stride()) != 0 {
+			continue // all offsets about the edges of blocks, some between
+		}
 		if _, err := openBytes(data[:n]); !errors.Is(err, layout.ErrCorrupt) {
 			t.Errorf("cut after %d of %d bytes: %v, want ErrCorrupt", n, len(data), err)
 		}

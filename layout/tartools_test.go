@@ -239,7 +239,8 @@ func TestPlanTooLarge(t *testing.T) {
 	for i := range 14 {
 		n := &layout.Node{Descriptor: layout.Descriptor{MediaType: layout.MediaTypeManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 2}}
 		for j := range 20_000 {
-			n.Blobs = append(n.Blobs, layout.Descriptor{Digest: digest.FromString(fmt.Sprint(i, j)), Size: layout.MaxBlobBytes})
+			sum := fmt.Sprintf("sha256:%064x", i<<32+j)
+			n.Blobs = append(n.Blobs, layout.Descriptor{Digest: digest.Digest(sum), Size: layout.MaxBlobBytes})
 		}
 		g.Nodes[n.Descriptor.Digest] = n
 	}
