@@ -16,7 +16,8 @@ import (
 // others. A registry can not do this at once; in this order, an image that has
 // its name has its signatures.
 func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
-	if err := c.commitReferrers(ctx); err != nil {
+	written, err := c.commitReferrers(ctx)
+	if err != nil {
 		return err
 	}
 	var cosign, roots []layout.Name
@@ -44,7 +45,9 @@ func (c *Client) Commit(ctx context.Context, names []layout.Name) error {
 			return err
 		}
 	}
-	return nil
+	// By now another writer, who had read a fallback index before we wrote it,
+	// has most likely written his: look once more.
+	return c.settle(ctx, written)
 }
 
 func (c *Client) tag(ctx context.Context, n layout.Name) error {

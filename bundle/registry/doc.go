@@ -28,9 +28,10 @@
 // Where the registry has no referrers API the fallback index is read, merged
 // and written back (distribution-spec 1.1, "Unavailable Referrers API"). The
 // specification has no conditional write, so two writers can undo each other.
-// Writers on one host take turns by a lock file. A writer elsewhere is noticed,
-// because all indexes are read again after all were written, and repaired; what
-// it does after that can not be seen. Where a server gives an ETag, the write
+// Writers of one user on one host take turns by a lock file. A writer elsewhere is
+// noticed, because all indexes are read again after all were written, and twice
+// more, with pauses, after the names, and what it undid is repaired; what it does
+// after that can not be seen. Where a server gives an ETag, the write
 // is conditional on it.
 //
 // # Secrets

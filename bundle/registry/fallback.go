@@ -45,7 +45,7 @@ func (c *Client) note(repo string, m *layout.Manifest, d layout.Descriptor) {
 // commitReferrers sees to it that what was put is found from its subject. All
 // fallback indexes are written first and read again after that: the later the
 // second look, the more it sees of what other writers did meanwhile.
-func (c *Client) commitReferrers(ctx context.Context) error {
+func (c *Client) commitReferrers(ctx context.Context) (map[subjectKey][]layout.Descriptor, error) {
 	c.mu.Lock()
 	todo := make(map[subjectKey][]layout.Descriptor, len(c.pending))
 	for k, v := range c.pending {
@@ -70,12 +70,33 @@ func (c *Client) commitReferrers(ctx context.Context) error {
 		err = c.each(ctx, written, c.confirm)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k := range todo {
 		delete(c.pending, k)
+	}
+	return written, nil
+}
+
+// settleRounds is how many looks in a row have to find all entries.
+const settleRounds = 2
+
+// settle looks at the fallback indexes that were written until nothing is missing
+// from them for some rounds, with a pause before each that is far longer than
+// another writer's read and write take.
+func (c *Client) settle(ctx context.Context, written map[subjectKey][]layout.Descriptor) error {
+	for range settleRounds {
+		if len(written) == 0 {
+			return nil
+		}
+		if err := pause(ctx, c.opts.Wait(0, 0)); err != nil {
+			return err
+		}
+		if err := c.each(ctx, written, c.confirm); err != nil {
+			return err
+		}
 	}
 	return nil
 }
