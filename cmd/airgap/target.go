@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -140,9 +139,10 @@ func looksLikePath(s string) bool {
 	return s == "." || s == ".." || strings.HasSuffix(s, ".tar")
 }
 
+// exists says whether there is such a path, for sure.
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
+	return err == nil
 }
 
 // opener opens targets, and closes them together.

@@ -160,3 +160,20 @@ func TestStoreByItsPath(t *testing.T) {
 		t.Errorf("parseTarget(a store) = %+v, %v", got, err)
 	}
 }
+
+// Only what is there is a path.
+func TestParseTargetNoPath(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("ghcr.io", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseTarget("ghcr.io/a/b")
+	if err != nil || got.kind != inRegistry || got.ref.String() != "ghcr.io/a/b:latest" {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, long := range []string{"ghcr.io/" + strings.Repeat("a/", 3000) + "b", "ghcr.io/a#" + strings.Repeat("b", 5000), strings.Repeat("a", 5000)} {
+		if _, err := parseTarget(long); !errors.Is(err, errUsage) || len(err.Error()) > 500 {
+			t.Errorf("%.40s: %.400v", long, err)
+		}
+	}
+}
