@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -100,5 +101,19 @@ func TestErrorText(t *testing.T) {
 	err := fmt.Errorf("a\nhint: b\x1b[0m:\n  first\n  second\n\tc")
 	if got, want := errorText(err), `a\nhint: b\x1b[0m:`+"\n  first\n  second"+`\n\tc`; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The word that marks an error is none for people.
+func TestErrorTextUsage(t *testing.T) {
+	_, err := bundle.ParseRule("nothing")
+	if got := errorText(err); strings.HasSuffix(got, "usage") || !strings.HasSuffix(got, "registry.corp/acme") {
+		t.Errorf("it says %q", got)
+	}
+	if got := exitCode(err); got != exitUsage {
+		t.Errorf("exit code %d", got)
+	}
+	if got := errorText(errors.New("x: usage")); got != "x: usage" {
+		t.Errorf("%q of another error", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"airgap/bundle"
 	"airgap/layout"
 
 	"github.com/urfave/cli/v2"
@@ -140,7 +141,12 @@ func errorText(err error) string {
 	if errors.Is(err, errDifferent) {
 		return "" // the result has said it
 	}
-	lines := strings.Split(err.Error(), "\n  ")
+	text := err.Error()
+	if errors.Is(err, bundle.ErrUsage) {
+		// A mark for the exit code, which tells people nothing.
+		text = strings.TrimSuffix(text, ": "+bundle.ErrUsage.Error())
+	}
+	lines := strings.Split(text, "\n  ")
 	for i := range lines {
 		lines[i] = escape(lines[i])
 	}
