@@ -57,7 +57,7 @@ Examples:
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the bundle to `FILE`, or to stdout if it is -", DefaultText: "none: required, unless --dry-run", Destination: &o.output},
 			&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "take references from `LIST` too, one on a line, with # comments; - is stdin; repeatable", DefaultText: "none"},
 			&cli.StringSliceFlag{Name: "platform", Usage: "of indexes, take the children for `OS/ARCH[/VARIANT]` only, and all that belongs to those; the index stays as it was signed; repeatable", DefaultText: "all platforms"},
-			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
+			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what the bundle would hold, and its exact size, and write nothing", Destination: &o.dryRun},
 			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
 			asFlag(&o.as),
@@ -102,7 +102,7 @@ func (o *exportOptions) check(u *ui) error {
 }
 
 func checkJobs(n int) error {
-	if n < 0 || n > maxJobs {
+	if n < 1 || n > maxJobs {
 		return usagef("--jobs %d: want 1 to %d", n, maxJobs)
 	}
 	return nil
@@ -157,6 +157,9 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	parts, err := op.selections(ctx, targets)
 	if err != nil {
 		return err
+	}
+	if o.as != "" && !op.asUsed {
+		u.warn("%s", unusedAs(o.as))
 	}
 	p := u.progress("export", o.outputOptions)
 	defer p.close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"airgap/bundle"
 	"airgap/layout"
@@ -58,7 +59,7 @@ Examples:
 			&cli.BoolFlag{Name: "overwrite", Usage: "let tags of the destination move", Destination: &o.overwrite},
 			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
-			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
+			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
 			asFlag(&o.as),
 		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
@@ -108,6 +109,10 @@ func (o *importOptions) mapping() (bundle.Mapping, error) {
 			return m, err
 		}
 		m.Rules = append(m.Rules, r)
+		if host, _, _ := strings.Cut(r.To, "/"); o.to == "" && o.store == "" && strings.ContainsAny(host, ".:") {
+			return m, &adviceError{usagef("--map %s names the registry %s; where is it to be imported?", s, host),
+				"give --to " + host + " for that registry, or --store DIR for a store that keeps such names"}
+		}
 	}
 	return m, nil
 }
@@ -131,6 +136,10 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	if err != nil {
 		return err
 	}
+	seen := newSeen(&o, mapping)
+	if err := seen.ahead(ctx); err != nil {
+		return err
+	}
 	dst, err := o.destination(ctx, u)
 	if err != nil {
 		return err
@@ -141,24 +150,31 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	}
 	res := &importResult{Destination: dst.name}
 	for _, path := range o.bundles {
-		one, err := o.importOne(ctx, u, path, dst, mapping)
+		one, err := o.importOne(ctx, u, path, dst, mapping, seen)
 		if err != nil {
 			return dst.explain(err, res)
 		}
 		res.Bundles = append(res.Bundles, *one)
 	}
+	seen.warn(u)
 	if err := dst.close(); err != nil {
 		return err
 	}
 	return u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) })
 }
 
-func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping) (*importedBundle, error) {
+func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping, seen *seen) (*importedBundle, error) {
 	b, err := o.open(ctx, u, path, dst)
 	if err != nil {
 		return nil, local(err)
 	}
 	defer b.Close()
+	seen.bundle(b)
+	if path == "-" && len(o.bundles) == 1 {
+		if err := seen.unmatched(); err != nil {
+			return nil, err
+		}
+	}
 	caveats, err := u.caveats(ctx, b)
 	if err != nil {
 		return nil, local(err)

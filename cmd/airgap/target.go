@@ -147,10 +147,12 @@ func exists(path string) bool {
 
 // opener opens targets, and closes them together.
 type opener struct {
-	ui   *ui
-	reg  registryOptions
-	as   string // names what has no name of its own
-	host string // the registry that --username is for
+	ui  *ui
+	reg registryOptions
+	as  string // names what has no name of its own
+	// asUsed: something opened so far had none.
+	asUsed bool
+	host   string // the registry that --username is for
 
 	client *registry.Client
 	closes []func() error
@@ -221,6 +223,7 @@ func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
 		return nil, local(err)
 	}
 	op.closes = append(op.closes, b.Close)
+	op.asUsed = op.asUsed || usesAs(b, op.as)
 	g, err := b.Graph(ctx)
 	if err != nil {
 		return nil, local(err)
