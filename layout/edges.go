@@ -88,8 +88,8 @@ func (s *edges) reach(d digest.Digest, reached map[digest.Digest]bool) {
 // fallback indexes, from names that cosign's tags would have, and from the marks
 // that cosign save leaves. A name that says for which repository it is holds for
 // that one alone, as long as the layout has a name in repo at all.
-func (r *Reader) Attached(_ context.Context, repo string, subject Descriptor) (Attachments, error) {
-	if err := r.findEdges(); err != nil {
+func (r *Reader) Attached(ctx context.Context, repo string, subject Descriptor) (Attachments, error) {
+	if err := r.findEdges(ctx); err != nil {
 		return nil, err
 	}
 	var out Attachments
@@ -110,20 +110,29 @@ func (r *Reader) Attached(_ context.Context, repo string, subject Descriptor) (A
 	return out, nil
 }
 
-// findEdges collects, once, what the layout says is attached to what.
-func (r *Reader) findEdges() error {
-	r.once.Do(func() {
-		r.edges = edges{
-			attached: map[digest.Digest][]edge{}, children: map[digest.Digest][]digest.Digest{},
-			subjects: map[digest.Digest]digest.Digest{}, present: map[digest.Digest]bool{},
+// findEdges collects, once, what the layout says is attached to what. That it was
+// cancelled is not kept.
+func (r *Reader) findEdges(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.searched {
+		return r.err
+	}
+	r.edges = edges{
+		attached: map[digest.Digest][]edge{}, children: map[digest.Digest][]digest.Digest{},
+		subjects: map[digest.Digest]digest.Digest{}, present: map[digest.Digest]bool{},
+	}
+	var err error
+	for _, step := range []func(context.Context) error{r.edgesFromManifests, r.edgesFromNames, r.edgesFromBlobs} {
+		if err == nil {
+			err = step(ctx)
 		}
-		for _, step := range []func() error{r.edgesFromManifests, r.edgesFromNames, r.edgesFromBlobs} {
-			if r.err == nil {
-				r.err = step()
-			}
-		}
-	})
-	return r.err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.searched, r.err = true, err
+	return err
 }
 
 func (r *Reader) addEdge(subject digest.Digest, form Form, repo string, d Descriptor) {
@@ -143,7 +152,7 @@ func (r *Reader) note(d Descriptor, m *Manifest) {
 }
 
 // edgesFromManifests reads what index.json lists, and what that lists.
-func (r *Reader) edgesFromManifests() error {
+func (r *Reader) edgesFromManifests(ctx context.Context) error {
 	stack := slices.Clone(r.index)
 	for len(stack) > 0 {
 		d := stack[len(stack)-1]
@@ -151,7 +160,7 @@ func (r *Reader) edgesFromManifests() error {
 		if r.edges.present[d.Digest] {
 			continue
 		}
-		m, err := r.parse(d)
+		m, err := r.parse(ctx, d)
 		if errors.Is(err, ErrNotFound) {
 			continue // the walk says it better
 		}
@@ -165,7 +174,7 @@ func (r *Reader) edgesFromManifests() error {
 }
 
 // edgesFromNames reads tags that are made from digests, and cosign save's marks.
-func (r *Reader) edgesFromNames() error {
+func (r *Reader) edgesFromNames(ctx context.Context) error {
 	n := r.lookup()
 	var images, marked []Descriptor
 	for i, d := range r.index {
@@ -173,7 +182,7 @@ func (r *Reader) edgesFromNames() error {
 		if subject, form, ok := ParseCosignTag(ref.Tag); ok {
 			r.addEdge(subject, form, ref.Repository, d)
 		} else if subject, ok := parseFallbackTag(ref.Tag); ok && IsIndex(d.MediaType) {
-			m, err := r.parse(d)
+			m, err := r.parse(ctx, d)
 			if err != nil {
 				return err
 			}
@@ -197,8 +206,8 @@ func (r *Reader) edgesFromNames() error {
 	return nil
 }
 
-func (r *Reader) parse(d Descriptor) (*Manifest, error) {
-	raw, err := r.read(d)
+func (r *Reader) parse(ctx context.Context, d Descriptor) (*Manifest, error) {
+	raw, err := r.read(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -206,8 +215,11 @@ func (r *Reader) parse(d Descriptor) (*Manifest, error) {
 	return m, r.fail("", err)
 }
 
-func (r *Reader) read(d Descriptor) ([]byte, error) {
-	rc, err := r.Open(context.Background(), "", d) // a file does not block
+func (r *Reader) read(ctx context.Context, d Descriptor) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	rc, err := r.Open(ctx, "", d)
 	if err != nil {
 		return nil, err
 	}
@@ -216,19 +228,22 @@ func (r *Reader) read(d Descriptor) ([]byte, error) {
 
 // edgesFromBlobs looks into every blob that could be a manifest: tools differ in
 // whether they list what is attached.
-func (r *Reader) edgesFromBlobs() error {
+func (r *Reader) edgesFromBlobs(ctx context.Context) error {
 	buf := make([]byte, 512)
 	return r.files.blobs(func(dgst digest.Digest, size int64) error {
 		if r.edges.present[dgst] || size > MaxManifestBytes {
 			return nil
 		}
-		return r.sniff(Descriptor{Digest: dgst, Size: size}, buf)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return r.sniff(ctx, Descriptor{Digest: dgst, Size: size}, buf)
 	})
 }
 
 // sniff adds an edge if an unlisted blob is a manifest with a subject. One that
 // says it is and cannot be read is an error: what it is attached to is not known.
-func (r *Reader) sniff(d Descriptor, buf []byte) error {
+func (r *Reader) sniff(ctx context.Context, d Descriptor, buf []byte) error {
 	rc, _, err := r.files.blob(d.Digest)
 	if err != nil {
 		return r.fail(d.Digest, err)
@@ -242,7 +257,7 @@ func (r *Reader) sniff(d Descriptor, buf []byte) error {
 	if n == 0 || len(start) > 0 && start[0] != '{' {
 		return nil
 	}
-	raw, err := r.read(d)
+	raw, err := r.read(ctx, d)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package layout_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -389,6 +390,29 @@ func TestCosignSaveOfTwo(t *testing.T) {
 	sig := annotated(b.Image("sig"), "kind", "dev.cosignproject.cosign/sigs")
 	if roots, _, err := rootsOf(t, b, b.Image("one"), b.Image("two"), sig); !errors.Is(err, layout.ErrUnsupported) {
 		t.Errorf("%v, %v, want ErrUnsupported", roots, err)
+	}
+}
+
+// A search that is cancelled ends, and the next one starts anew.
+func TestAttachedCancelled(t *testing.T) {
+	s := newSigned(true)
+	members := append([]member{layoutFile(layoutJSON), indexFile(indexJSON(t, named(s.index, "v1")))}, bare(s.b)...)
+	for name, open := range map[string]func() (*layout.Reader, error){
+		"tar":    func() (*layout.Reader, error) { return openBytes(pack(t, members...)) },
+		"folder": func() (*layout.Reader, error) { return openFolder(t, unpack(t, members...)) },
+	} {
+		r, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := r.Attached(ctx, repo, s.index); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want context.Canceled", name, err)
+		}
+		if answers, err := r.Attached(t.Context(), repo, s.index); err != nil || len(answers[0].Found) == 0 {
+			t.Errorf("%s, the next time: %v, %v", name, answers, err)
+		}
 	}
 }
 

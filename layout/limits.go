@@ -20,12 +20,13 @@ const (
 	// may be.
 	MaxDepth = 64
 	// MaxAttached is how many manifests may be attached to one subject in
-	// one repository.
+	// one repository by one form.
 	MaxAttached = 10_000
 	// MaxDescriptors is how many descriptors one manifest may list.
 	MaxDescriptors = 20_000
 	// MaxJSONDepth is how deeply JSON may nest.
 	MaxJSONDepth = 64
-	// MaxTarEntries is how many entries a bundle may have.
+	// MaxTarEntries is how many entries a bundle may have, and how many
+	// descriptors the manifests of one graph may list together.
 	MaxTarEntries = 8 << 20
 )

@@ -112,7 +112,7 @@ func (r *Reader) Resolve(_ context.Context, ref Reference) (Descriptor, error) {
 // lost, and neither a child of an index nor an attachment stands for itself. A
 // name that two manifests have is ErrUnsupported.
 func (r *Reader) Roots() ([]Name, error) {
-	if err := r.findEdges(); err != nil {
+	if err := r.findEdges(context.Background()); err != nil {
 		return nil, err
 	}
 	n, reached, above := r.lookup(), map[digest.Digest]bool{}, r.edges.above()

@@ -23,9 +23,11 @@ type Reader struct {
 
 	named sync.Once
 	names names
-	once  sync.Once
-	edges edges
-	err   error
+
+	mu       sync.Mutex
+	searched bool
+	edges    edges
+	err      error
 }
 
 // OpenTar reads the headers of a tar of size bytes; name is for errors. It takes
@@ -109,6 +111,9 @@ func (r *Reader) setIndex(raw []byte) error {
 	}
 	if index.SchemaVersion != 2 || index.MediaType != "" && index.MediaType != MediaTypeIndex {
 		return fmt.Errorf("index.json: not an OCI index: %w", ErrCorrupt)
+	}
+	if len(index.Manifests) > MaxManifests {
+		return fmt.Errorf("index.json: %d entries, at most %d are accepted: %w", len(index.Manifests), MaxManifests, ErrLimit)
 	}
 	for _, d := range index.Manifests {
 		if err := CheckDescriptor(d); err != nil {

@@ -222,8 +222,13 @@ func TestOwnTarHostileEntries(t *testing.T) {
 	for _, name := range hostileNames() {
 		for _, at := range []int{1, len(good)} {
 			bad := slices.Insert(slices.Clone(good), at, member{name: name, data: []byte("x")})
-			if _, err := openBytes(own(bad...)); !errors.Is(err, layout.ErrCorrupt) {
-				t.Errorf("%q: %v, want ErrCorrupt", name, err)
+			data := own(bad...)
+			padded := bytes.Clone(data) // a name that is told by another error
+			padded[len(padded)-1025] = 1
+			for _, data := range [][]byte{data, data[:len(data)-1024-500], padded} {
+				if _, err := openBytes(data); !errors.Is(err, layout.ErrCorrupt) || !printable(err) {
+					t.Errorf("%q: %q, want ErrCorrupt, fit to print", name, err)
+				}
 			}
 		}
 	}

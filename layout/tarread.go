@@ -48,14 +48,14 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 			return fmt.Errorf("header at byte %d: %w", at, err)
 		}
 		if e.end() > size || e.end() < at {
-			return fmt.Errorf("%s: ends at byte %d, the file at %d: %w", e.name, e.data+e.size, size, ErrCorrupt)
+			return fmt.Errorf("%.200q: ends at byte %d, the file at %d: %w", e.name, e.data+e.size, size, ErrCorrupt)
 		}
 		pad, err := win.bytes(e.data+e.size, padding(e.size))
 		if err != nil {
 			return err
 		}
 		if !allZero(pad) {
-			return fmt.Errorf("%s: the padding behind it is not zero: %w", e.name, ErrCorrupt)
+			return fmt.Errorf("%.200q: the padding behind it is not zero: %w", e.name, ErrCorrupt)
 		}
 		if err := fn(e); err != nil {
 			return err
