@@ -225,8 +225,13 @@ func attachmentsOnlyIn(g *layout.Graph, root layout.Name, other *layout.Graph, o
 	for d, how := range reach(g, root) {
 		// Of an image that moved, children changed of course; of one that
 		// did not, a child can be missing: the index is sparse.
-		if _, both := have[d]; !both && (how.attached || root.Descriptor.Digest == otherRoot.Descriptor.Digest) {
-			out = append(out, Attachment{root.Reference.Name(), how.subject, d, g.Nodes[d].Kind, how.platform})
+		_, both := have[d]
+		switch {
+		case both:
+		case how.attached:
+			out = append(out, Attachment{Reference: root.Reference.Name(), Subject: how.subject, Digest: d, Kind: g.Nodes[d].Kind})
+		case root.Descriptor.Digest == otherRoot.Descriptor.Digest:
+			out = append(out, Attachment{Reference: root.Reference.Name(), Digest: d, Kind: g.Nodes[d].Kind, Platform: how.platform})
 		}
 	}
 	slices.SortFunc(out, func(a, b Attachment) int { return cmp.Compare(a.Digest, b.Digest) })
