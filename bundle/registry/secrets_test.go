@@ -160,7 +160,7 @@ var traps = []trap{
 	{name: "redirect to storage that hangs up", do: open,
 		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))},
 	{name: "redirect to storage that loops", do: open,
-		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, signedURL, 307) }))},
+		serve: first(basicChallenge, redirectTo(http.StatusTemporaryRedirect, signedURL), on("cdn.example", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, signedURL, http.StatusTemporaryRedirect) }))},
 	{name: "redirect to another port", do: open,
 		serve: first(basicChallenge, redirectTo(307, "https://reg.example:8443/x"), on("reg.example:8443", echo))},
 	{name: "redirect to a thief who asks for a login", do: open,
@@ -180,17 +180,17 @@ var traps = []trap{
 		serve: first(bearerChallenge("https://auth.example/token"), on("auth.example", giveToken), on("reg.example", giveBlob))},
 	{name: "realm redirects to a thief", do: open,
 		serve: first(bearerChallenge("https://auth.example/token"), on("auth.example", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "https://evil.example/token", 307)
+			http.Redirect(w, r, "https://evil.example/token", http.StatusTemporaryRedirect)
 		}), on("evil.example", echo))},
 	{name: "realm redirects to plain http", do: open, at: []string{"evil.example"},
 		serve: first(bearerChallenge("https://auth.example/token"), on("auth.example", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://evil.example/token", 307)
+			http.Redirect(w, r, "http://evil.example/token", http.StatusTemporaryRedirect)
 		}))},
 	{name: "identity token, as it may be", ok: true, login: true, do: open,
 		serve: first(bearerChallenge("https://auth.example/token"), on("auth.example", giveToken), on("reg.example", giveBlob))},
 	{name: "identity token, redirected", login: true, do: open,
 		serve: first(bearerChallenge("https://auth.example/token"), on("auth.example", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "https://evil.example/token", 307)
+			http.Redirect(w, r, "https://evil.example/token", http.StatusTemporaryRedirect)
 		}), on("evil.example", giveToken))},
 	{name: "identity token over plain http", login: true, do: open, at: []string{"auth.example"}, serve: bearerChallenge("http://auth.example/token")},
 	{name: "token service repeats what it got", do: open,
