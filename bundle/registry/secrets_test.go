@@ -160,7 +160,9 @@ var traps = []trap{
 	{name: "redirect to storage that hangs up", do: open,
 		serve: first(basicChallenge, redirectTo(307, signedURL), on("cdn.example", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))},
 	{name: "redirect to storage that loops", do: open,
-		serve: first(basicChallenge, redirectTo(http.StatusTemporaryRedirect, signedURL), on("cdn.example", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, signedURL, http.StatusTemporaryRedirect) }))},
+		serve: first(basicChallenge, redirectTo(http.StatusTemporaryRedirect, signedURL), on("cdn.example", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, signedURL, http.StatusTemporaryRedirect)
+		}))},
 	{name: "redirect to another port", do: open,
 		serve: first(basicChallenge, redirectTo(307, "https://reg.example:8443/x"), on("reg.example:8443", echo))},
 	{name: "redirect to a thief who asks for a login", do: open,
