@@ -17,6 +17,41 @@ import (
 	"airgap/layout/layouttest"
 )
 
+// unpack writes an archive's members as files.
+func unpack(t testing.TB, members ...member) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, m := range members {
+		path := filepath.Join(dir, m.name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, m.data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func openFolder(t testing.TB, dir string) (*layout.Reader, error) {
+	t.Helper()
+	d, err := disk.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return layout.OpenFolder(dir, d)
+}
+
+func readFolder(t testing.TB, dir string) error {
+	t.Helper()
+	r, err := openFolder(t, dir)
+	if err != nil {
+		return err
+	}
+	return readReader(t, r)
+}
+
 func folderWriter(t testing.TB, dir string) *layout.FolderWriter {
 	t.Helper()
 	d, err := disk.Create(dir)
