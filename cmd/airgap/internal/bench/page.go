@@ -105,8 +105,8 @@ func (b *page) main(m *mainResult) {
 	}
 	b.line("## Signed images, from a registry to the disk and on")
 	b.line("")
-	b.line("%d images in %d repositories on one base layer: %s MB of layers made of real files, %d manifests,",
-		len(m.Set.Names), repositories(m.Set), megabytes(m.Set.Layers), m.Set.Manifests)
+	b.line("%d images in %d repositories: %s MB of layers made of real files, of which all share one of %s MB; %d manifests,",
+		len(m.Set.Names), repositories(m.Set), megabytes(m.Set.Layers), megabytes(m.Set.Shared), m.Set.Manifests)
 	b.line("%s MB in all. Each image is signed in Notary form and in cosign's bundle and tag forms, and has an", megabytes(m.Set.Bytes))
 	b.line("SBOM that is signed too. The registries are distribution's, on loopback, over a file system, without the")
 	b.line("referrers API; they take their share of the same processors. \"+ sync\" is the time until everything the")
