@@ -80,7 +80,11 @@ func firstBlock(r io.ReaderAt, size int64) ([]byte, error) {
 	if size < blockSize {
 		return nil, fmt.Errorf("%d bytes are no tar archive: %w", size, ErrCorrupt)
 	}
-	return (&window{r: r, size: size}).bytes(0, blockSize)
+	head := make([]byte, blockSize)
+	if n, err := r.ReadAt(head, 0); n < len(head) {
+		return nil, fmt.Errorf("its first bytes: %w", err)
+	}
+	return head, nil
 }
 
 // archiveHint says what to do about an archive that begins with head.

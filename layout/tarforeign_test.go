@@ -200,6 +200,21 @@ func TestForeignTarGoodNamesBadTypes(t *testing.T) {
 	}
 }
 
+// What nobody asks for is a regular file too, or the archive is refused.
+func TestForeignTarUnlisted(t *testing.T) {
+	good := simple(t)
+	sum := digest.FromString("unlisted")
+	for _, name := range []string{layout.BlobPath(sum), "repositories", "manifest.json", sum.Encoded() + "/VERSION", sum.Encoded() + ".json", "sha256:" + sum.Encoded()} {
+		for _, kind := range kinds {
+			extra := member{raw: ustar(name, kind, octal(0), good[len(good)-1].name, nil)}
+			_, err := openBytes(pack(t, append(slices.Clone(good), extra)...))
+			if fine := kind == '0' || kind == 0 || kind == '5'; fine != (err == nil) {
+				t.Errorf("an unlisted %s of type %q: %v", name, kind, err)
+			}
+		}
+	}
+}
+
 func TestForeignTarDuplicates(t *testing.T) {
 	good := simple(t)
 	for i, m := range good {
