@@ -200,8 +200,8 @@ func TestScale(t *testing.T) {
 	for _, part := range []int{2, 1} {
 		s := scale(t, n/part/5, 4)
 		t.Log(s)
-		if raceEnabled {
-			continue // it takes memory of its own
+		if raceEnabled || testing.Short() {
+			continue // too few, or with memory of the detector, to tell
 		}
 		if per := s.walk / int64(s.n); per > 1536 {
 			t.Errorf("the graph takes %d bytes for each of %d manifests", per, s.n)
