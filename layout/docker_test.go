@@ -285,7 +285,7 @@ func TestHostileDockerArchives(t *testing.T) {
 		"config is a layer":           {manifest: change(func(e *dockerEntry) { e.Config = first })},
 		"config is no JSON":           withConfig([]byte("no JSON")),
 		"config is null":              withConfig([]byte("null")),
-		"config with a key twice":     withConfig(append(bytes.TrimSuffix(img.config, []byte("}")), []byte(`,"rootfs":{"diff_ids":[]}}`)...)),
+		"config with a key twice":     withConfig(append(bytes.TrimSuffix(img.config, []byte("}")), []byte(`,"architecture":"amd64"}`)...)),
 		"config larger than 4 MiB":    withConfig(recoded(func(m map[string]any) { m["x"] = strings.Repeat("x", 4<<20) })),
 		"no diff IDs":                 withConfig(rootfs()),
 		"one diff ID too few":         withConfig(rootfs(a)),
@@ -331,7 +331,8 @@ func TestHostileDockerArchives(t *testing.T) {
 		"trailing data":               raw(`[] []`),
 		"an image that is null":       raw(`[null]`),
 		"an empty image":              raw(`[{}]`),
-		"a key twice":                 raw(`[{"Config":"a","Config":"b"}]`),
+		"a key twice":                 raw(strings.Replace(string(good[manifest].data), `"Config"`, `"Config":"x","Config"`, 1)),
+		"10,001 times one image":      {manifest: dockerManifest(t, slices.Repeat([]dockerEntry{{Config: entry.Config, Layers: entry.Layers}}, 10_001)...)},
 		"deep":                        raw(strings.Repeat("[", 1000) + strings.Repeat("]", 1000)),
 		"not text":                    raw("[{\"Config\":\"\xff\"}]"),
 		"empty":                       raw(""),
@@ -350,8 +351,12 @@ func TestHostileDockerArchives(t *testing.T) {
 			}
 			bad[i] = m
 		}
-		if err := readAll(t, pack(t, bad...)); err == nil || !classified(err) {
+		data := pack(t, bad...)
+		if err := readAll(t, data); err == nil || !classified(err) {
 			t.Errorf("%s: %v", what, err)
+		}
+		if _, err := openBytes(data); err == nil && strings.Contains(what, "diff ID") && what != "diff IDs swapped" && what != "a diff ID of something else" {
+			t.Errorf("%s: opens", what)
 		}
 	}
 }

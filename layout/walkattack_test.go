@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"airgap/layout"
@@ -316,10 +317,12 @@ func TestWalkCancelled(t *testing.T) {
 	}
 	for at := range 20 {
 		ctx, cancel := context.WithCancel(t.Context())
-		calls := make(chan struct{}, 1000)
+		var mu sync.Mutex // the call that cancels does so before any other is counted
+		calls := 0
 		hook := func(string, layout.Descriptor) error {
-			calls <- struct{}{}
-			if len(calls) == at*3+1 {
+			mu.Lock()
+			defer mu.Unlock()
+			if calls++; calls == at*3+1 {
 				cancel()
 			}
 			return nil
@@ -328,8 +331,8 @@ func TestWalkCancelled(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at call %d: %v", at*3+1, err)
 		}
-		if len(calls) > at*3+1+3 {
-			t.Errorf("cancelled at call %d, and asked until call %d", at*3+1, len(calls))
+		if calls > at*3+1+3 {
+			t.Errorf("cancelled at call %d, and asked until call %d", at*3+1, calls)
 		}
 		cancel()
 	}

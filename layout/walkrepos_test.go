@@ -157,6 +157,29 @@ func (e elsewhere) Resolve(context.Context, layout.Reference) (layout.Descriptor
 	return e.to, nil
 }
 
+// A source is never asked to open what no digest is, though it was the one to
+// list it: a digest may become part of a path or a URL.
+func TestWalkHostileClaims(t *testing.T) {
+	b := layouttest.New(repo)
+	x := b.Image("x")
+	b.Tag("v1", x)
+	for what, d := range map[string]layout.Descriptor{
+		"nothing": {}, "a path": {MediaType: x.MediaType, Digest: "sha256:../../../../etc/passwd", Size: 1}, "no algorithm": {MediaType: x.MediaType, Digest: "x", Size: 1},
+		"a negative size": {MediaType: x.MediaType, Digest: x.Digest, Size: -1}, "too large": {MediaType: x.MediaType, Digest: x.Digest, Size: 1 << 40},
+	} {
+		src := hooks{Source: claiming{load(t, b.Content()), map[digest.Digest]layout.Attachments{x.Digest: found(layout.FormReferrers, d)}}}
+		src.open = func(_ string, o layout.Descriptor) error {
+			if err := layout.CheckDescriptor(o); err != nil {
+				t.Errorf("%s: the source is asked for it", what)
+			}
+			return nil
+		}
+		if _, err := layout.Walk(t.Context(), src, []layout.Reference{tag("v1")}, layout.WalkOptions{}); err == nil || !classified(err) || !strings.Contains(err.Error(), string(x.Digest)) {
+			t.Errorf("%s: %v, want an error that names the subject", what, err)
+		}
+	}
+}
+
 func TestWalkNames(t *testing.T) {
 	b := layouttest.New(repo)
 	one, two := b.Image("one"), b.Image("two")

@@ -66,7 +66,7 @@ func (o *options) parse(args []string) error {
 	f.DurationVar(&o.latency.limit, "latency-limit", 4*time.Minute, "latency: for all runs of one tool")
 	f.IntVar(&o.headSize, "head-size", 100, "head: `GB` of layers")
 	f.StringVar(&o.scale, "scale", "10000,20000,50000,100000", "scale: `numbers` of manifests")
-	f.DurationVar(&o.scaleLimit, "scale-limit", 10*time.Minute, "scale: for one number")
+	f.DurationVar(&o.scaleLimit, "scale-limit", 15*time.Minute, "scale: for one number")
 	f.StringVar(&o.floor, "floor", "", "used by this program itself: copy the blobs of a bundle into a folder")
 	f.StringVar(&o.scalePhases, "scale-phases", "", "used by this program itself: measure in process, leave the bundle here")
 	return f.Parse(args)
