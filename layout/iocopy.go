@@ -3,22 +3,46 @@ package layout
 import (
 	"context"
 	"io"
+	"math"
 	"sync"
 )
 
-// copySize is how much is read, hashed and written at a time.
-const copySize = 256 << 10
+// Content is read, hashed and written in pieces of largeCopy bytes: each write
+// takes the lock of a file that other goroutines write as well. What fits into
+// smallCopy bytes does not cost a large buffer, for much of that moves at once.
+const (
+	smallCopy = 32 << 10
+	largeCopy = 512 << 10
+)
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+var smallBuffers, largeBuffers = bufferPool(smallCopy), bufferPool(largeCopy)
 
-// copyBuffer copies through a pooled buffer. Unlike io.Copy it tells an error of
+func bufferPool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
+}
+
+// copyBuffer copies through pooled buffers. Unlike io.Copy it tells an error of
 // the writer (as *writeError) from one of the reader.
 func copyBuffer(dst io.Writer, src io.Reader) (int64, error) {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	n, err := copyPieces(dst, src, smallBuffers, 1)
+	if err == nil {
+		var more int64
+		more, err = copyPieces(dst, src, largeBuffers, math.MaxInt)
+		n += more
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// copyPieces copies as many full buffers, or up to an error or io.EOF.
+func copyPieces(dst io.Writer, src io.Reader, pool *sync.Pool, count int) (int64, error) {
+	buf := pool.Get().(*[]byte)
+	defer pool.Put(buf)
 	var total int64
-	for {
-		n, err := src.Read(*buf)
+	for range count {
+		n, err := fill(src, *buf)
 		if n > 0 {
 			w, werr := dst.Write((*buf)[:n])
 			if werr == nil && w < n {
@@ -29,13 +53,26 @@ func copyBuffer(dst io.Writer, src io.Reader) (int64, error) {
 			}
 			total += int64(n)
 		}
-		if err == io.EOF {
-			return total, nil
-		}
 		if err != nil {
 			return total, err
 		}
 	}
+	return total, nil
+}
+
+// fill reads until buf is full or src fails, which includes io.EOF. It gives the
+// error of src as it is: io.ReadFull cannot tell the end from a reader whose own
+// error is io.ErrUnexpectedEOF, which a cut connection gives.
+func fill(src io.Reader, buf []byte) (int, error) {
+	n := 0
+	for n < len(buf) {
+		m, err := src.Read(buf[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 type writeError struct{ err error }

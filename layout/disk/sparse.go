@@ -16,20 +16,33 @@ const sparseRun = 64 << 10
 
 var zeros [sparseRun]byte
 
-// Write implements [io.Writer].
+// Write implements [io.Writer]. What lies between two runs of zeros goes out in
+// one piece.
 func (w *SparseWriter) Write(p []byte) (int, error) {
-	for done := 0; done < len(p); {
-		run := p[done:min(done+sparseRun, len(p))]
-		if !bytes.Equal(run, zeros[:len(run)]) {
-			if n, err := w.File.WriteAt(run, w.Off); err != nil {
-				w.Off += int64(n)
-				return done + n, err
-			}
+	begun := 0
+	flush := func(end int) error {
+		n := 0
+		var err error
+		if begun < end {
+			n, err = w.File.WriteAt(p[begun:end], w.Off)
 		}
-		w.Off += int64(len(run))
-		done += len(run)
+		begun += n
+		w.Off += int64(n)
+		return err
 	}
-	return len(p), nil
+	for done := 0; done < len(p); {
+		end := min(done+sparseRun, len(p))
+		if bytes.Equal(p[done:end], zeros[:end-done]) {
+			if err := flush(done); err != nil {
+				return begun, err
+			}
+			begun = end
+			w.Off += int64(end - done)
+		}
+		done = end
+	}
+	err := flush(len(p))
+	return begun, err
 }
 
 // Finish gives a file that ends with what was written its full size.
