@@ -99,7 +99,7 @@ func files(plan *layout.Plan) []File {
 	out := make([]File, len(plan.Entries))
 	for i := range plan.Entries {
 		e := &plan.Entries[i]
-		out[i] = File{e.Name(), e.DataOffset(), e.Descriptor.Size}
+		out[i] = File{e.Name(), e.DataOffset(), e.Size}
 	}
 	return out
 }

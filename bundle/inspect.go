@@ -137,7 +137,7 @@ func (d *drawer) draw(dgst digest.Digest) *Tree {
 		t.Nodes = append(t.Nodes, child)
 	}
 	for _, o := range d.omitted[dgst] {
-		if _, here := d.g.Place(d.repo, o.Descriptor.Digest); here {
+		if o.Repository != d.repo {
 			continue // it is another repository that lacks it
 		}
 		t.Nodes = append(t.Nodes, &Tree{

@@ -119,10 +119,7 @@ func (b *Bundle) openOwn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.Record, b.source, b.leftOut = record, s, map[listing]bool{}
-	for _, o := range record.LeftOut {
-		b.leftOut[listing{o.Parent, o.Digest}] = true
-	}
+	b.Record, b.source, b.leftOut = record, s, record.listings()
 	b.refs, err = s.roots()
 	return err
 }
@@ -168,12 +165,24 @@ func (b *Bundle) Own() bool { return b.Record != nil }
 
 // MayMiss says whether an index may lack a child: in a bundle of ours where the
 // record says so, in another tool's layout always, since that has no record.
-func (b *Bundle) MayMiss(_ string, parent digest.Digest, child layout.Descriptor) bool {
-	return b.Record == nil || b.leftOut[listing{parent, child.Digest}]
+func (b *Bundle) MayMiss(repo string, parent digest.Digest, child layout.Descriptor) bool {
+	return b.Record == nil || b.leftOut[listing{repo, parent, child.Digest}]
 }
 
-// listing is a manifest and something that it lists.
-type listing struct{ parent, child digest.Digest }
+// listing is something that a manifest of a repository lists.
+type listing struct {
+	repo          string
+	parent, child digest.Digest
+}
+
+// listings is what was left out, to look up.
+func (r *Record) listings() map[listing]bool {
+	out := make(map[listing]bool, len(r.LeftOut))
+	for _, o := range r.LeftOut {
+		out[listing{o.Repository, o.Parent, o.Digest}] = true
+	}
+	return out
+}
 
 // Graph walks everything that the bundle holds. For a bundle of ours it proves,
 // without reading layers, that the bundle is byte for byte what its record

@@ -1,8 +1,8 @@
 package bundle
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 
 	"airgap/layout"
 )
@@ -22,14 +22,10 @@ func (b *Bundle) prove(g *layout.Graph) error {
 	if err != nil {
 		return err
 	}
-	recorded, err := b.Record.artifact()
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(artifact[2].Data, recorded[2].Data) {
+	if !slices.ContainsFunc(b.reader.Index(), func(d layout.Descriptor) bool { return d.Digest == artifact[0].Descriptor.Digest }) {
 		return fmt.Errorf("the export record does not describe what is in it: %w", layout.ErrCorrupt)
 	}
-	plan, err := layout.NewPlan(g, recorded)
+	plan, err := layout.NewPlan(g, artifact)
 	if err != nil {
 		return err
 	}
@@ -37,15 +33,11 @@ func (b *Bundle) prove(g *layout.Graph) error {
 }
 
 func sameLeftOut(got, want *Record) error {
-	type key struct{ parent, child string }
-	listed := map[key]bool{}
-	for _, o := range want.LeftOut {
-		listed[key{string(o.Parent), string(o.Digest)}] = true
-	}
+	listed := want.listings()
 	for _, o := range got.LeftOut {
-		if !listed[key{string(o.Parent), string(o.Digest)}] {
-			return fmt.Errorf("%s, listed by %s, is not in it, and the export record does not say that it was left out: %w",
-				o.Digest, o.Parent, layout.ErrCorrupt)
+		if !listed[listing{o.Repository, o.Parent, o.Digest}] {
+			return fmt.Errorf("%s, listed by %s in %s, is not in it, and the export record does not say that it was left out: %w",
+				o.Digest, o.Parent, o.Repository, layout.ErrCorrupt)
 		}
 	}
 	if len(got.LeftOut) != len(want.LeftOut) {

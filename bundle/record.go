@@ -89,18 +89,24 @@ type RecordManifest struct {
 	MediaType string        `json:"mediaType"`
 }
 
+func (m *RecordManifest) descriptor() layout.Descriptor {
+	return layout.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size}
+}
+
 // RecordBlob is one blob of the inventory.
 type RecordBlob struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
 }
 
-// RecordLeftOut is something that a manifest lists and the bundle does not hold.
+// RecordLeftOut is something that a manifest lists and that was not taken from
+// one of its repositories.
 type RecordLeftOut struct {
-	Parent   digest.Digest `json:"parent"`
-	Digest   digest.Digest `json:"digest"`
-	Platform string        `json:"platform,omitempty"`
-	Reason   string        `json:"reason"`
+	Repository string        `json:"repository"`
+	Parent     digest.Digest `json:"parent"`
+	Digest     digest.Digest `json:"digest"`
+	Platform   string        `json:"platform,omitempty"`
+	Reason     string        `json:"reason"`
 }
 
 // RecordSetAside is something that a repository gave as attached and that is not.
@@ -138,7 +144,7 @@ func newRecord(g *layout.Graph) *Record {
 		r.Blobs = append(r.Blobs, RecordBlob{d, blobs[d]})
 	}
 	for _, o := range g.Omitted {
-		out := RecordLeftOut{Parent: o.Parent, Digest: o.Descriptor.Digest, Reason: o.Reason}
+		out := RecordLeftOut{Repository: o.Repository, Parent: o.Parent, Digest: o.Descriptor.Digest, Reason: o.Reason}
 		if o.Descriptor.Platform != nil {
 			out.Platform = layout.FormatPlatform(*o.Descriptor.Platform)
 		}
@@ -208,8 +214,8 @@ func content(mediaType string, data []byte) layout.Content {
 	}}
 }
 
-// parseRecord reads a statement back. It takes only what artifact writes: read
-// and written again, the bytes have to be the same.
+// parseRecord reads a statement back. That it is what artifact writes, to the
+// byte, is for prove to say.
 func parseRecord(raw []byte) (*Record, error) {
 	var s Statement
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -219,10 +225,6 @@ func parseRecord(raw []byte) (*Record, error) {
 	}
 	if s.Type != statementType || s.PredicateType != RecordPredicateType {
 		return nil, fmt.Errorf("export record: predicate type %.100q, want %q: %w", s.PredicateType, RecordPredicateType, layout.ErrUnsupported)
-	}
-	again, err := json.Marshal(s)
-	if err != nil || !bytes.Equal(again, raw) {
-		return nil, fmt.Errorf("export record: not in the form that airgap writes: %w", layout.ErrCorrupt)
 	}
 	return &s.Predicate, nil
 }

@@ -16,7 +16,7 @@ import (
 type recorded struct {
 	*layout.Reader
 	record    *Record
-	manifests map[digest.Digest]layout.Descriptor
+	manifests map[digest.Digest]*RecordManifest
 	tags      map[string]digest.Digest // of roots
 	places    map[string]map[digest.Digest]*RecordPlace
 	answers   map[string]map[layout.Form]string
@@ -65,17 +65,17 @@ func readBlob(ctx context.Context, src layout.Source, d layout.Descriptor, limit
 func newRecorded(r *layout.Reader, record *Record) (*recorded, error) {
 	s := &recorded{
 		Reader: r, record: record,
-		manifests: make(map[digest.Digest]layout.Descriptor, len(record.Manifests)),
+		manifests: make(map[digest.Digest]*RecordManifest, len(record.Manifests)),
 		tags:      map[string]digest.Digest{},
 		places:    map[string]map[digest.Digest]*RecordPlace{},
 		answers:   map[string]map[layout.Form]string{},
 	}
-	for _, m := range record.Manifests {
-		d := layout.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size}
-		if err := layout.CheckDescriptor(d); err != nil {
+	for i := range record.Manifests {
+		m := &record.Manifests[i]
+		if err := layout.CheckDescriptor(m.descriptor()); err != nil {
 			return nil, fmt.Errorf("export record: %w", err)
 		}
-		s.manifests[m.Digest] = d
+		s.manifests[m.Digest] = m
 	}
 	for i := range record.Repositories {
 		repo := &record.Repositories[i]
@@ -120,13 +120,22 @@ func parseRootReference(s string) (layout.Reference, error) {
 // Resolve implements [layout.Source].
 func (s *recorded) Resolve(_ context.Context, ref layout.Reference) (layout.Descriptor, error) {
 	if d, ok := s.tags[ref.Repository+":"+ref.Tag]; ok && (ref.Digest == "" || ref.Digest == d) {
-		return s.manifests[d], nil
+		return s.descriptor(d), nil
 	}
-	if d, ok := s.manifests[ref.Digest]; ok && s.places[ref.Repository][ref.Digest] != nil {
-		return d, nil
+	if s.places[ref.Repository][ref.Digest] != nil {
+		return s.descriptor(ref.Digest), nil
 	}
 	return layout.Descriptor{}, &layout.Error{Side: layout.SideBundle, Name: s.File(),
 		Err: fmt.Errorf("%s: %w", ref, layout.ErrNotFound), Hint: "airgap inspect lists what it holds"}
+}
+
+// descriptor describes a manifest as the inventory does; one that it does not
+// list gets a descriptor that nothing accepts.
+func (s *recorded) descriptor(d digest.Digest) layout.Descriptor {
+	if m := s.manifests[d]; m != nil {
+		return m.descriptor()
+	}
+	return layout.Descriptor{}
 }
 
 // Open implements [layout.Source]. A manifest is found only in the repositories
@@ -160,7 +169,7 @@ func (s *recorded) Attached(_ context.Context, repo string, subject layout.Descr
 			for _, by := range e.By {
 				if by == form {
 					inq.Answer = layout.AnswerFound
-					inq.Found = append(inq.Found, s.manifests[e.Digest])
+					inq.Found = append(inq.Found, s.descriptor(e.Digest))
 				}
 			}
 		}

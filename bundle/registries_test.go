@@ -143,7 +143,9 @@ func TestUnfetchableAttachmentFailsExport(t *testing.T) {
 		tried := 0
 		for dgst := range g.Attachments() {
 			hidden := []layout.Descriptor{g.Nodes[dgst].Descriptor}
-			hidden = append(hidden, g.Nodes[dgst].Blobs...)
+			for _, b := range g.Nodes[dgst].Blobs {
+				hidden = append(hidden, b.Descriptor())
+			}
 			for _, d := range hidden {
 				if d.Digest == digest.FromString("{}") {
 					continue // two bytes that everybody knows: never fetched

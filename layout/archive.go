@@ -33,9 +33,8 @@ type span struct{ off, size int64 }
 type archive struct {
 	name  string
 	r     io.ReaderAt
-	limit int      // of entries
-	own   bool     // in the form that airgap writes
-	order []string // of all entries, if own
+	limit int  // of entries
+	own   bool // in the form that airgap writes
 	plain map[string]span
 	byDgs map[digest.Digest]span
 	links map[string]string
@@ -125,9 +124,6 @@ func (a *archive) add(e tarEntry) error {
 	default:
 		return fmt.Errorf("%.200q has no place in an image archive: %w", e.name, ErrUnsupported)
 	}
-	if a.own {
-		a.order = append(a.order, e.name)
-	}
 	return nil
 }
 
@@ -147,26 +143,25 @@ func allowedName(name string) bool {
 
 // matches says whether the archive has the files of plan, in their places.
 func (a *archive) matches(plan *Plan) error {
-	if len(a.order) != len(plan.Entries) {
-		return fmt.Errorf("%d files in it, %d belong: %w", len(a.order), len(plan.Entries), ErrCorrupt)
+	if n := len(a.plain) + len(a.byDgs) + len(a.links); n != len(plan.Entries) {
+		return fmt.Errorf("%d files in it, %d belong: %w", n, len(plan.Entries), ErrCorrupt)
 	}
 	for i := range plan.Entries {
-		if err := a.holds(&plan.Entries[i], a.order[i]); err != nil {
+		if err := a.holds(&plan.Entries[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// holds says whether the file called name is e.
-func (a *archive) holds(e *Entry, name string) error {
-	s, isFile := a.plain[name]
-	if !isFile {
-		d, _ := digestOfPath(name)
-		s = a.byDgs[d]
+// holds says whether e is there, and in its place.
+func (a *archive) holds(e *Entry) error {
+	s, ok := a.byDgs[e.Digest]
+	if e.name != "" {
+		s, ok = a.plain[e.name]
 	}
-	if name != e.Name() || s.off != e.DataOffset() || s.size != e.Descriptor.Size {
-		return fmt.Errorf("%.200q of %d bytes stands where %q of %d bytes belongs: %w", name, s.size, e.Name(), e.Descriptor.Size, ErrCorrupt)
+	if !ok || s.off != e.DataOffset() || s.size != e.Size {
+		return fmt.Errorf("%q of %d bytes does not stand where it belongs: %w", e.Name(), e.Size, ErrCorrupt)
 	}
 	if e.Data == nil {
 		return nil
@@ -176,7 +171,7 @@ func (a *archive) holds(e *Entry, name string) error {
 		return err
 	}
 	if !bytes.Equal(got, e.Data) {
-		return fmt.Errorf("%s is not what it has to be: %w", name, ErrCorrupt)
+		return fmt.Errorf("%s is not what it has to be: %w", e.Name(), ErrCorrupt)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
 		for _, b := range at.node.Blobs {
 			p := byDigest[b.Digest]
 			if p == nil {
-				p = &piece{desc: b, from: at.node.Repository}
+				p = &piece{desc: b.Descriptor(), from: at.node.Repository}
 				byDigest[b.Digest] = p
 				c.blobs = append(c.blobs, p)
 				c.bytes += b.Size

@@ -158,7 +158,7 @@ func checkDocker(t *testing.T, what string, members []member, want map[string]do
 			t.Errorf("%s: %s has %d blobs", what, root.Reference.Name(), len(n.Blobs))
 			continue
 		}
-		rc, err := r.Open(t.Context(), "", n.Blobs[0])
+		rc, err := r.Open(t.Context(), "", n.Blobs[0].Descriptor())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func (f folder) matches(plan *Plan) error {
 	for i := range plan.Entries {
 		e := &plan.Entries[i]
 		if e.name != "" {
-			data, err := f.file(e.name, e.Descriptor.Size)
+			data, err := f.file(e.name, e.Size)
 			if err != nil {
 				return err
 			}
@@ -84,13 +84,13 @@ func (f folder) matches(plan *Plan) error {
 			continue
 		}
 		want++
-		rc, size, err := f.blob(e.Descriptor.Digest)
+		rc, size, err := f.blob(e.Digest)
 		if err != nil {
-			return fmt.Errorf("%s: %w", e.Descriptor.Digest, err)
+			return fmt.Errorf("%s: %w", e.Digest, err)
 		}
 		rc.Close()
-		if size != e.Descriptor.Size {
-			return fmt.Errorf("%s has %d bytes, want %d: %w", e.Descriptor.Digest, size, e.Descriptor.Size, ErrCorrupt)
+		if size != e.Size {
+			return fmt.Errorf("%s has %d bytes, want %d: %w", e.Digest, size, e.Size, ErrCorrupt)
 		}
 	}
 	have := 0

@@ -16,12 +16,26 @@ type Node struct {
 	Descriptor Descriptor // media type, artifact type, digest, size
 	Kind       Kind
 	Children   []Child       // of an index, as listed, without those left out
-	Blobs      []Descriptor  // config first
+	Blobs      []Blob        // config first
 	HasConfig  bool          // Blobs[0] is the config
 	Runnable   bool          // a container image, by the types of its config and layers
 	Subject    digest.Digest // what it says it is attached to; may be empty
 	Repository string        // one repository it was found in, the first by name
 	raw        []byte        // kept if WalkOptions.Keep
+}
+
+// Blob is what pins a blob, a third of a [Descriptor]: a graph has many.
+type Blob struct {
+	MediaType string
+	Digest    digest.Digest
+	Size      int64
+}
+
+func blobOf(d Descriptor) Blob { return Blob{d.MediaType, d.Digest, d.Size} }
+
+// Descriptor is the blob's descriptor.
+func (b Blob) Descriptor() Descriptor {
+	return Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size}
 }
 
 // Child is a manifest as an index lists it. Platform and BuildKit are the word of
@@ -48,9 +62,10 @@ type Place struct {
 	Attached   []Edge          // sorted by digest
 }
 
-// Omission is something that a manifest lists and the graph leaves out on
-// request.
+// Omission is something that a manifest lists and that is not taken from one
+// repository.
 type Omission struct {
+	Repository string
 	Parent     digest.Digest
 	Descriptor Descriptor
 	Reason     string

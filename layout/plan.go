@@ -19,12 +19,12 @@ type Content struct {
 
 // Entry is one file of a bundle.
 type Entry struct {
-	Descriptor Descriptor // Digest is empty for the three files that are no blobs
-	Offset     int64      // of the header
-	Data       []byte     // the content, where the plan itself made it
-	Repository string     // where to read it
-	Layer      bool       // stands after all metadata
-	name       string     // for what is no blob
+	Blob              // Digest is empty for the three files that are no blobs
+	Offset     int64  // of the header
+	Data       []byte // the content, where the plan itself made it
+	Repository string // where to read it
+	Layer      bool   // stands after all metadata
+	name       string // for what is no blob
 }
 
 // Name is the entry's file name.
@@ -32,7 +32,7 @@ func (e *Entry) Name() string {
 	if e.name != "" {
 		return e.name
 	}
-	return BlobPath(e.Descriptor.Digest)
+	return BlobPath(e.Digest)
 }
 
 // DataOffset is where the content begins.
@@ -40,7 +40,7 @@ func (e *Entry) DataOffset() int64 { return e.Offset + headerSize(e.Name()) }
 
 // End is where the next entry begins.
 func (e *Entry) End() int64 {
-	return e.DataOffset() + e.Descriptor.Size + padding(e.Descriptor.Size)
+	return e.DataOffset() + e.Size + padding(e.Size)
 }
 
 // Plan is a bundle laid out to the last byte, before any layer was fetched.
@@ -67,7 +67,7 @@ func (p *Plan) Lookup(dgst digest.Digest) (*Entry, bool) {
 // (if an image can be run), record, manifests, configs and all that belongs to
 // attachments, layers; by digest within each.
 func NewPlan(g *Graph, record []Content) (*Plan, error) {
-	p := &Plan{Names: g.Names(), byDgst: map[digest.Digest]int{}}
+	p := &Plan{Names: g.Names()}
 	index, err := renderIndex(g, record)
 	if err != nil {
 		return nil, err
@@ -75,6 +75,10 @@ func NewPlan(g *Graph, record []Content) (*Plan, error) {
 	if len(index) > MaxIndexBytes {
 		return nil, fmt.Errorf("index.json would have %d bytes, at most %d are accepted: %w", len(index), MaxIndexBytes, ErrLimit)
 	}
+	nodes := g.Manifests()
+	blobs := blobEntries(g, nodes)
+	p.Entries = make([]Entry, 0, 3+len(record)+len(nodes)+len(blobs))
+	p.byDgst = make(map[digest.Digest]int, cap(p.Entries))
 	p.file(ocispec.ImageLayoutFile, []byte(layoutFile))
 	p.file(ocispec.ImageIndexFile, index)
 	if docker := renderDocker(g); docker != nil {
@@ -84,13 +88,12 @@ func NewPlan(g *Graph, record []Content) (*Plan, error) {
 		if err := CheckBytes(c.Data, c.Descriptor); err != nil {
 			return nil, err
 		}
-		p.add(Entry{Descriptor: trim(c.Descriptor), Data: c.Data})
+		p.add(Entry{Blob: blobOf(c.Descriptor), Data: c.Data})
 	}
-	nodes := g.Manifests()
 	for _, n := range nodes {
-		p.add(Entry{Descriptor: n.Descriptor, Repository: n.Repository, Data: n.raw})
+		p.add(Entry{Blob: blobOf(n.Descriptor), Repository: n.Repository, Data: n.raw})
 	}
-	for _, e := range blobEntries(g, nodes) {
+	for _, e := range blobs {
 		p.add(e)
 	}
 	if err := p.lay(); err != nil {
@@ -100,12 +103,12 @@ func NewPlan(g *Graph, record []Content) (*Plan, error) {
 }
 
 func (p *Plan) file(name string, data []byte) {
-	p.Entries = append(p.Entries, Entry{name: name, Data: data, Descriptor: Descriptor{Size: int64(len(data))}})
+	p.Entries = append(p.Entries, Entry{name: name, Data: data, Blob: Blob{Size: int64(len(data))}})
 }
 
 func (p *Plan) add(e Entry) {
-	if _, ok := p.byDgst[e.Descriptor.Digest]; !ok {
-		p.byDgst[e.Descriptor.Digest] = len(p.Entries)
+	if _, ok := p.byDgst[e.Digest]; !ok {
+		p.byDgst[e.Digest] = len(p.Entries)
 		p.Entries = append(p.Entries, e)
 	}
 }
@@ -138,13 +141,13 @@ func blobEntries(g *Graph, nodes []*Node) []Entry {
 			if !ok {
 				at = len(out)
 				seen[b.Digest] = at
-				out = append(out, Entry{Descriptor: b, Repository: n.Repository, Layer: true})
+				out = append(out, Entry{Blob: b, Repository: n.Repository, Layer: true})
 			}
 			out[at].Layer = out[at].Layer && layer
 		}
 	}
 	slices.SortFunc(out, func(a, b Entry) int {
-		return cmp.Or(compareBool(a.Layer, b.Layer), cmp.Compare(a.Descriptor.Digest, b.Descriptor.Digest))
+		return cmp.Or(compareBool(a.Layer, b.Layer), cmp.Compare(a.Digest, b.Digest))
 	})
 	return out
 }

@@ -116,7 +116,7 @@ func (f planned) ReadAt(p []byte, off int64) (int, error) {
 	})
 	for ; i < len(f.plan.Entries) && f.plan.Entries[i].Offset < off+int64(len(p)); i++ {
 		e := &f.plan.Entries[i]
-		whole := append(layout.AppendHeader(nil, e.Name(), e.Descriptor.Size), e.Data...)
+		whole := append(layout.AppendHeader(nil, e.Name(), e.Size), e.Data...)
 		if at := e.Offset - off; at >= 0 {
 			copy(p[at:], whole)
 		} else if -at < int64(len(whole)) {

@@ -72,7 +72,7 @@ func TestStreamUnreadable(t *testing.T) {
 	mem := load(t, content)
 	broken := errors.New("broken")
 	for i := range plan.Entries {
-		d := plan.Entries[i].Descriptor
+		d := plan.Entries[i].Blob
 		if d.Digest == "" {
 			continue
 		}

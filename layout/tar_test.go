@@ -198,8 +198,8 @@ func listWithGo(t *testing.T, data []byte, plan *layout.Plan) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e := &plan.Entries[i]; h.Name != e.Name() || h.Size != e.Descriptor.Size || h.Typeflag != tar.TypeReg {
-			t.Errorf("entry %d is %s of %d bytes, want %s of %d", i, h.Name, h.Size, e.Name(), e.Descriptor.Size)
+		if e := &plan.Entries[i]; h.Name != e.Name() || h.Size != e.Size || h.Typeflag != tar.TypeReg {
+			t.Errorf("entry %d is %s of %d bytes, want %s of %d", i, h.Name, h.Size, e.Name(), e.Size)
 		}
 	}
 	if _, err := tr.Next(); err != io.EOF {

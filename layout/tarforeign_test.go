@@ -39,7 +39,7 @@ func readReader(t testing.TB, r *layout.Reader) error {
 	}
 	for _, n := range g.Manifests() {
 		for _, d := range n.Blobs {
-			rc, err := r.Open(t.Context(), n.Repository, d)
+			rc, err := r.Open(t.Context(), n.Repository, d.Descriptor())
 			if err != nil {
 				return err
 			}

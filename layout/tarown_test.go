@@ -61,10 +61,10 @@ func proven(data []byte, plan *layout.Plan) error {
 	}
 	for i := range plan.Entries {
 		e := &plan.Entries[i]
-		if e.Descriptor.Digest == "" {
+		if e.Digest == "" {
 			continue
 		}
-		rc, err := r.Open(context.Background(), "", e.Descriptor)
+		rc, err := r.Open(context.Background(), "", e.Descriptor())
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func proven(data []byte, plan *layout.Plan) error {
 // tar's form.
 func content(plan *layout.Plan, at int64) bool {
 	return slices.ContainsFunc(plan.Entries, func(e layout.Entry) bool {
-		return at >= e.DataOffset() && at < e.DataOffset()+e.Descriptor.Size
+		return at >= e.DataOffset() && at < e.DataOffset()+e.Size
 	})
 }
 

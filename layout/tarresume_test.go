@@ -32,12 +32,12 @@ func newJob(t testing.TB, content layouttest.Content) job {
 	j := job{plan: plan, want: want}
 	for i := range plan.Entries {
 		e := &plan.Entries[i]
-		if e.Descriptor.Digest == "" {
+		if e.Digest == "" {
 			continue
 		}
 		for _, r := range content.Sorted() {
-			if item, ok := content.Find(r, e.Descriptor.Digest); ok {
-				j.items = append(j.items, layouttest.Item{Descriptor: e.Descriptor, Bytes: item.Bytes})
+			if item, ok := content.Find(r, e.Digest); ok {
+				j.items = append(j.items, layouttest.Item{Descriptor: e.Descriptor(), Bytes: item.Bytes})
 				break
 			}
 		}
@@ -184,7 +184,7 @@ func TestTarResumeTrustsNothing(t *testing.T) {
 		empty := 0
 		for _, item := range j.items {
 			e, _ := j.plan.Lookup(item.Descriptor.Digest)
-			if part := data[e.DataOffset() : e.DataOffset()+e.Descriptor.Size]; len(part) > 0 {
+			if part := data[e.DataOffset() : e.DataOffset()+e.Size]; len(part) > 0 {
 				change(part)
 			} else {
 				empty++
@@ -272,10 +272,10 @@ func TestTarResumeBadSector(t *testing.T) {
 		}
 		for i := range j.items {
 			e, _ := j.plan.Lookup(j.items[i].Descriptor.Digest)
-			if e.Descriptor.Size == 0 {
+			if e.Size == 0 {
 				continue
 			}
-			fsys := &badSector{FS: openDir(t, dir), from: e.DataOffset(), to: e.DataOffset() + e.Descriptor.Size}
+			fsys := &badSector{FS: openDir(t, dir), from: e.DataOffset(), to: e.DataOffset() + e.Size}
 			w, err := layout.NewTarWriter(fsys, bundleName, j.plan)
 			if err != nil {
 				t.Fatal(err)

@@ -50,7 +50,7 @@ func (s *salvage) matches(p *Plan) bool {
 	var want, got []byte
 	for i := range p.Entries {
 		e := &p.Entries[i]
-		want = appendHeader(want[:0], e.Name(), e.Descriptor.Size)
+		want = appendHeader(want[:0], e.Name(), e.Size)
 		got = append(got[:0], want...)
 		if _, err := s.file.ReadAt(got, e.Offset); err != nil || !bytes.Equal(got, want) {
 			return false

@@ -44,18 +44,18 @@ func (s *streamer) entry(e *Entry) error {
 	if err := s.ctx.Err(); err != nil {
 		return err
 	}
-	s.head = appendHeader(s.head[:0], e.Name(), e.Descriptor.Size)
+	s.head = appendHeader(s.head[:0], e.Name(), e.Size)
 	if _, err := s.w.Write(s.head); err != nil {
 		return streamError(err)
 	}
-	s.progress(Event{Kind: EventStart, Descriptor: e.Descriptor})
+	s.progress(Event{Kind: EventStart, Descriptor: e.Descriptor()})
 	if err := s.content(e); err != nil {
 		return err
 	}
-	if _, err := s.w.Write(zeros[:padding(e.Descriptor.Size)]); err != nil {
+	if _, err := s.w.Write(zeros[:padding(e.Size)]); err != nil {
 		return streamError(err)
 	}
-	s.progress(Event{Kind: EventDone, Descriptor: e.Descriptor, N: e.Descriptor.Size})
+	s.progress(Event{Kind: EventDone, Descriptor: e.Descriptor(), N: e.Size})
 	return nil
 }
 
@@ -84,7 +84,7 @@ type prefetch struct {
 	err   error
 }
 
-func small(e *Entry) bool { return e.Data == nil && e.Descriptor.Size <= smallSize }
+func small(e *Entry) bool { return e.Data == nil && e.Size <= smallSize }
 
 // fetch starts on small pieces, in order, as far ahead as the channel is deep.
 func (s *streamer) fetch() {
@@ -101,9 +101,9 @@ func (s *streamer) fetch() {
 		}
 		s.running.Go(func() {
 			defer close(p.ready)
-			rc, err := s.src.Open(s.ctx, e.Repository, e.Descriptor)
+			rc, err := s.src.Open(s.ctx, e.Repository, e.Descriptor())
 			if err == nil {
-				p.data, err = ReadAll(rc, e.Descriptor)
+				p.data, err = ReadAll(rc, e.Descriptor())
 			}
 			p.err = err
 		})
@@ -136,14 +136,14 @@ func (s *streamer) content(e *Entry) error {
 		}
 		r = bytes.NewReader(data)
 	default:
-		rc, err := s.src.Open(s.ctx, e.Repository, e.Descriptor)
+		rc, err := s.src.Open(s.ctx, e.Repository, e.Descriptor())
 		if err != nil {
 			return s.explain(e, err)
 		}
 		defer rc.Close()
-		r = Verify(rc, e.Descriptor)
+		r = Verify(rc, e.Descriptor())
 	}
-	_, err := copyBuffer(&progressWriter{s, e.Descriptor}, &ctxReader{s.ctx, r})
+	_, err := copyBuffer(&progressWriter{s, e.Descriptor()}, &ctxReader{s.ctx, r})
 	if we, ok := err.(*writeError); ok {
 		return streamError(we.err)
 	}
@@ -167,5 +167,5 @@ func (s *streamer) explain(e *Entry, err error) error {
 	if err == nil || s.ctx.Err() != nil {
 		return cmp.Or(s.ctx.Err(), err)
 	}
-	return explained(e.Repository, e.Descriptor.Digest, err)
+	return explained(e.Repository, e.Digest, err)
 }

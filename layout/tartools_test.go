@@ -81,8 +81,8 @@ func checkListed(t *testing.T, path string, plan *layout.Plan) {
 		}
 		for i, line := range lines {
 			e := &plan.Entries[i]
-			if name, size, err := l.parse(line); err != nil || name != e.Name() || size != e.Descriptor.Size {
-				t.Errorf("%s lists %q (%v), planned was %s of %d bytes", l.name, line, err, e.Name(), e.Descriptor.Size)
+			if name, size, err := l.parse(line); err != nil || name != e.Name() || size != e.Size {
+				t.Errorf("%s lists %q (%v), planned was %s of %d bytes", l.name, line, err, e.Name(), e.Size)
 			}
 		}
 	}
@@ -199,7 +199,7 @@ func TestTarBeyond8GiB(t *testing.T) {
 	defer f.Close()
 	for i := range plan.Entries {
 		e := &plan.Entries[i]
-		want := layout.AppendHeader(nil, e.Name(), e.Descriptor.Size)
+		want := layout.AppendHeader(nil, e.Name(), e.Size)
 		got := make([]byte, len(want))
 		if _, err := f.ReadAt(got, e.Offset); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: its header is not at %d", e.Name(), e.Offset)
@@ -240,7 +240,7 @@ func TestPlanTooLarge(t *testing.T) {
 		n := &layout.Node{Descriptor: layout.Descriptor{MediaType: layout.MediaTypeManifest, Digest: digest.FromString(fmt.Sprint(i)), Size: 2}}
 		for j := range 20_000 {
 			sum := fmt.Sprintf("sha256:%064x", i<<32+j)
-			n.Blobs = append(n.Blobs, layout.Descriptor{Digest: digest.Digest(sum), Size: layout.MaxBlobBytes})
+			n.Blobs = append(n.Blobs, layout.Blob{Digest: digest.Digest(sum), Size: layout.MaxBlobBytes})
 		}
 		g.Nodes[n.Descriptor.Digest] = n
 	}
@@ -265,8 +265,8 @@ func TestPlanOrder(t *testing.T) {
 			head = e.End()
 		}
 		layers = layers || e.Layer
-		if e.Layer && layout.IsManifest(e.Descriptor.MediaType) {
-			t.Errorf("the manifest %s counts as a layer", e.Descriptor.Digest)
+		if e.Layer && layout.IsManifest(e.MediaType) {
+			t.Errorf("the manifest %s counts as a layer", e.Digest)
 		}
 	}
 	if !layers {
@@ -295,7 +295,7 @@ func TestPlanOrder(t *testing.T) {
 	}
 	for d := range want.Attachments() {
 		for _, b := range want.Nodes[d].Blobs {
-			if _, err := r.Open(t.Context(), "", b); err != nil {
+			if _, err := r.Open(t.Context(), "", b.Descriptor()); err != nil {
 				t.Errorf("what belongs to attachment %s is not in the head: %v", d, err)
 			}
 		}

@@ -176,18 +176,18 @@ func (w *TarWriter) writeFrame() error {
 	}
 	for i := range w.plan.Entries {
 		e := &w.plan.Entries[i]
-		buf = appendHeader(buf, e.Name(), e.Descriptor.Size)
+		buf = appendHeader(buf, e.Name(), e.Size)
 		if e.Data != nil && len(e.Data) <= frameBuffer {
 			buf = append(buf, e.Data...)
-		} else if e.Descriptor.Size > 0 {
-			if err := flush(e.DataOffset() + e.Descriptor.Size); err != nil {
+		} else if e.Size > 0 {
+			if err := flush(e.DataOffset() + e.Size); err != nil {
 				return err
 			}
 			if _, err := w.file.WriteAt(e.Data, e.DataOffset()); err != nil {
 				return err
 			}
 		}
-		buf = append(buf, zeros[:padding(e.Descriptor.Size)]...)
+		buf = append(buf, zeros[:padding(e.Size)]...)
 		if len(buf) > frameBuffer {
 			if err := flush(e.End()); err != nil {
 				return err
@@ -214,7 +214,7 @@ type slot struct {
 }
 
 // slot returns the state of a blob or manifest of the plan.
-func (w *TarWriter) slot(e *Entry) *slot { return &w.slots[w.plan.byDgst[e.Descriptor.Digest]] }
+func (w *TarWriter) slot(e *Entry) *slot { return &w.slots[w.plan.byDgst[e.Digest]] }
 
 // Has implements [Sink]. It takes d over from an earlier file if one has it.
 func (w *TarWriter) Has(ctx context.Context, _ string, d Descriptor) (bool, error) {
@@ -237,7 +237,7 @@ func (w *TarWriter) Has(ctx context.Context, _ string, d Descriptor) (bool, erro
 }
 
 func (w *TarWriter) takeOver(ctx context.Context, old *salvage, e *Entry, s *slot) (bool, error) {
-	r := old.reader(e.Descriptor)
+	r := old.reader(e.Descriptor())
 	if r == nil || ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -245,7 +245,7 @@ func (w *TarWriter) takeOver(ctx context.Context, old *salvage, e *Entry, s *slo
 	if old.file != w.file {
 		dst = w.writer(e, s)
 	}
-	_, err := copyBuffer(dst, Verify(NopCloser(&ctxReader{ctx, r}), e.Descriptor))
+	_, err := copyBuffer(dst, Verify(NopCloser(&ctxReader{ctx, r}), e.Descriptor()))
 	if we := (*writeError)(nil); errors.As(err, &we) {
 		return false, we.err
 	}
@@ -293,7 +293,7 @@ func (w *TarWriter) entry(d Descriptor) (*Entry, error) {
 		return nil, w.fail(err)
 	}
 	e, ok := w.plan.Lookup(d.Digest)
-	if !ok || e.Descriptor.Size != d.Size {
+	if !ok || e.Size != d.Size {
 		return nil, &Error{Side: SideBundle, Name: w.name, Digest: d.Digest,
 			Err: fmt.Errorf("not in the plan with %d bytes: %w", d.Size, ErrCorrupt)}
 	}
@@ -317,7 +317,7 @@ func (w *TarWriter) Commit(ctx context.Context, names []Name) error {
 	}
 	for i := range w.plan.Entries {
 		if e := &w.plan.Entries[i]; !w.slots[i].written() {
-			return w.fail(fmt.Errorf("%s was never written: %w", e.Descriptor.Digest, ErrNotFound))
+			return w.fail(fmt.Errorf("%s was never written: %w", e.Digest, ErrNotFound))
 		}
 	}
 	if err := w.file.Sync(); err != nil {

@@ -109,8 +109,8 @@ type load struct {
 	once     sync.Once
 	err      error
 	node     *Node
-	listed   []listing    // children of an index
-	skip     []Descriptor // foreign layers left out
+	listed   []listing // children of an index
+	skip     []Blob    // foreign layers left out
 	accepted bool
 }
 

@@ -148,40 +148,35 @@ func (g *Graph) markBuildKit() {
 	}
 }
 
-// link sets each index's children and lists what was left out, be it in one
-// repository of several.
+// link sets each index's children and lists what was left out of which
+// repository.
 func (w *walker) link(g *Graph) {
-	absent := map[digest.Digest]bool{}
+	absent := map[placeKey]bool{}
 	for _, o := range w.missing {
-		absent[o.Descriptor.Digest] = true
-	}
-	repos := map[digest.Digest][]string{} // of indexes
-	for _, p := range g.Places {
-		if len(w.loads[p.Digest].listed) > 0 {
-			repos[p.Digest] = append(repos[p.Digest], p.Repository)
-		}
+		absent[placeKey{o.Repository, o.Descriptor.Digest}] = true
 	}
 	for _, n := range g.Manifests() {
-		l := w.loads[n.Descriptor.Digest]
-		for _, d := range l.listed {
+		for _, d := range w.loads[n.Descriptor.Digest].listed {
 			if g.Nodes[d.Digest] != nil {
 				n.Children = append(n.Children, Child{d.Digest, d.Platform, d.buildkit, d.about})
 			}
-			everywhere := !slices.ContainsFunc(repos[n.Descriptor.Digest], func(repo string) bool {
-				s := w.spots[placeKey{repo, d.Digest}]
-				return s == nil || !s.entered
-			})
-			if everywhere {
+		}
+	}
+	for _, p := range g.Places {
+		l := w.loads[p.Digest]
+		for _, d := range l.listed {
+			at := placeKey{p.Repository, d.Digest}
+			if s := w.spots[at]; s != nil && s.entered {
 				continue
 			}
-			o := Omission{n.Descriptor.Digest, d.Descriptor, ReasonPlatform}
-			if absent[d.Digest] {
+			o := Omission{p.Repository, p.Digest, d.Descriptor, ReasonPlatform}
+			if absent[at] {
 				o.Reason = ReasonAbsent
 			}
 			g.Omitted = append(g.Omitted, o)
 		}
-		for _, d := range l.skip {
-			g.Omitted = append(g.Omitted, Omission{n.Descriptor.Digest, d, ReasonForeign})
+		for _, b := range l.skip {
+			g.Omitted = append(g.Omitted, Omission{p.Repository, p.Digest, b.Descriptor(), ReasonForeign})
 		}
 	}
 }

@@ -84,10 +84,9 @@ func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
 	if m.Subject != nil {
 		n.Subject = digest.Digest(w.intern(string(m.Subject.Digest)))
 	}
-	n.Blobs = make([]Descriptor, 0, len(m.Layers)+1)
-	for _, b := range m.Blobs() {
-		b = trim(b)
-		b.MediaType, b.Digest = w.intern(b.MediaType), digest.Digest(w.intern(string(b.Digest)))
+	n.Blobs = make([]Blob, 0, len(m.Layers)+1)
+	for _, d := range m.Blobs() {
+		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {
 			l.skip = append(l.skip, b)
 			continue
