@@ -73,7 +73,8 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	if err != nil {
 		return nil, err
 	}
-	record, err := newRecord(g).artifact()
+	rec := newRecord(g)
+	record, err := rec.artifact()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	}
 	res := &ExportResult{
 		Bundle: o.Output, DryRun: o.DryRun, Size: plan.Size,
-		Record: record[0].Descriptor.Digest.String(), Contents: contents(g),
+		Record: record[0].Descriptor.Digest.String(), Contents: contents(g, rec),
 	}
 	switch {
 	case o.DryRun:
@@ -164,8 +165,8 @@ type Image struct {
 	Bytes     int64         `json:"bytes"`    // of all that belongs to it, each counted once
 }
 
-func contents(g *layout.Graph) Contents {
-	rec := newRecord(g)
+// contents sums up g, which rec describes.
+func contents(g *layout.Graph, rec *Record) Contents {
 	c := Contents{
 		Images: []Image{}, Manifests: len(g.Nodes), Attachments: map[layout.Kind]int{}, Blobs: len(rec.Blobs),
 		Repositories: g.Repositories(), LeftOut: rec.LeftOut, SetAside: rec.SetAside,

@@ -81,7 +81,7 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		}
 		dst = b.guard(dst, g)
 	}
-	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Contents: contents(g)}
+	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Contents: contents(g, newRecord(g))}
 	for i, n := range g.Roots {
 		res.Names = append(res.Names, ImportedTag{n.Reference.String(), to.names[i].Reference.String(), n.Descriptor.Digest.String()})
 	}

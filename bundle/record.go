@@ -156,6 +156,39 @@ func newRecord(g *layout.Graph) *Record {
 	return r
 }
 
+// share lets equal digests, media types and answers of a record that was read be
+// one string each in memory: it names every manifest at least three times.
+func (r *Record) share() {
+	seen := make(map[string]string, len(r.Manifests)+len(r.Blobs))
+	one := func(s string) string {
+		if t, ok := seen[s]; ok {
+			return t
+		}
+		seen[s] = s
+		return s
+	}
+	for i := range r.Manifests {
+		m := &r.Manifests[i]
+		m.Digest, m.MediaType = digest.Digest(one(string(m.Digest))), one(m.MediaType)
+	}
+	for i := range r.Roots {
+		r.Roots[i].Digest = digest.Digest(one(string(r.Roots[i].Digest)))
+	}
+	for i := range r.Repositories {
+		for j := range r.Repositories[i].Manifests {
+			p := &r.Repositories[i].Manifests[j]
+			p.Digest = digest.Digest(one(string(p.Digest)))
+			for k := range p.Attached {
+				e := &p.Attached[k]
+				e.Digest = digest.Digest(one(string(e.Digest)))
+				for l := range e.By {
+					e.By[l] = layout.Form(one(string(e.By[l])))
+				}
+			}
+		}
+	}
+}
+
 // place adds a manifest to its repository; places come sorted by repository.
 func (r *Record) place(p layout.Place) {
 	answers := make(map[layout.Form]string, len(p.Answers))

@@ -47,7 +47,11 @@ func readRecord(ctx context.Context, r *layout.Reader) (*Record, error) {
 	if raw, err = readBlob(ctx, r, m.Layers[0], maxRecordBytes); err != nil {
 		return nil, err
 	}
-	return parseRecord(raw)
+	record, err := parseRecord(raw)
+	if err == nil {
+		record.share()
+	}
+	return record, err
 }
 
 func readBlob(ctx context.Context, src layout.Source, d layout.Descriptor, limit int64) ([]byte, error) {
