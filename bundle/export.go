@@ -37,12 +37,21 @@ type ExportOptions struct {
 type ExportResult struct {
 	Bundle   string   `json:"bundle,omitempty"`
 	DryRun   bool     `json:"dryRun,omitempty"`
-	Size     int64    `json:"size"`            // of the bundle, bytes
-	Record   string   `json:"record"`          // digest of the export record's manifest
-	Contents Contents `json:"contents"`        // what is in it
-	Fetched  int64    `json:"fetchedBytes"`    // moved in this run
-	Reused   int64    `json:"reusedBytes"`     // taken over from an earlier file
-	Files    []File   `json:"files,omitempty"` // with DryRun: every file of the bundle
+	Size     int64    `json:"size"`         // of the bundle, bytes
+	Record   string   `json:"record"`       // digest of the export record's manifest
+	Contents Contents `json:"contents"`     // what is in it
+	Fetched  int64    `json:"fetchedBytes"` // moved in this run
+	Reused   int64    `json:"reusedBytes"`  // taken over from an earlier file
+	// Unmatched lists images that have nothing for one of several platforms
+	// that were asked for.
+	Unmatched []Unmatched `json:"unmatched,omitempty"`
+	Files     []File      `json:"files,omitempty"` // with DryRun: every file of the bundle
+}
+
+// Unmatched is a platform that an image was asked for and does not have.
+type Unmatched struct {
+	Reference string `json:"reference"`
+	Platform  string `json:"platform"`
 }
 
 // File is one file of a planned bundle.
@@ -85,6 +94,9 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	res := &ExportResult{
 		Bundle: o.Output, DryRun: o.DryRun, Size: plan.Size,
 		Record: record[0].Descriptor.Digest.String(), Contents: contents(g, rec),
+	}
+	for _, u := range g.Unmatched {
+		res.Unmatched = append(res.Unmatched, Unmatched{u.Reference.String(), layout.FormatPlatform(u.Platform)})
 	}
 	switch {
 	case o.DryRun:

@@ -96,6 +96,8 @@ type Graph struct {
 	Tags     []Name  // cosign tags, sorted
 	Omitted  []Omission
 	Rejected []Rejection
+	// Unmatched lists the chosen platforms that a root has nothing for.
+	Unmatched []Unmatched
 }
 
 // Manifests returns all nodes, sorted by digest.

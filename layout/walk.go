@@ -69,7 +69,14 @@ func Walk(ctx context.Context, src Source, refs []Reference, o WalkOptions) (*Gr
 	if err != nil {
 		return nil, err
 	}
-	return w.graph()
+	g, err := w.graph()
+	if err == nil {
+		err = w.checkPlatforms(ctx, g)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 type placeKey struct {

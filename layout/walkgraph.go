@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -30,7 +29,7 @@ func (w *walker) graph() (*Graph, error) {
 	g.sort()
 	err := g.setRoots(w.roots)
 	g.markBuildKit()
-	for _, check := range []func(*Graph) error{w.checkPlatforms, (*Graph).checkTags, (*Graph).checkSizes} {
+	for _, check := range []func(*Graph) error{(*Graph).checkTags, (*Graph).checkSizes} {
 		if err == nil {
 			err = check(g)
 		}
@@ -179,74 +178,4 @@ func (w *walker) link(g *Graph) {
 			g.Omitted = append(g.Omitted, Omission{p.Repository, p.Digest, b.Descriptor(), ReasonForeign})
 		}
 	}
-}
-
-// checkPlatforms makes sure that of each root there is something for the chosen
-// platforms: an index may list other indexes, of which none has it.
-func (w *walker) checkPlatforms(g *Graph) error {
-	if len(w.opt.Platforms) == 0 {
-		return nil
-	}
-	for _, root := range g.Roots {
-		if !w.hasImage(root.Reference.Repository, root.Descriptor.Digest) {
-			return w.noPlatform(root.Reference.Repository, w.loads[root.Descriptor.Digest])
-		}
-	}
-	return nil
-}
-
-// hasImage says whether anything but indexes and BuildKit attestations is
-// reached from dgst, downwards.
-func (w *walker) hasImage(repo string, dgst digest.Digest) bool {
-	seen := map[digest.Digest]bool{}
-	stack := []digest.Digest{dgst}
-	for len(stack) > 0 {
-		d := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if s := w.spots[placeKey{repo, d}]; seen[d] || s == nil || !s.entered {
-			continue
-		}
-		seen[d] = true
-		l := w.loads[d]
-		if !IsIndex(l.node.Descriptor.MediaType) || len(l.listed) == 0 {
-			return true
-		}
-		for _, c := range l.listed {
-			if !c.buildkit {
-				stack = append(stack, c.Digest)
-			}
-		}
-	}
-	return false
-}
-
-func (w *walker) noPlatform(repo string, l *load) error {
-	return &Error{Side: SideSource, Name: repo, Digest: l.node.Descriptor.Digest,
-		Err:  fmt.Errorf("the index has no child for %s: %w", platformList(w.opt.Platforms), ErrNotFound),
-		Hint: "it has " + strings.Join(w.offered(l), ", ")}
-}
-
-// offered lists the platforms of an index, and of indexes in it, as far as they
-// were read.
-func (w *walker) offered(l *load) []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var out []string
-	seen := map[*load]bool{}
-	for stack := []*load{l}; len(stack) > 0; {
-		l := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if l == nil || seen[l] {
-			continue
-		}
-		seen[l] = true
-		for _, c := range l.listed {
-			if c.Platform != nil && !c.buildkit {
-				out = append(out, FormatPlatform(*c.Platform))
-			}
-			stack = append(stack, w.loads[c.Digest])
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }

@@ -3,7 +3,6 @@ package layout
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -127,29 +126,7 @@ func (w *walker) children(t task, l *load) ([]task, error) {
 		}
 	}
 	if !images && t.parent == "" && t.filter {
-		return nil, w.noPlatform(t.repo, l)
+		return nil, w.noPlatform(t.repo, t.desc.Digest, w.offered(l))
 	}
 	return out, nil
-}
-
-// choose decides child by child. What states no platform (a nested index, an
-// artifact) is taken; a BuildKit attestation goes with what it speaks of.
-func (w *walker) choose(t task, l *load) []bool {
-	out := make([]bool, len(l.listed))
-	listed, taken := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-	for i, d := range l.listed {
-		listed[d.Digest] = true
-		if d.buildkit {
-			continue
-		}
-		out[i] = !t.filter || len(w.opt.Platforms) == 0 || d.Platform == nil ||
-			slices.ContainsFunc(w.opt.Platforms, func(p Platform) bool { return MatchPlatform(p, *d.Platform) })
-		taken[d.Digest] = taken[d.Digest] || out[i]
-	}
-	for i, d := range l.listed {
-		if d.buildkit {
-			out[i] = taken[d.about] || !listed[d.about]
-		}
-	}
-	return out
 }

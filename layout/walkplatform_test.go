@@ -84,6 +84,13 @@ func TestWalkPlatforms(t *testing.T) {
 		if len(g.Nodes) != len(want) {
 			t.Errorf("%s: %d manifests, want %d", what, len(g.Nodes), len(want))
 		}
+		var lacks []string
+		for _, u := range g.Unmatched {
+			lacks = append(lacks, u.Reference.Tag+" "+layout.FormatPlatform(u.Platform))
+		}
+		if what == "one of two is not" && !slices.Equal(lacks, []string{"v1 linux/s390x"}) || what != "one of two is not" && lacks != nil {
+			t.Errorf("%s: told to lack %v", what, lacks)
+		}
 		if len(g.Omitted) != len(test.left) {
 			t.Errorf("%s: %d left out, want %d", what, len(g.Omitted), len(test.left))
 		}
@@ -151,15 +158,69 @@ func TestWalkNoPlatform(t *testing.T) {
 		}
 	}
 	// What has no platform of its own is taken as it is.
-	for _, ref := range []layout.Reference{{Repository: repo, Digest: m.amd.Digest}, {Repository: repo, Digest: m.artifact.Digest}} {
-		if _, err := layout.Walk(t.Context(), load(t, m.b.Content()), []layout.Reference{ref}, layout.WalkOptions{Platforms: platforms(t, "linux/s390x")}); err != nil {
-			t.Errorf("%s: %v", ref, err)
-		}
+	ref := layout.Reference{Repository: repo, Digest: m.artifact.Digest}
+	if _, err := layout.Walk(t.Context(), load(t, m.b.Content()), []layout.Reference{ref}, layout.WalkOptions{Platforms: platforms(t, "linux/s390x")}); err != nil {
+		t.Errorf("%s: %v", ref, err)
 	}
 	empty := layouttest.New(repo)
 	empty.Tag("v1", empty.Index())
 	if _, err := layout.Walk(t.Context(), load(t, empty.Content()), []layout.Reference{tag("v1")}, layout.WalkOptions{Platforms: platforms(t, "linux/s390x")}); err != nil {
 		t.Errorf("an empty index: %v", err)
+	}
+}
+
+// Of an image that no index lists, the config says what it is for.
+func TestWalkPlatformOfSingleImage(t *testing.T) {
+	for what, test := range map[string]struct {
+		config, asked string
+		lacks         string // of what was asked
+		err           error
+		says          string
+	}{
+		"it":                 {`{"os":"linux","architecture":"arm64"}`, "linux/arm64", "", nil, ""},
+		"its variant":        {`{"os":"linux","architecture":"arm","variant":"v6"}`, "linux/arm/v6", "", nil, ""},
+		"one of two":         {`{"os":"linux","architecture":"arm64"}`, "linux/amd64,linux/arm64", "linux/amd64", nil, ""},
+		"another":            {`{"os":"linux","architecture":"arm64"}`, "linux/amd64", "", layout.ErrNotFound, "linux/arm64"},
+		"another variant":    {`{"os":"linux","architecture":"arm","variant":"v6"}`, "linux/arm/v7", "", layout.ErrNotFound, "linux/arm/v6"},
+		"says nothing":       {`{}`, "linux/amd64", "", nil, ""},
+		"says half":          {`{"os":"linux"}`, "windows/amd64", "", nil, ""},
+		"no JSON":            {`linux/amd64`, "linux/amd64", "", layout.ErrCorrupt, "config"},
+		"another kind":       {`{"os":["linux"],"architecture":"amd64"}`, "linux/amd64", "", layout.ErrCorrupt, "config"},
+		"no platform chosen": {`linux/amd64`, "", "", nil, ""},
+	} {
+		b := layouttest.New(repo)
+		config := b.Blob(layout.MediaTypeImageConfig, []byte(test.config))
+		image := b.Manifest(layouttest.Document{SchemaVersion: 2, MediaType: layout.MediaTypeManifest, Config: &config,
+			Layers: []layout.Descriptor{b.Layer(layerType, "x")}})
+		b.Tag("v1", image)
+		var asked []layout.Platform
+		if test.asked != "" {
+			asked = platforms(t, strings.Split(test.asked, ",")...)
+		}
+		g, err := layout.Walk(t.Context(), load(t, b.Content()), []layout.Reference{tag("v1")}, layout.WalkOptions{Platforms: asked})
+		if !errors.Is(err, test.err) || err != nil && !strings.Contains(err.Error()+layout.Hint(err), test.says) {
+			t.Errorf("%s: %v (%s), want %v, %s", what, err, layout.Hint(err), test.err, test.says)
+		}
+		lacks := ""
+		if err == nil && len(g.Unmatched) > 0 {
+			lacks = layout.FormatPlatform(g.Unmatched[0].Platform)
+		}
+		if lacks != test.lacks {
+			t.Errorf("%s: told to lack %q, want %q", what, lacks, test.lacks)
+		}
+	}
+	// A config that cannot be read fails the walk.
+	b := layouttest.New(repo)
+	b.Tag("v1", b.Image("x"))
+	broken := errors.New("broken")
+	src := hooks{Source: load(t, b.Content()), open: func(_ string, d layout.Descriptor) error {
+		if d.MediaType == layout.MediaTypeImageConfig {
+			return broken
+		}
+		return nil
+	}}
+	if _, err := layout.Walk(t.Context(), src, []layout.Reference{tag("v1")}, layout.WalkOptions{Platforms: platforms(t, "linux/amd64")}); !errors.Is(err, broken) {
+		t.Errorf("an unreadable config: %v", err)
 	}
 }
 

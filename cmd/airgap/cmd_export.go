@@ -180,6 +180,9 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if res.Bundle != "" {
 		res.Bundle = o.output
 	}
+	for _, m := range res.Unmatched {
+		u.warn("%s has nothing for %s", escape(nameOnly(m.Reference)), escape(m.Platform))
+	}
 	return o.print(u, res)
 }
 
