@@ -146,6 +146,31 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// A repository that has the referrers API cannot say of one manifest that it has
+// not: what is attached there would be lost unseen. That it does not know the
+// manifest is another matter.
+func TestReferrersAPIVanishes(t *testing.T) {
+	for code, refused := range map[string]bool{"": true, "UNSUPPORTED": true, "MANIFEST_UNKNOWN": false, "NAME_UNKNOWN": false} {
+		var asked atomic.Int32
+		c := clientFor(t, place{"referrers": func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1) == 1 {
+				index(1)(w, r)
+				return
+			}
+			fail(w, 404, code)
+		}})
+		if _, err := c.Attached(t.Context(), repo, imageDesc); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			_, err := c.Attached(t.Context(), repo, some(1)[0])
+			if refused != errors.Is(err, ErrRegistry) || !refused && err != nil {
+				t.Errorf("%q: %v", code, err)
+			}
+		}
+	}
+}
+
 // endless always has one more page.
 func endless() http.HandlerFunc {
 	var n atomic.Int32

@@ -74,7 +74,13 @@ func (t target) referrers(ctx context.Context, repo string, subject digest.Diges
 	var gone *missingAPI
 	switch {
 	case errors.As(err, &gone):
-		if known, _, _ := s.state(); !known && gone.lasting {
+		known, has, _ := s.state()
+		if known && has && gone.lasting {
+			// Its word about this one subject would hide what is attached.
+			return nil, false, "", t.fail(asRegistry(fmt.Errorf("%s, though it answered for other manifests of the repository: %w", gone.note, layout.ErrCorrupt)),
+				"run the same command again; if it stays, some of what stands for the registry does not have the API")
+		}
+		if !known && gone.lasting {
 			s.learn(false, gone.note)
 		}
 		return nil, false, gone.note, nil
