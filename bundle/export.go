@@ -64,7 +64,8 @@ type File struct {
 // Export writes everything reached from the selections into one bundle. See
 // [layout.Walk] for what is reached: an attachment that cannot be fetched fails
 // the export. The bundle gets its name when it is whole; an export that was
-// interrupted goes on from what it had when it is run again.
+// interrupted goes on from what it had when it is run again, and a bundle that is
+// there and holds just this already is hashed and left as it is.
 func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportResult, error) {
 	src := newUnion(parts)
 	refs := src.references()
@@ -134,7 +135,16 @@ func exportFile(ctx context.Context, src layout.Source, g *layout.Graph, plan *l
 		defer dir.Close()
 		o.FS = dir
 	}
-	w, err := layout.NewTarWriter(o.FS, filepath.Base(o.Output), plan)
+	name := filepath.Base(o.Output)
+	if layout.TarHolds(ctx, o.FS, name, plan, o.Jobs, o.Progress) {
+		for i := range plan.Entries {
+			if e := &plan.Entries[i]; e.Data == nil {
+				res.Reused += e.Size
+			}
+		}
+		return nil
+	}
+	w, err := layout.NewTarWriter(o.FS, name, plan)
 	if err != nil {
 		return err
 	}

@@ -118,10 +118,35 @@ func TestExportReusesBundle(t *testing.T) {
 	b.Tag("v1", b.Image("one"))
 	before := b.Content()
 	out := export(t, before, bundle.ExportOptions{})
+	stat, err := os.Stat(out)
+	if err != nil {
+		t.Fatal(err)
+	}
 	again := &choosy{Source: memory(t, before)}
 	res, err := exportSel(t, again, before.Roots(), bundle.ExportOptions{Output: out})
 	if err != nil || len(again.opened) > 0 || res.Fetched > 0 {
 		t.Errorf("nothing changed, and %d blobs (%d bytes) were fetched: %v", len(again.opened), res.Fetched, err)
+	}
+	// And writes nothing: the file is the one that was there.
+	if info, err := os.Stat(out); err != nil || !os.SameFile(info, stat) || !info.ModTime().Equal(stat.ModTime()) {
+		t.Errorf("the bundle was written anew: %v", err)
+	}
+	// Unless one bit of a layer is no longer what it was.
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := slices.Clone(data)
+	bad[len(bad)-4096] ^= 1
+	if err := os.WriteFile(out, bad, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mended := &choosy{Source: memory(t, before)}
+	if _, err := exportSel(t, mended, before.Roots(), bundle.ExportOptions{Output: out}); err != nil || len(mended.opened) != 1 {
+		t.Errorf("one blob is damaged, and %d were fetched: %v", len(mended.opened), err)
+	}
+	if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("it was not mended: %v", err)
 	}
 	two := b.Image("two")
 	b.Tag("v2", two)

@@ -4,11 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"airgap/layout/layouttest"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func tryImport(t *testing.T, path string, dst layout.Sink, o bundle.ImportOptions) (*bundle.ImportResult, error) {
@@ -241,5 +244,54 @@ func unpack(t *testing.T, path string) string {
 		if err := errors.Join(err, os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, body, 0o600)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// otherTool writes a layout folder as another tool would, without what is lost.
+func otherTool(t *testing.T, c layouttest.Content, lost ...digest.Digest) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name string, data []byte) {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var index ocispec.Index
+	index.SchemaVersion = 2
+	for _, n := range c.Names {
+		d := n.Descriptor
+		d.Annotations = map[string]string{layout.AnnotationRefName: n.Reference.Name()}
+		index.Manifests = append(index.Manifests, d)
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("index.json", raw)
+	write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	for _, item := range c.Repositories[repo] {
+		if !slices.Contains(lost, item.Descriptor.Digest) {
+			write(layout.BlobPath(item.Descriptor.Digest), item.Bytes)
+		}
+	}
+	return dir
+}
+
+// An index of another tool's may lack platforms, which is told, but not all of
+// them: there would be no image.
+func TestHollowIndexIsRefused(t *testing.T) {
+	b := layouttest.New(repo)
+	amd, arm := b.Image("amd"), b.Image("arm")
+	index := b.Index(layouttest.ForPlatform(amd, "linux", "amd64"), layouttest.ForPlatform(arm, "linux", "arm64"))
+	b.Tag("v1", index)
+	dst := &counted{Memory: layout.NewMemory()}
+	if _, err := tryImport(t, otherTool(t, b.Content(), arm.Digest), dst, bundle.ImportOptions{}); err != nil {
+		t.Errorf("one platform of two: %v", err)
+	}
+	dst = &counted{Memory: layout.NewMemory()}
+	_, err := tryImport(t, otherTool(t, b.Content(), amd.Digest, arm.Digest), dst, bundle.ImportOptions{})
+	if !errors.Is(err, layout.ErrNotFound) || !strings.Contains(err.Error(), string(index.Digest)) || dst.puts > 0 {
+		t.Errorf("no platform of two: %v, %d puts; want ErrNotFound that names the index, nothing written", err, dst.puts)
 	}
 }

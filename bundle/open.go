@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"airgap/layout"
@@ -193,13 +194,45 @@ func (b *Bundle) Graph(ctx context.Context) (*layout.Graph, error) {
 	g, err := layout.Walk(ctx, b.source, b.refs, layout.WalkOptions{
 		MayMiss: b.MayMiss, Jobs: localJobs, SkipForeign: b.skipsForeign(),
 	})
-	if err == nil && b.Own() {
+	switch {
+	case err != nil:
+	case b.Own():
 		err = b.prove(g)
+	default:
+		err = hollow(g)
 	}
 	if err != nil {
 		return nil, b.damaged(err)
 	}
 	return g, nil
+}
+
+// hollow refuses an index of another tool's of which nothing is there: that is no
+// choice of platforms, and no image either.
+func hollow(g *layout.Graph) error {
+	type key struct {
+		repo   string
+		parent digest.Digest
+	}
+	lost := map[key]int{}
+	for _, o := range g.Omitted {
+		if o.Reason == layout.ReasonAbsent {
+			lost[key{o.Repository, o.Parent}]++
+		}
+	}
+	for _, p := range g.Places {
+		n := lost[key{p.Repository, p.Digest}]
+		if n == 0 || slices.ContainsFunc(g.Nodes[p.Digest].Children, func(c layout.Child) bool {
+			_, here := g.Place(p.Repository, c.Digest)
+			return here
+		}) {
+			continue
+		}
+		return &layout.Error{Side: layout.SideBundle, Name: p.Repository, Digest: p.Digest,
+			Err:  fmt.Errorf("the index lists %d manifests, and none of them is in it: %w", n, layout.ErrNotFound),
+			Hint: "copy it again, with all platforms or with those that are needed"}
+	}
+	return nil
 }
 
 // localJobs is how many manifests are read at once where no network is between.

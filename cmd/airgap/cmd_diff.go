@@ -80,6 +80,7 @@ func runDiff(ctx context.Context, u *ui, o diffOptions) error {
 			return err
 		}
 	}
+	op.warnUnused(u)
 	res := &diffResult{targets[0].String(), targets[1].String(), bundle.Diff(graphs[0], paired(graphs[0], graphs[1]))}
 	if err := u.result(o.outputOptions, "DiffResult", res, func(w io.Writer) { writeDiff(w, res) }); err != nil {
 		return err

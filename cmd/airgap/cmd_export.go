@@ -158,9 +158,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.as != "" && !op.asUsed {
-		u.warn("%s", unusedAs(o.as))
-	}
+	op.warnUnused(u)
 	p := u.progress("export", o.outputOptions)
 	defer p.close()
 	opts := bundle.ExportOptions{

@@ -59,6 +59,9 @@ func runInspect(ctx context.Context, u *ui, o inspectOptions) error {
 		return local(err)
 	}
 	defer b.Close()
+	if o.as != "" && !usesAs(b, o.as) {
+		u.warn("%s", unusedAs(o.as))
+	}
 	res, err := bundle.Inspect(ctx, b)
 	if err != nil {
 		return local(err)

@@ -86,6 +86,7 @@ func runTree(ctx context.Context, u *ui, o treeOptions) error {
 		}
 		res.Trees = append(res.Trees, trees...)
 	}
+	op.warnUnused(u)
 	return u.result(o.outputOptions, "TreeResult", res, func(w io.Writer) { writeTrees(w, res.Trees) })
 }
 

@@ -18,6 +18,13 @@ func usesAs(b *bundle.Bundle, as string) bool {
 	})
 }
 
+// warnUnused says, when all is open, that --as was of no use.
+func (op *opener) warnUnused(u *ui) {
+	if op.as != "" && !op.asUsed {
+		u.warn("%s", unusedAs(op.as))
+	}
+}
+
 func unusedAs(as string) string {
 	return "--as " + escape(as) + " is not used: everything has a name of its own (--map of import changes names)"
 }
