@@ -124,8 +124,7 @@ func (r *Reader) setIndex(raw []byte) error {
 		}
 	}
 	if v, ok := index.Annotations[annotationBundle]; ok && v != formatVersion {
-		side, name := r.files.side()
-		return &Error{Side: side, Name: name, Hint: "read it with a newer airgap; if this one wrote it, it is damaged: copy it again",
+		return &Error{Hint: "read it with a newer airgap; if this one wrote it, it is damaged: copy it again",
 			Err: fmt.Errorf("a bundle of format %.20q, this airgap reads format %s: %w", v, formatVersion, ErrUnsupported)}
 	}
 	r.index = index.Manifests
