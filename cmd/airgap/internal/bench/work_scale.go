@@ -77,7 +77,9 @@ func (r *rig) runScale(ctx context.Context, o scaleOptions) (*scaleResult, error
 // scaleOne runs the phases in a process of their own, for the sake of the heap,
 // and then commands on the bundle they made.
 func (r *rig) scaleOne(ctx context.Context, n int) (*scaleSize, error) {
-	path, copied, store := r.path("out", "scale.tar"), r.path("out", "scale-copy.tar"), r.path("out", "scale-store")
+	// Each store stays until all is done: a file system may take long to make
+	// files where many were deleted just before, as ext4 does for minutes.
+	path, copied, store := r.path("out", "scale.tar"), r.path("out", "scale-copy.tar"), r.path("out", "scale-store-"+itoa(n))
 	cmd := exec.CommandContext(ctx, r.self, "-scale-phases", path, "-scale", itoa(n))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
