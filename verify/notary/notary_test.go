@@ -1,0 +1,270 @@
+package notary_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"airgap/layout"
+	"airgap/verify/notary"
+	"airgap/verify/signing"
+
+	"github.com/notaryproject/notation-go/verifier/truststore"
+	"github.com/opencontainers/go-digest"
+)
+
+// stores are pinned certificates by "type:name".
+type stores map[string][]*x509.Certificate
+
+func (s stores) GetCertificates(_ context.Context, t truststore.Type, name string) ([]*x509.Certificate, error) {
+	if certs, ok := s[string(t)+":"+name]; ok {
+		return certs, nil
+	}
+	return nil, errors.New("no such store")
+}
+
+// dialler fails the test that leaves the machine by way of net/http's default.
+type dialler struct{ t *testing.T }
+
+func (d dialler) RoundTrip(r *http.Request) (*http.Response, error) {
+	d.t.Errorf("dialled %s", r.URL)
+	return nil, errors.New("no network")
+}
+
+func offline(t *testing.T) {
+	before := http.DefaultTransport
+	http.DefaultTransport = dialler{t}
+	t.Cleanup(func() { http.DefaultTransport = before })
+}
+
+func subject(label string) layout.Descriptor {
+	return layout.Descriptor{MediaType: layout.MediaTypeManifest, Digest: digest.FromString(label), Size: int64(len(label))}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// envelope signs subject and returns the envelope.
+func envelope(t *testing.T, s layout.Descriptor, c signing.Chain, o signing.NotaryOptions) (data []byte, mediaType string) {
+	t.Helper()
+	a, err := signing.Notary(s, c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := a.Blobs[len(a.Blobs)-1]
+	return b.Data, b.Desc.MediaType
+}
+
+const crlURL = "http://crl.example/ca.crl"
+
+// list is a revocation list of ca's.
+func list(t *testing.T, ca *signing.TestCA, number int64, next time.Time, revoked ...*x509.Certificate) *x509.RevocationList {
+	t.Helper()
+	template := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: next}
+	for _, c := range revoked {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
+			SerialNumber: c.SerialNumber, RevocationTime: time.Now().Add(-time.Minute),
+		})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, template, ca.Certs[0], ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return must(x509.ParseRevocationList(der))
+}
+
+func issue(t *testing.T, ca *signing.TestCA, name string, o signing.TestOptions) signing.Chain {
+	t.Helper()
+	c, err := ca.Issue(name, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func identity(name string) string {
+	return "x509.subject: C=XX, ST=Test, O=airgap test, CN=" + name
+}
+
+func TestVerify(t *testing.T) {
+	offline(t)
+	ca := must(signing.NewTestCA("root", signing.TestOptions{}))
+	other := must(signing.NewTestCA("other root", signing.TestOptions{}))
+	twin := must(signing.NewTestCA("root", signing.TestOptions{})) // the same name, another key
+	later, earlier := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
+	plain := issue(t, ca, "signer", signing.TestOptions{})
+	pointed := issue(t, ca, "pointed", signing.TestOptions{CRL: crlURL})
+	ocsp := issue(t, ca, "ocsp", signing.TestOptions{OCSP: "http://ocsp.example"})
+	foreign := issue(t, other, "signer", signing.TestOptions{})
+	expired := issue(t, ca, "signer", signing.TestOptions{NotBefore: earlier.Add(-time.Hour), NotAfter: earlier})
+	crls := func(l ...*x509.RevocationList) []*x509.RevocationList { return l }
+	for what, test := range map[string]struct {
+		chain     signing.Chain
+		options   signing.NotaryOptions
+		want      notary.Want
+		crls      []*x509.RevocationList
+		about     string // other than the image
+		reason    notary.Reason
+		undecided bool
+		let       string // let through
+	}{
+		"good":             {chain: plain},
+		"good COSE":        {chain: plain, options: signing.NotaryOptions{Format: signing.NotaryCOSE}},
+		"with an expiry":   {chain: plain, options: signing.NotaryOptions{Expiry: later}},
+		"named":            {chain: plain, want: notary.Want{Identities: []string{identity("signer")}}},
+		"wrong identity":   {chain: plain, want: notary.Want{Identities: []string{identity("somebody")}}, reason: notary.WrongIdentity},
+		"wrong root":       {chain: foreign, reason: notary.Untrusted},
+		"wrong subject":    {chain: plain, about: "another", reason: notary.BadSignature},
+		"wrong store type": {chain: plain, want: notary.Want{Stores: []string{"signingAuthority:test"}}, reason: notary.NotPinned, undecided: true},
+		"no such store":    {chain: plain, want: notary.Want{Stores: []string{"ca:none"}}, reason: notary.NotPinned, undecided: true},
+		"empty store":      {chain: plain, want: notary.Want{Stores: []string{"ca:empty"}}, reason: notary.NotPinned, undecided: true},
+
+		"CRL good":            {chain: pointed, crls: crls(list(t, ca, 1, later))},
+		"CRL of another":      {chain: pointed, crls: crls(list(t, other, 1, later)), reason: notary.UnknownRevoked, undecided: true},
+		"CRL of a namesake":   {chain: pointed, crls: crls(list(t, twin, 1, later)), reason: notary.UnknownRevoked, undecided: true},
+		"CRL missing":         {chain: pointed, reason: notary.UnknownRevoked, undecided: true},
+		"CRL stale":           {chain: pointed, crls: crls(list(t, ca, 1, earlier)), reason: notary.UnknownRevoked, undecided: true},
+		"revoked":             {chain: pointed, crls: crls(list(t, ca, 1, later, pointed.Certs[0])), reason: notary.Revoked},
+		"another is revoked":  {chain: pointed, crls: crls(list(t, ca, 1, later, plain.Certs[0]))},
+		"revoked in the new":  {chain: pointed, crls: crls(list(t, ca, 1, later), list(t, ca, 2, later, pointed.Certs[0])), reason: notary.Revoked},
+		"revoked, old after":  {chain: pointed, crls: crls(list(t, ca, 2, later, pointed.Certs[0]), list(t, ca, 1, later)), reason: notary.Revoked},
+		"OCSP only":           {chain: ocsp, reason: notary.UnknownRevoked, undecided: true},
+		"revoked, permissive": {chain: pointed, want: notary.Want{Level: "permissive"}, crls: crls(list(t, ca, 1, later, pointed.Certs[0])), let: "revoked"},
+		"revoked, enforced after all": {chain: pointed, want: notary.Want{Level: "permissive", Override: map[string]string{"revocation": "enforce"}},
+			crls: crls(list(t, ca, 1, later, pointed.Certs[0])), reason: notary.Revoked},
+		"OCSP only, permissive": {chain: ocsp, want: notary.Want{Level: "permissive"}, let: "unknown"},
+		"OCSP only, skipped":    {chain: ocsp, want: notary.Want{Override: map[string]string{"revocation": "skip"}}},
+		"wrong root, audit":     {chain: foreign, want: notary.Want{Level: "audit"}, let: "authenticity"},
+		"level skip":            {chain: plain, want: notary.Want{Level: "skip"}, reason: notary.Unsupported, undecided: true},
+		"level nonsense":        {chain: plain, want: notary.Want{Level: "lax"}, reason: notary.Unsupported, undecided: true},
+		"expired, signed then":  {chain: expired, options: signing.NotaryOptions{SigningTime: earlier.Add(-time.Minute)}, reason: notary.WrongTime},
+		"expired, permissive": {chain: expired, options: signing.NotaryOptions{SigningTime: earlier.Add(-time.Minute)},
+			want: notary.Want{Level: "permissive"}, let: "authenticTimestamp"},
+	} {
+		data, mediaType := envelope(t, subject("image"), test.chain, test.options)
+		if test.want.Stores == nil {
+			test.want.Stores = []string{"ca:test"}
+		}
+		if test.want.Identities == nil {
+			test.want.Identities = []string{"*"}
+		}
+		about := subject("image")
+		if test.about != "" {
+			about = subject(test.about)
+		}
+		pinned := stores{"ca:test": {ca.Certs[0]}, "ca:empty": {}}
+		s, err := notary.Verify(t.Context(), data, mediaType, about, test.want, notary.Trust{Store: pinned, CRLs: test.crls})
+		if test.reason != "" {
+			var f *notary.Failure
+			if s != nil || !errors.As(err, &f) || f.Reason != test.reason || f.Undecided() != test.undecided {
+				t.Errorf("%s: %v, want %s (undecided %v)", what, err, test.reason, test.undecided)
+			} else if f.Reason != notary.Unsupported && f.Claimed.Subject == "" {
+				t.Errorf("%s: does not say who it claims to be from", what)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if let := strings.Join(s.LetThrough, "\n"); !strings.Contains(let, test.let) || test.let == "" && let != "" {
+			t.Errorf("%s: let through %q, want %q", what, let, test.let)
+		}
+		if want := test.chain.Certs[0].Subject.String(); s.Signer.Subject != want || s.TimeSource != "" {
+			t.Errorf("%s: signed by %+v at a time known from %q, want %s and none", what, s.Signer, s.TimeSource, want)
+		}
+	}
+}
+
+// A signature that was made to expire does.
+func TestExpires(t *testing.T) {
+	chain := must(signing.NewTestChain("signer"))
+	synctest.Test(t, func(t *testing.T) {
+		data, mediaType := envelope(t, subject("image"), chain, signing.NotaryOptions{SigningTime: time.Now(), Expiry: time.Now().Add(time.Hour)})
+		judge := func() error {
+			_, err := notary.Verify(t.Context(), data, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+				notary.Trust{Store: stores{"ca:test": {chain.Root()}}})
+			return err
+		}
+		if err := judge(); err != nil {
+			t.Errorf("before: %v", err)
+		}
+		time.Sleep(2 * time.Hour) // of the bubble's clock
+		var f *notary.Failure
+		if err := judge(); !errors.As(err, &f) || f.Reason != notary.Expired || f.Undecided() {
+			t.Errorf("after: %v, want expired", err)
+		}
+	})
+}
+
+// Each of N signatures is good for its own image and for no other.
+func TestEachForItsOwn(t *testing.T) {
+	chain := must(signing.NewTestChain("signer"))
+	const n = 6
+	good := 0
+	for i := range n {
+		data, mediaType := envelope(t, subject(fmt.Sprint(i)), chain, signing.NotaryOptions{Format: signing.NotaryFormat(i % 2)})
+		for j := range n {
+			_, err := notary.Verify(t.Context(), data, mediaType, subject(fmt.Sprint(j)), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+				notary.Trust{Store: stores{"ca:test": {chain.Root()}}})
+			if err == nil {
+				good++
+			}
+			if (err == nil) != (i == j) {
+				t.Errorf("signature of %d on %d: %v", i, j, err)
+			}
+		}
+	}
+	if good != n {
+		t.Errorf("%d of %d × %d verify, want %d", good, n, n, n)
+	}
+}
+
+// Damage is refused, never a panic and never undecided.
+func TestDamaged(t *testing.T) {
+	chain := must(signing.NewTestChain("signer"))
+	for _, format := range []signing.NotaryFormat{signing.NotaryJWS, signing.NotaryCOSE} {
+		data, mediaType := envelope(t, subject("image"), chain, signing.NotaryOptions{Format: format, SigningTime: time.Now()})
+		judge := func(what string, data []byte) {
+			s, err := notary.Verify(t.Context(), data, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+				notary.Trust{Store: stores{"ca:test": {chain.Root()}}})
+			var f *notary.Failure
+			if s != nil || !errors.As(err, &f) || f.Undecided() {
+				t.Errorf("%s: %v, %v", what, s, err)
+			}
+		}
+		for cut := 0; cut < len(data); cut += 97 {
+			judge(fmt.Sprint("cut at ", cut), data[:cut])
+		}
+		judge("nothing", nil)
+		judge("too large", make([]byte, notary.MaxEnvelopeBytes+1))
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	chain := must(signing.NewTestChain("signer"))
+	for _, format := range []signing.NotaryFormat{signing.NotaryJWS, signing.NotaryCOSE} {
+		a := must(signing.Notary(subject("image"), chain, signing.NotaryOptions{Format: format}))
+		f.Add(a.Blobs[len(a.Blobs)-1].Data, int(format))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, format int) {
+		mediaType := notary.MediaTypes[format&1]
+		s, err := notary.Verify(t.Context(), data, mediaType, subject("another"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+			notary.Trust{Store: stores{"ca:test": {chain.Root()}}})
+		if s != nil || err == nil {
+			t.Errorf("verifies for another image: %+v", s)
+		}
+	})
+}
