@@ -45,7 +45,10 @@ one of those takes one image out of it, else everything is taken.
 
 The bundle gets its name when it is whole. An export that was stopped goes on from
 what it had when it is run again with the same arguments, and the same input gives
-the same bytes.
+the same bytes. A bundle that holds just this already is hashed and left as it is.
+
+An image that has nothing for any chosen platform is an error; one that has nothing
+for some of them is named in a warning.
 
 Examples:
    airgap export ghcr.io/acme/app:1.4 -o app.tar
