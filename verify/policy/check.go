@@ -1,0 +1,200 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+)
+
+// check says whether a tree of requirements makes sense. An empty one would be
+// met by everything.
+func (r *Requirement) check() error {
+	named := map[string]*Requirement{}
+	if err := r.collect(named, 0); err != nil {
+		return err
+	}
+	return r.checkSame(named)
+}
+
+// fail puts the line in front.
+func (r *Requirement) fail(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if r.line > 0 {
+		return fmt.Errorf("line %d: %w", r.line, err)
+	}
+	return err
+}
+
+// parts are the requirements that r is made of.
+func (r *Requirement) parts() []Requirement {
+	switch {
+	case r.AllOf != nil:
+		return r.AllOf
+	case r.AnyOf != nil:
+		return r.AnyOf
+	case r.AtLeast != nil:
+		return r.AtLeast.Of
+	}
+	return nil
+}
+
+func (r *Requirement) kinds() int {
+	n := 0
+	for _, set := range []bool{
+		r.AllOf != nil, r.AnyOf != nil, r.AtLeast != nil, r.Notary != nil, r.Cosign != nil,
+		r.Attestation != nil, r.Artifact != nil, r.InsecureAnything, r.Nothing,
+	} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// collect checks each requirement for itself, and lists those with a name.
+func (r *Requirement) collect(named map[string]*Requirement, depth int) error {
+	if depth > maxDepth {
+		return r.fail("requirements are nested more than %d deep", maxDepth)
+	}
+	if n := r.kinds(); n != 1 {
+		return r.fail("%d of allOf, anyOf, atLeast, notary, cosign, attestation, artifact are given; want one", n)
+	}
+	if r.Name != "" {
+		if named[r.Name] != nil {
+			return r.fail("two requirements are named %q", r.Name)
+		}
+		named[r.Name] = r
+	}
+	if err := r.checkLeaf(); err != nil {
+		return err
+	}
+	parts := r.parts()
+	for i := range parts {
+		if err := parts[i].collect(named, depth+1); err != nil {
+			return err
+		}
+	}
+	if a := r.Artifact; a != nil && a.SignedBy != nil {
+		return a.SignedBy.collect(named, depth+1)
+	}
+	return nil
+}
+
+func (r *Requirement) checkLeaf() error {
+	switch {
+	case r.AllOf != nil && len(r.AllOf) == 0, r.AnyOf != nil && len(r.AnyOf) == 0:
+		return r.fail("an empty list requires nothing")
+	case r.AtLeast != nil && (r.AtLeast.Count < 1 || r.AtLeast.Count > len(r.AtLeast.Of)):
+		return r.fail("atLeast: count %d of %d requirements; want 1 to %d", r.AtLeast.Count, len(r.AtLeast.Of), len(r.AtLeast.Of))
+	case r.Notary != nil:
+		if err := r.Notary.Want(false).Check(); err != nil {
+			return r.fail("notary: %w", err)
+		}
+	case r.Cosign != nil:
+		return r.checkSigner("cosign", r.Cosign.Signer, r.Cosign.SameSignerAs)
+	case r.Attestation != nil:
+		if r.Attestation.PredicateType == "" {
+			return r.fail("attestation: no predicateType; any attestation would do")
+		}
+		return r.checkSigner("attestation: signedBy", r.Attestation.SignedBy, r.Attestation.SameSignerAs)
+	case r.Artifact != nil:
+		if r.Artifact.Type == "" {
+			return r.fail("artifact: no type")
+		}
+		if r.Artifact.SignedBy == nil {
+			return r.fail("artifact: no signedBy; anybody can attach an artifact")
+		}
+	}
+	return nil
+}
+
+var errSigner = errors.New("want a key, or an identity and an issuer")
+
+func (r *Requirement) checkSigner(what string, s Signer, same string) error {
+	identity, issuer := cmp.Or(s.Identity, s.IdentityRegexp), cmp.Or(s.Issuer, s.IssuerRegexp)
+	switch {
+	case s == (Signer{}) && same == "":
+		return r.fail("%s: %w", what, errSigner)
+	case s.Key != "" && (identity != "" || issuer != ""), s.Identity != "" && s.IdentityRegexp != "", s.Issuer != "" && s.IssuerRegexp != "":
+		return r.fail("%s: more than one signer; %w", what, errSigner)
+	case s.Key == "" && (identity == "") != (issuer == ""):
+		return r.fail("%s: an identity means nothing without its issuer; %w", what, errSigner)
+	case s.Key == "" && identity == "":
+		return r.fail("%s: %w", what, errSigner)
+	}
+	for _, expr := range []string{s.IdentityRegexp, s.IssuerRegexp} {
+		if expr == "" {
+			continue
+		}
+		if _, err := regexp.Compile(expr); err != nil {
+			return r.fail("%s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+// same is the name of the requirement whose signer r wants, or empty.
+func (r *Requirement) same() string {
+	switch {
+	case r.Notary != nil:
+		return r.Notary.SameSignerAs
+	case r.Cosign != nil:
+		return r.Cosign.SameSignerAs
+	case r.Attestation != nil:
+		return r.Attestation.SameSignerAs
+	}
+	return ""
+}
+
+// checkSame makes sure that sameSignerAs leads to a signature that is judged
+// before, and not in a circle.
+func (r *Requirement) checkSame(named map[string]*Requirement) error {
+	if name := r.same(); name != "" {
+		to := named[name]
+		switch {
+		case to == nil:
+			return r.fail("sameSignerAs %q: no requirement of this rule has that name", name)
+		case to.Notary == nil && to.Cosign == nil && to.Attestation == nil:
+			return r.fail("sameSignerAs %q: that is no signature", name)
+		case to.same() != "":
+			return r.fail("sameSignerAs %q: that one refers to another itself; name the first", name)
+		}
+	}
+	parts := r.parts()
+	for i := range parts {
+		if err := parts[i].checkSame(named); err != nil {
+			return err
+		}
+	}
+	if a := r.Artifact; a != nil && a.SignedBy != nil {
+		return a.SignedBy.checkSame(named)
+	}
+	return nil
+}
+
+// prepare compiles conditions, once.
+func (r *Requirement) prepare(count *int, depth int) error {
+	if *count++; *count > maxRequirements {
+		return fmt.Errorf("more than %d requirements", maxRequirements)
+	}
+	parts := r.parts()
+	for i := range parts {
+		if err := parts[i].prepare(count, depth+1); err != nil {
+			return err
+		}
+	}
+	var err error
+	if a := r.Attestation; a != nil {
+		if a.conditions, err = compile("predicate", a.Conditions); err != nil {
+			return r.fail("attestation: %w", err)
+		}
+	}
+	if a := r.Artifact; a != nil {
+		if a.conditions, err = compile("content", a.Conditions); err != nil {
+			return r.fail("artifact: %w", err)
+		}
+		return a.SignedBy.prepare(count, depth+1)
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"airgap/layout"
+)
+
+// For returns the rule for an image, found by its source reference, or nil. A
+// pattern is a repository with "*" for any run of characters within a path
+// element and "**" for any at all, and may end in a tag. Of several that fit, the
+// one with the most characters that are no wildcard decides; a pattern with a tag
+// is more specific than any without.
+func (p *Policy) For(ref layout.Reference) *Rule {
+	var best *Rule
+	score := -1
+	for i := range p.Rules {
+		for _, m := range p.Rules[i].Match {
+			if s := specific(m); s > score && fits(m, ref) {
+				best, score = &p.Rules[i], s
+			}
+		}
+	}
+	return best
+}
+
+// splitTag cuts a pattern into repository and tag.
+func splitTag(pattern string) (repo, tag string) {
+	if i := strings.LastIndex(pattern, ":"); i > strings.LastIndex(pattern, "/") {
+		return pattern[:i], pattern[i+1:]
+	}
+	return pattern, ""
+}
+
+// specific orders patterns.
+func specific(pattern string) int {
+	repo, tag := splitTag(pattern)
+	n := len(strings.ReplaceAll(repo, "*", ""))
+	if tag != "" {
+		n += 10_000 + len(strings.ReplaceAll(tag, "*", ""))
+	}
+	return n
+}
+
+func fits(pattern string, ref layout.Reference) bool {
+	repo, tag := splitTag(pattern)
+	return glob(repo).MatchString(ref.Repository) && (tag == "" || ref.Tag != "" && glob(tag).MatchString(ref.Tag))
+}
+
+func glob(pattern string) *regexp.Regexp {
+	var b strings.Builder
+	b.WriteString("^")
+	for i := 0; i < len(pattern); i++ {
+		switch {
+		case strings.HasPrefix(pattern[i:], "**"):
+			b.WriteString(".*")
+			i++
+		case pattern[i] == '*':
+			b.WriteString("[^/]*")
+		default:
+			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
+		}
+	}
+	b.WriteString("$")
+	return regexp.MustCompile(b.String())
+}
+
+var patternGrammar = regexp.MustCompile(`^[A-Za-z0-9._:/*-]+$`)
+
+// checkPatterns refuses patterns that can fit nothing, and equal ones of two
+// rules, between which nothing would decide.
+func checkPatterns(rules []Rule) error {
+	seen := map[string]string{}
+	for _, r := range rules {
+		for _, m := range r.Match {
+			if !patternGrammar.MatchString(m) || len(m) > 512 || strings.Contains(m, "***") {
+				return fmt.Errorf("rule %q: pattern %.200q: a repository is wanted, with * and **, and perhaps a tag", r.Name, m)
+			}
+			if other, ok := seen[m]; ok {
+				return fmt.Errorf("rules %q and %q both have the pattern %s", other, r.Name, m)
+			}
+			seen[m] = r.Name
+		}
+	}
+	return nil
+}
+
+// sorted returns the rules with the most specific first, as they are tried.
+func (p *Policy) Sorted() []Rule {
+	return slices.SortedStableFunc(slices.Values(p.Rules), func(a, b Rule) int {
+		return cmp.Compare(highest(b), highest(a))
+	})
+}
+
+func highest(r Rule) int {
+	n := -1
+	for _, m := range r.Match {
+		n = max(n, specific(m))
+	}
+	return n
+}
