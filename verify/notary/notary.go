@@ -2,6 +2,7 @@ package notary
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -53,9 +54,10 @@ type Want struct {
 // Signer is the holder of a certificate.
 type Signer struct {
 	Subject     string // distinguished name, RFC 4514
-	Fingerprint string // SHA-256 of the public key's PKIX form, hex
+	Fingerprint string // "sha256:" and the SHA-256 of the public key's PKIX form, hex
 	Issuer      string
 	NotAfter    time.Time
+	Key         crypto.PublicKey
 }
 
 // Sources of a trusted time.
@@ -211,7 +213,7 @@ func (j *judgement) claimed() Signer {
 
 func signerOf(leaf *x509.Certificate) Signer {
 	sum := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
-	return Signer{Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Fingerprint: hex.EncodeToString(sum[:]), NotAfter: leaf.NotAfter}
+	return Signer{Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Fingerprint: "sha256:" + hex.EncodeToString(sum[:]), NotAfter: leaf.NotAfter, Key: leaf.PublicKey}
 }
 
 // signed collects what notation-go found good.
