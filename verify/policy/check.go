@@ -198,3 +198,18 @@ func (r *Requirement) prepare(count *int, depth int) error {
 	}
 	return nil
 }
+
+// Refers says whether anything in r wants the signer of another requirement, so
+// that it has to be judged after that.
+func (r *Requirement) Refers() bool {
+	if r.same() != "" {
+		return true
+	}
+	parts := r.parts()
+	for i := range parts {
+		if parts[i].Refers() {
+			return true
+		}
+	}
+	return r.Artifact != nil && r.Artifact.SignedBy != nil && r.Artifact.SignedBy.Refers()
+}
