@@ -1,0 +1,158 @@
+package sigstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"strings"
+	"time"
+
+	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.1" // entries of this kind can be read
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+)
+
+// oidSAN is the subject alternative name (RFC 5280, 4.2.1.6).
+var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+func isSAN(oid asn1.ObjectIdentifier) bool { return oid.Equal(oidSAN) }
+
+// oldEntry is the body of a log entry of the first kind for attestations, which
+// sigstore-go refuses, if there is one. It names the hash of the whole envelope,
+// and not the signature.
+type oldEntry struct {
+	entry *tlog.Entry
+	spec  struct {
+		Content struct {
+			Hash, PayloadHash *struct{ Algorithm, Value string }
+		} `json:"content"`
+		PublicKey []byte `json:"publicKey"`
+	}
+}
+
+// oldEntry returns the entry of that kind, or nil. One beside others is not
+// looked for: cosign's annotations have room for one.
+func (c *candidate) oldEntry() *oldEntry {
+	raw := c.bundle.GetVerificationMaterial().GetTlogEntries()
+	if len(raw) != 1 || raw[0].GetKindVersion().GetKind() != "intoto" || raw[0].GetKindVersion().GetVersion() != "0.0.1" {
+		return nil
+	}
+	entries, err := c.bundle.TlogEntries()
+	if err != nil {
+		return nil
+	}
+	old := &oldEntry{entry: entries[0]}
+	var body struct {
+		Kind       string          `json:"kind"`
+		APIVersion string          `json:"apiVersion"`
+		Spec       json.RawMessage `json:"spec"`
+	}
+	if json.Unmarshal(raw[0].GetCanonicalizedBody(), &body) != nil || json.Unmarshal(body.Spec, &old.spec) != nil {
+		return nil
+	}
+	if body.Kind != "intoto" || body.APIVersion != "0.0.1" {
+		return nil
+	}
+	return old
+}
+
+// tryOld does for such an entry what the library does for others.
+func (c *candidate) tryOld(tm root.TrustedMaterial) ([]verify.TimestampVerificationResult, error) {
+	old := c.oldEntry()
+	if f := c.checkOld(old, tm); f != nil {
+		return nil, f
+	}
+	stamps := []verify.TimestampVerificationResult{{Type: stampLog, Timestamp: old.entry.IntegratedTime()}}
+	times := []time.Time{old.entry.IntegratedTime()}
+	more, _, err := verify.VerifySignedTimestamp(c.bundle, tm)
+	if err != nil {
+		return nil, &Failure{Reason: NoTimestamp, Err: err}
+	}
+	for _, s := range more {
+		stamps = append(stamps, verify.TimestampVerificationResult{Type: stampTSA, URI: s.URI, Timestamp: s.Time})
+		times = append(times, s.Time)
+	}
+	if c.leaf != nil {
+		if _, f := c.checkLeaf(tm, times); f != nil {
+			return nil, f
+		}
+	}
+	sig, err := c.bundle.SignatureContent()
+	if err != nil {
+		return nil, &Failure{Reason: Malformed, Err: err}
+	}
+	content, err := c.bundle.VerificationContent()
+	if err != nil {
+		return nil, &Failure{Reason: Malformed, Err: err}
+	}
+	digests := []verify.ArtifactDigest{{Algorithm: c.subject.Algorithm().String(), Digest: c.sum}}
+	if err := verify.VerifySignatureWithArtifactDigests(sig, content, tm, digests); err != nil {
+		return nil, &Failure{Reason: BadSignature, Err: err}
+	}
+	// Who signed was compared before anything else, for certificates; a key is
+	// the one wanted or the signature does not verify.
+	return stamps, nil
+}
+
+// checkOld says whether the log promised the entry, and for this envelope, signed
+// with this key.
+func (c *candidate) checkOld(old *oldEntry, tm root.TrustedMaterial) *Failure {
+	if c.logged == nil {
+		return failf(Unsupported, "a log entry of kind intoto/0.0.1 in a bundle, which has the envelope not as it was logged")
+	}
+	if !knownLog(old.entry, tm) {
+		return failf(Untrusted, "the log it has an entry of is not pinned")
+	}
+	if err := tlog.VerifySET(old.entry, tm.RekorLogs()); err != nil {
+		return &Failure{Reason: NoLogEntry, Err: err}
+	}
+	content := old.spec.Content
+	if content.Hash == nil || !hashes(content.Hash.Algorithm, content.Hash.Value, c.logged) {
+		return failf(NoLogEntry, "the log entry is for another envelope")
+	}
+	payload := c.bundle.GetDsseEnvelope().GetPayload()
+	if h := content.PayloadHash; h != nil && !hashes(h.Algorithm, h.Value, payload) {
+		return failf(NoLogEntry, "the log entry is for another payload")
+	}
+	if err := c.sameKey(old.spec.PublicKey); err != nil {
+		return &Failure{Reason: NoLogEntry, Err: err}
+	}
+	return nil
+}
+
+func hashes(algorithm, value string, data []byte) bool {
+	sum := sha256.Sum256(data)
+	return strings.EqualFold(algorithm, "sha256") && value == hex.EncodeToString(sum[:])
+}
+
+// sameKey says whether the entry names the certificate, or the key that is wanted.
+func (c *candidate) sameKey(logged []byte) error {
+	block, _ := pem.Decode(logged)
+	if block == nil {
+		return fmt.Errorf("the log entry names no key")
+	}
+	if c.leaf != nil {
+		if !bytes.Equal(block.Bytes, c.leaf.Raw) {
+			return fmt.Errorf("the log entry is for another certificate")
+		}
+		return nil
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("the log entry's key: %w", err)
+	}
+	got, err := fingerprint(key)
+	if err != nil {
+		return err
+	}
+	if want, err := fingerprint(c.want.Key); err != nil || got != want {
+		return fmt.Errorf("the log entry is for another key")
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package sigstore
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sigstore/sigstore-go/pkg/tlog"
+	"github.com/sigstore/sigstore/pkg/signature"
+)
+
+// fingerprint names a key; a certificate's is that of the key in it.
+func fingerprint(key any) (string, error) {
+	if cert, ok := key.(*x509.Certificate); ok {
+		key = cert.PublicKey
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(der)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// loggedKey is the key or certificate that a log entry names, or nil.
+func loggedKey(entry *tlog.Entry) (key any) {
+	var err error
+	defer recovered(&err)
+	return entry.PublicKey()
+}
+
+// anyHash verifies with one key and whichever of several hashes: cosign takes
+// SHA-256 whatever the curve, other signers the hash that fits it.
+type anyHash struct {
+	key       crypto.PublicKey
+	verifiers []signature.Verifier
+}
+
+// verifierOf returns what verifies signatures made with key.
+func verifierOf(key crypto.PublicKey) (*anyHash, error) {
+	a := &anyHash{key: key}
+	hashes := []crypto.Hash{crypto.SHA256}
+	if ec, ok := key.(*ecdsa.PublicKey); ok {
+		switch ec.Curve {
+		case elliptic.P384():
+			hashes = append(hashes, crypto.SHA384)
+		case elliptic.P521():
+			hashes = append(hashes, crypto.SHA512)
+		}
+	}
+	for _, h := range hashes {
+		v, err := signature.LoadVerifier(key, h)
+		if err != nil {
+			return nil, fmt.Errorf("a key of type %T: %w", key, err)
+		}
+		a.verifiers = append(a.verifiers, v)
+	}
+	return a, nil
+}
+
+func (a *anyHash) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, error) {
+	return a.key, nil
+}
+
+func (a *anyHash) VerifySignature(sig, message io.Reader, opts ...signature.VerifyOption) error {
+	s, err := io.ReadAll(sig)
+	if err != nil {
+		return err
+	}
+	m, err := io.ReadAll(message)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, v := range a.verifiers {
+		err := v.VerifySignature(newReader(s), newReader(m), opts...)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// needsMessage says whether signatures by key are over the message itself, so
+// that its digest is not enough. The library would take an empty message then.
+func needsMessage(key crypto.PublicKey) bool {
+	switch key.(type) {
+	case ed25519.PublicKey, *ed25519.PublicKey:
+		return true
+	}
+	return false
+}

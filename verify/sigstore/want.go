@@ -1,0 +1,178 @@
+package sigstore
+
+import (
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+)
+
+// Material is what is pinned on this side. Nothing else is ever trusted.
+type Material struct {
+	// Roots name certificate authorities, logs and timestamp authorities. Each
+	// is tried by itself.
+	Roots []*root.TrustedRoot
+}
+
+// Want says whose signature is wanted: either Key, or an identity and its issuer.
+// Where both the text and its expression are given, both must fit.
+type Want struct {
+	Key crypto.PublicKey
+
+	Identity, IdentityRegexp string
+	Issuer, IssuerRegexp     string
+
+	// NoLog takes a signature that is in no transparency log. It is so by
+	// default for a key if no root is pinned. A certificate's still needs a
+	// timestamp then.
+	NoLog bool
+	// RequireLog demands a log entry. It is so by default for identities, and
+	// for a key if a root is pinned.
+	RequireLog bool
+	// InsecureNoSCT takes certificates that no certificate transparency log
+	// knows of. A private CA may have no such log.
+	InsecureNoSCT bool
+}
+
+// Sources of a trusted time.
+const (
+	TimeLogged  = "transparency log"
+	TimeStamped = "timestamp authority"
+)
+
+// Signed is what an envelope that verified says, and who says it.
+type Signed struct {
+	Signer Signer
+	// Time is when it was signed at the latest, by a clock that is trusted, and
+	// TimeSource which; both empty if there is none.
+	Time       time.Time
+	TimeSource string
+	// StatementType, PredicateType and Predicate are those of the signed
+	// statement, if it is one.
+	StatementType, PredicateType string
+	Predicate                    json.RawMessage
+	// IsSignature says that it is a plain signature of the image, and not some
+	// statement about it.
+	IsSignature bool
+	// Annotations were signed with a simple signing payload, where they are
+	// strings, and Reference is what it says the image is called.
+	Annotations map[string]string
+	Reference   string
+}
+
+// Check says whether w makes sense; the error matches ErrWant.
+func (w Want) Check() error {
+	_, err := w.policy()
+	return err
+}
+
+func (w Want) byKey() bool { return w.Key != nil }
+
+// policy is w as sigstore-go wants it.
+func (w Want) policy() (verify.PolicyOption, error) {
+	named := w.Identity != "" || w.IdentityRegexp != "" || w.Issuer != "" || w.IssuerRegexp != ""
+	switch {
+	case w.NoLog && w.RequireLog:
+		return nil, fmt.Errorf("a log entry is both demanded and not: %w", ErrWant)
+	case w.byKey() && named:
+		return nil, fmt.Errorf("both a key and an identity: %w", ErrWant)
+	case w.byKey():
+		if _, err := verifierOf(w.Key); err != nil {
+			return nil, fmt.Errorf("%w: %w", err, ErrWant)
+		}
+		return verify.WithKey(), nil
+	}
+	id, err := w.identity()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, ErrWant)
+	}
+	return verify.WithCertificateIdentity(id), nil
+}
+
+func (w Want) identity() (verify.CertificateIdentity, error) {
+	return verify.NewShortCertificateIdentity(w.Issuer, w.IssuerRegexp, w.Identity, w.IdentityRegexp)
+}
+
+// attempt is one way of judging: what must be there.
+type attempt struct {
+	log  bool // a log entry
+	time bool // a trusted time
+}
+
+// plan is what to try, in order.
+type plan struct {
+	want     Want
+	policy   verify.PolicyOption
+	trusted  []root.TrustedMaterial
+	attempts []attempt // the strictest, which tells most, first; the last is what must hold
+}
+
+func newPlan(m Material, w Want) (*plan, error) {
+	policy, err := w.policy()
+	if err != nil {
+		return nil, &Failure{Reason: Unsupported, Err: err}
+	}
+	if len(m.Roots) > MaxRoots {
+		return nil, failf(Unsupported, "%d roots, at most %d can be pinned", len(m.Roots), MaxRoots)
+	}
+	p := &plan{want: w, policy: policy}
+	for _, r := range m.Roots {
+		if r == nil {
+			return nil, &Failure{Reason: NotPinned, Err: errors.New("an empty root")}
+		}
+		p.trusted = append(p.trusted, r)
+	}
+	if len(p.trusted) == 0 {
+		return p, p.withoutRoots()
+	}
+	p.choose()
+	if w.byKey() {
+		return p, p.addKey()
+	}
+	return p, nil
+}
+
+// withoutRoots plans for a key alone.
+func (p *plan) withoutRoots() error {
+	switch {
+	case !p.want.byKey():
+		return &Failure{Reason: NotPinned, Err: errors.New("no root is pinned, which an identity needs")}
+	case p.want.RequireLog:
+		return &Failure{Reason: NotPinned, Err: errors.New("no root is pinned, which a log entry needs")}
+	}
+	p.trusted = []root.TrustedMaterial{&root.BaseTrustedMaterial{}}
+	p.attempts = []attempt{{}}
+	return p.addKey()
+}
+
+// choose lists the attempts where roots are pinned.
+func (p *plan) choose() {
+	p.attempts = []attempt{{log: true, time: true}}
+	if p.want.NoLog {
+		p.attempts = append(p.attempts, attempt{time: true})
+	}
+	if p.want.byKey() {
+		// A key, unlike a certificate, needs no time. Entries of the second
+		// version of the log have none.
+		p.attempts = append(p.attempts, attempt{log: !p.want.NoLog})
+	}
+}
+
+// addKey puts the key beside each root. Which key a bundle hints at is ignored.
+func (p *plan) addKey() error {
+	v, err := verifierOf(p.want.Key)
+	if err != nil {
+		return &Failure{Reason: Unsupported, Err: fmt.Errorf("%w: %w", err, ErrWant)}
+	}
+	key := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
+		return root.NewExpiringKey(v, time.Time{}, time.Time{}), nil
+	})
+	for i, tm := range p.trusted {
+		p.trusted[i] = root.TrustedMaterialCollection{key, tm}
+	}
+	return nil
+}
