@@ -114,8 +114,8 @@ var errSigner = errors.New("want a key, or an identity and an issuer")
 func (r *Requirement) checkSigner(what string, s Signer, same string) error {
 	identity, issuer := cmp.Or(s.Identity, s.IdentityRegexp), cmp.Or(s.Issuer, s.IssuerRegexp)
 	switch {
-	case s == (Signer{}) && same == "":
-		return r.fail("%s: %w", what, errSigner)
+	case s == (Signer{}) && same != "":
+		return nil
 	case s.Key != "" && (identity != "" || issuer != ""), s.Identity != "" && s.IdentityRegexp != "", s.Issuer != "" && s.IssuerRegexp != "":
 		return r.fail("%s: more than one signer; %w", what, errSigner)
 	case s.Key == "" && (identity == "") != (issuer == ""):

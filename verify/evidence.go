@@ -1,0 +1,169 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"airgap/layout"
+	"airgap/verify/notary"
+	"airgap/verify/sigstore"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Media types of layers that hold signatures (SIGNATURE_SPEC of cosign,
+// protobuf-specs of Sigstore).
+const (
+	typeSimpleSigning = "application/vnd.dev.cosign.simplesigning.v1+json"
+	typeDSSE          = "application/vnd.dsse.envelope.v1+json"
+	bundlePrefix      = "application/vnd.dev.sigstore.bundle"
+)
+
+// MaxEvidenceBytes is how large one attached signature, attestation or document
+// may be to be looked at. SBOMs have megabytes.
+const MaxEvidenceBytes = 32 << 20
+
+// piece is one thing that is attached and could speak for its subject.
+type piece struct {
+	manifest digest.Digest
+	kind     string // in words
+	layer    layout.Descriptor
+	repo     string
+
+	once     sync.Once
+	data     []byte
+	envelope *sigstore.Envelope // of Sigstore's forms
+	err      error              // it cannot be read as what it should be
+	fatal    error              // its bytes cannot be had
+}
+
+// pieces is everything attached to one manifest in its repository.
+type pieces struct {
+	subject   layout.Descriptor
+	notary    []*piece
+	sigstore  []*piece
+	artifacts []*artifact
+}
+
+// artifact is an attached manifest, whatever it is.
+type artifact struct {
+	node  *layout.Node
+	parts []layout.Descriptor // layers
+}
+
+// typ is the artifact's type (image-spec, "Guidelines for Artifact Usage").
+func (a *artifact) typ() string { return a.node.Descriptor.ArtifactType }
+
+// collector reads what is attached, each manifest once.
+type collector struct {
+	src layout.Source
+	g   *layout.Graph
+
+	mu    sync.Mutex
+	known map[key]*pieces
+}
+
+type key struct {
+	repo   string
+	digest digest.Digest
+}
+
+// of returns everything attached to a manifest.
+func (c *collector) of(ctx context.Context, repo string, dgst digest.Digest) (*pieces, error) {
+	c.mu.Lock()
+	p := c.known[key{repo, dgst}]
+	c.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	p, err := c.collect(ctx, repo, dgst)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known[key{repo, dgst}] = p
+	return p, nil
+}
+
+func (c *collector) collect(ctx context.Context, repo string, dgst digest.Digest) (*pieces, error) {
+	place, ok := c.g.Place(repo, dgst)
+	if !ok {
+		return nil, fmt.Errorf("%s in %s: %w", dgst, repo, layout.ErrNotFound)
+	}
+	d := c.g.Nodes[dgst].Descriptor
+	out := &pieces{subject: layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}}
+	for _, e := range place.Attached {
+		n := c.g.Nodes[e.Digest]
+		raw, err := c.g.ReadManifest(ctx, c.src, e.Digest)
+		if err != nil {
+			return nil, err
+		}
+		m, err := layout.ParseManifest(n.Descriptor, raw)
+		if err != nil {
+			return nil, err
+		}
+		out.artifacts = append(out.artifacts, &artifact{n, m.Layers})
+		for _, l := range m.Layers {
+			out.add(&piece{manifest: e.Digest, layer: l, repo: repo})
+		}
+	}
+	return out, nil
+}
+
+// add sorts a layer by its type. What the manifest calls itself does not matter:
+// tools differ, and a lie gains nothing.
+func (p *pieces) add(x *piece) {
+	switch t := x.layer.MediaType; {
+	case slices.Contains(notary.MediaTypes, t):
+		x.kind = "Notary signature"
+		p.notary = append(p.notary, x)
+	case strings.HasPrefix(t, bundlePrefix):
+		x.kind = "Sigstore bundle"
+		p.sigstore = append(p.sigstore, x)
+	case t == typeSimpleSigning:
+		x.kind = "cosign signature"
+		p.sigstore = append(p.sigstore, x)
+	case t == typeDSSE:
+		x.kind = "DSSE attestation"
+		p.sigstore = append(p.sigstore, x)
+	}
+}
+
+// load reads a piece's bytes, once, and parses those of Sigstore's forms.
+func (x *piece) load(ctx context.Context, src layout.Source) error {
+	x.once.Do(func() {
+		x.data, x.err, x.fatal = readPiece(ctx, src, x.repo, x.layer)
+		if x.err != nil || x.fatal != nil {
+			return
+		}
+		switch t := x.layer.MediaType; {
+		case strings.HasPrefix(t, bundlePrefix):
+			x.envelope, x.err = sigstore.ParseBundle(x.data)
+		case t == typeSimpleSigning:
+			x.envelope, x.err = sigstore.ParseSimpleSigning(x.data, x.layer.Annotations)
+		case t == typeDSSE:
+			x.envelope, x.err = sigstore.ParseDSSE(x.data, x.layer.Annotations)
+		}
+	})
+	return x.fatal
+}
+
+// readPiece reads a small blob. A blob that is too large is the fault of whoever
+// attached it; one that cannot be read ends the judgement.
+func readPiece(ctx context.Context, src layout.Source, repo string, d layout.Descriptor) (data []byte, bad, fatal error) {
+	if d.Size > MaxEvidenceBytes {
+		return nil, fmt.Errorf("%d bytes, at most %d are looked at: %w", d.Size, MaxEvidenceBytes, layout.ErrLimit), nil
+	}
+	rc, err := src.Open(ctx, repo, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rc.Close()
+	data, err = io.ReadAll(layout.Verify(rc, d))
+	return data, nil, err
+}

@@ -1,0 +1,156 @@
+package verify
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"airgap/layout"
+	"airgap/verify/policy"
+	"airgap/verify/trust"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Judge decides by one policy, with what is pinned.
+type Judge struct {
+	Policy *policy.Policy
+	Trust  *trust.Trust
+	// Keys are pinned beside those of Trust, by name.
+	Keys map[string]crypto.PublicKey
+	// CRLs that travelled. Each counts only if an issuer under a pinned
+	// certificate signed it.
+	CRLs []*x509.RevocationList
+	// Now replaces time.Now for the ages of attestations, for tests.
+	Now func() time.Time
+}
+
+// Graph judges every root of g, whose bytes src has. An error means that there is
+// no verdict at all: the source failed, or ctx is done.
+func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (*Report, error) {
+	now := time.Now
+	if j.Now != nil {
+		now = j.Now
+	}
+	crls := slices.Concat(j.Trust.CRLs(), j.CRLs)
+	r := &Report{
+		State: Refused, Policy: Origin{j.Policy.File, j.Policy.Digest, j.Policy.Environment}, Trust: j.Trust.Digest(),
+		Time: now().UTC(), Verdicts: make([]Verdict, len(g.Roots)),
+	}
+	c := &collector{src: src, g: g, known: map[key]*pieces{}}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, root := range g.Roots {
+		group.Go(func() error {
+			b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, crls: crls}
+			v, err := b.root(gctx, root)
+			r.Verdicts[i] = v
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	states := make([]State, len(r.Verdicts))
+	for i, v := range r.Verdicts {
+		states[i] = v.State
+	}
+	if len(states) > 0 {
+		r.State = all(states)
+	}
+	return r, nil
+}
+
+// bench is one root being judged.
+type bench struct {
+	judge *Judge
+	*collector
+	repo string
+	now  time.Time
+	crls []*x509.RevocationList
+}
+
+func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
+	v := Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused}
+	rule := b.judge.Policy.For(root.Reference)
+	if rule == nil {
+		v.Reason = "no rule of the policy is for it"
+		return v, nil
+	}
+	v.Rule = rule.Name
+	n := b.g.Nodes[root.Descriptor.Digest]
+	if rule.Index == policy.IndexChildren && layout.IsIndex(n.Descriptor.MediaType) {
+		return b.children(ctx, v, rule, n)
+	}
+	o, err := b.judgeOne(ctx, rule, root)
+	if err != nil {
+		return v, err
+	}
+	v.Outcome, v.State = o, o.State
+	v.Warnings = o.warnings(nil)
+	return v, nil
+}
+
+func (b *bench) judgeOne(ctx context.Context, rule *policy.Rule, root layout.Name) (*Outcome, error) {
+	s := &scene{bench: b, digest: root.Descriptor.Digest, named: map[string]*Outcome{}}
+	return s.judge(ctx, &rule.Require)
+}
+
+// children judges each child of an index that is here and that a container could
+// be started from. BuildKit's attestations are none.
+func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
+	var states []State
+	for _, c := range n.Children {
+		if _, here := b.g.Place(b.repo, c.Digest); !here || c.BuildKit {
+			continue
+		}
+		s := &scene{bench: b, digest: c.Digest, named: map[string]*Outcome{}}
+		o, err := s.judge(ctx, &rule.Require)
+		if err != nil {
+			return v, err
+		}
+		child := Child{Digest: c.Digest, Outcome: o}
+		if c.Platform != nil {
+			child.Platform = layout.FormatPlatform(*c.Platform)
+		}
+		v.Children = append(v.Children, child)
+		v.Warnings = o.warnings(v.Warnings)
+		states = append(states, o.State)
+	}
+	if len(states) == 0 {
+		v.Reason = "none of the index's children is here, and the rule judges those"
+		return v, nil
+	}
+	v.State = all(states)
+	return v, nil
+}
+
+// warnings adds those of the whole tree, as far as it counted.
+func (o *Outcome) warnings(to []string) []string {
+	if o.State != Passed {
+		return to
+	}
+	to = append(to, o.Warnings...)
+	for _, p := range o.Parts {
+		to = p.warnings(to)
+	}
+	return to
+}
+
+// key finds a pinned key by name.
+func (j *Judge) key(name string) (crypto.PublicKey, error) {
+	if k, ok := j.Keys[name]; ok {
+		return k, nil
+	}
+	if k, ok := j.Trust.Key(name); ok {
+		return k, nil
+	}
+	return nil, fmt.Errorf("no key named %q is pinned", name)
+}

@@ -1,0 +1,459 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"airgap/layout"
+	"airgap/layout/layouttest"
+	"airgap/verify"
+	"airgap/verify/policy"
+	"airgap/verify/signing"
+	"airgap/verify/trust"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const repo = "reg.example/team/app"
+
+// fixture is a repository with images and what is attached to them.
+type fixture struct {
+	t     *testing.T
+	mem   *layout.Memory
+	names []layout.Name
+}
+
+func newFixture(t *testing.T) *fixture { return &fixture{t: t, mem: layout.NewMemory()} }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// content loads what a builder made.
+func (f *fixture) content(c layouttest.Content) {
+	f.t.Helper()
+	if err := c.Put(f.t.Context(), f.mem); err != nil {
+		f.t.Fatal(err)
+	}
+	f.names = append(f.names, c.Names...)
+}
+
+// image adds an image under a tag.
+func (f *fixture) image(tag string) layout.Descriptor {
+	b := layouttest.New(repo)
+	d := b.Image(tag)
+	b.Tag(tag, d)
+	f.content(b.Content())
+	return d
+}
+
+// attach puts signatures beside their subject.
+func (f *fixture) attach(as ...signing.Artifact) {
+	f.t.Helper()
+	put := func(d layout.Descriptor, data []byte) {
+		if err := f.mem.Put(f.t.Context(), repo, d, bytes.NewReader(data)); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	for _, a := range as {
+		for _, b := range a.Blobs {
+			put(layout.Descriptor{MediaType: b.Desc.MediaType, Digest: b.Desc.Digest, Size: b.Desc.Size}, b.Data)
+		}
+		put(layout.Descriptor{MediaType: a.Manifest.MediaType, Digest: a.Manifest.Digest, Size: a.Manifest.Size}, a.Raw)
+		if a.Tag != "" {
+			d := layout.Descriptor{MediaType: a.Manifest.MediaType, Digest: a.Manifest.Digest, Size: a.Manifest.Size}
+			f.names = append(f.names, layout.Name{Reference: layout.Reference{Repository: repo, Tag: a.Tag}, Descriptor: d, Manifest: a.Raw})
+		}
+	}
+}
+
+// judge walks everything and judges the tag.
+func (f *fixture) judge(j *verify.Judge, tag string) verify.Verdict {
+	f.t.Helper()
+	v, err := f.try(j, tag)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return v
+}
+
+func (f *fixture) try(j *verify.Judge, tag string) (verify.Verdict, error) {
+	f.t.Helper()
+	f.commit()
+	g, err := layout.Walk(f.t.Context(), f.mem, []layout.Reference{{Repository: repo, Tag: tag}}, layout.WalkOptions{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	r, err := j.Graph(f.t.Context(), f.mem, g)
+	if err != nil {
+		return verify.Verdict{}, err
+	}
+	if len(r.Verdicts) != 1 || (r.State == verify.Passed) != (r.Verdicts[0].State == verify.Passed) {
+		f.t.Errorf("report %s of %d verdicts", r.State, len(r.Verdicts))
+	}
+	return r.Verdicts[0], nil
+}
+
+// commit publishes all names.
+func (f *fixture) commit() {
+	f.t.Helper()
+	for i := range f.names {
+		if f.names[i].Manifest == nil {
+			f.names[i].Manifest = f.read(f.names[i].Descriptor)
+		}
+	}
+	if err := f.mem.Commit(f.t.Context(), f.names); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) read(d layout.Descriptor) []byte {
+	rc, err := f.mem.Open(f.t.Context(), repo, d)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return must(layout.ReadAll(rc, d))
+}
+
+// pinned makes a trust directory.
+func pinned(t *testing.T, cas map[string]signing.Chain, keys map[string]crypto.Signer) *trust.Trust {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "trust")
+	if err := trust.Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range cas {
+		if _, err := trust.AddCertificate(dir, "ca", name, signing.CertificatesPEM(c.Root()), "root.pem"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, k := range keys {
+		if _, err := trust.AddKey(dir, name, must(signing.PublicKeyPEM(k))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return must(trust.Open(dir))
+}
+
+// ruled parses a policy of one rule for everything.
+func ruled(t *testing.T, require string) *policy.Policy {
+	t.Helper()
+	text := "version: airgap.policy/v1\nrules:\n- name: rule\n  match: [\"**\"]\n  require:\n"
+	for line := range strings.Lines(require) {
+		text += "    " + line
+	}
+	p, err := policy.Parse("policy.yaml", []byte(text+"\n"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const scanType = "https://cosign.sigstore.dev/attestation/vuln/v1"
+
+func scan(severity string) signing.Attestation {
+	return signing.Attestation{PredicateType: scanType, Predicate: json.RawMessage(`{"scanner":{"result":[{"severity":"` + severity + `"}]}}`)}
+}
+
+// Requirements against what is attached: the state, and a word of why not.
+func TestRequirements(t *testing.T) {
+	vendor, org, stranger := must(signing.NewTestChain("vendor")), must(signing.NewTestChain("org")), must(signing.NewTestChain("stranger"))
+	key, other := signing.InsecureKey("key"), signing.InsecureKey("other")
+	tr := pinned(t, map[string]signing.Chain{"vendor": vendor, "org": org}, map[string]crypto.Signer{"release": key, "other": other})
+	claim := signing.Claim{Reference: repo}
+	notary := func(c signing.Chain) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.Notary(d, c, signing.NotaryOptions{})) }
+	}
+	tagged := func(keys ...crypto.Signer) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.CosignSignature(d, claim, keys...)) }
+	}
+	bundled := func(k crypto.Signer) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, k)) }
+	}
+	attested := func(k crypto.Signer, a signing.Attestation) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.BundleAttestation(d, a, k)) }
+	}
+	att := func(k crypto.Signer, a signing.Attestation) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.CosignAttestation(d, k, a)) }
+	}
+	junk := func(d layout.Descriptor) signing.Artifact {
+		return must(signing.Referrer(d, signing.Document{ArtifactType: "application/vnd.cncf.notary.signature", MediaType: "application/jose+json", Data: []byte("{}")}))
+	}
+	junkBundle := func(d layout.Descriptor) signing.Artifact {
+		return must(signing.Referrer(d, signing.Document{MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json", Data: []byte("{")}))
+	}
+	const byVendor = "notary: {stores: [\"ca:vendor\"], identities: [\"*\"]}"
+	const byKey = "cosign: {key: release}"
+	const noCritical = `conditions: ['predicate.scanner.result.all(r, r.severity != "CRITICAL")']`
+	type attached = []func(layout.Descriptor) signing.Artifact
+	for what, test := range map[string]struct {
+		require  string
+		attached attached
+		state    verify.State
+		why      string
+	}{
+		"nothing attached":         {byVendor, nil, verify.Refused, "no Notary signature is attached"},
+		"notary":                   {byVendor, attached{notary(vendor)}, verify.Passed, ""},
+		"notary, stranger":         {byVendor, attached{notary(stranger)}, verify.Refused, "CN=stranger"},
+		"notary, another's":        {byVendor, attached{notary(org)}, verify.Refused, "CN=org"},
+		"notary, junk beside":      {byVendor, attached{junk, junkBundle, notary(vendor)}, verify.Passed, ""},
+		"notary, junk only":        {byVendor, attached{junk, junkBundle}, verify.Refused, "bad signature"},
+		"notary, stranger beside":  {byVendor, attached{notary(stranger), notary(vendor)}, verify.Passed, ""},
+		"notary, store not pinned": {"notary: {stores: [\"ca:none\"], identities: [\"*\"]}", attached{notary(vendor)}, verify.Undecided, "not pinned"},
+
+		"cosign tag":              {byKey, attached{tagged(key)}, verify.Passed, ""},
+		"cosign bundle":           {byKey, attached{bundled(key)}, verify.Passed, ""},
+		"cosign, another key":     {byKey, attached{tagged(other), bundled(other)}, verify.Refused, "key"},
+		"cosign, beside another":  {byKey, attached{tagged(other, key)}, verify.Passed, ""},
+		"cosign, junk beside":     {byKey, attached{junkBundle, junk, bundled(key)}, verify.Passed, ""},
+		"cosign, key not pinned":  {"cosign: {key: none}", attached{tagged(key)}, verify.Undecided, "no key named"},
+		"cosign, only attested":   {byKey, attached{attested(key, scan("LOW"))}, verify.Refused, "attestation of type"},
+		"cosign, tag, attested":   {byKey, attached{att(key, scan("LOW"))}, verify.Refused, "attestation of type"},
+		"keyless, nothing pinned": {"cosign: {identity: a@example.com, issuer: https://issuer.example}", attached{bundled(key)}, verify.Undecided, "no root is pinned"},
+
+		"attestation":               {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{attested(key, scan("LOW"))}, verify.Passed, ""},
+		"attestation, tag":          {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{att(key, scan("LOW"))}, verify.Passed, ""},
+		"attestation, another type": {"attestation: {predicateType: https://slsa.dev/provenance/v1, signedBy: {key: release}}", attached{attested(key, scan("LOW"))}, verify.Refused, scanType},
+		"attestation, a signature":  {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{bundled(key)}, verify.Refused, "no attestation"},
+		"attestation, another key":  {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{attested(other, scan("LOW"))}, verify.Refused, "key"},
+		"condition holds":           {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, " + noCritical + "}", attached{attested(key, scan("LOW"))}, verify.Passed, ""},
+		"condition does not":        {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, " + noCritical + "}", attached{attested(key, scan("CRITICAL"))}, verify.Refused, "condition"},
+		"one of two holds":          {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, " + noCritical + "}", attached{attested(key, scan("CRITICAL")), attested(key, scan("LOW"))}, verify.Passed, ""},
+		"age without a clock":       {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, maxAge: 30d}", attached{attested(key, scan("LOW"))}, verify.Refused, "clock"},
+
+		"all of, all":     {"allOf: [{" + byVendor + "}, {" + byKey + "}]", attached{notary(vendor), tagged(key)}, verify.Passed, ""},
+		"all of, one":     {"allOf: [{" + byVendor + "}, {" + byKey + "}]", attached{notary(vendor)}, verify.Refused, "no cosign"},
+		"all of, open":    {"allOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{notary(vendor), tagged(key)}, verify.Undecided, "no key named"},
+		"all of, no wins": {"allOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{tagged(key)}, verify.Refused, ""},
+		"any of, one":     {"anyOf: [{" + byVendor + "}, {" + byKey + "}]", attached{tagged(key)}, verify.Passed, ""},
+		"any of, none":    {"anyOf: [{" + byVendor + "}, {" + byKey + "}]", nil, verify.Refused, ""},
+		"any of, open":    {"anyOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{tagged(key)}, verify.Undecided, ""},
+		"two of three":    {"atLeast: {count: 2, of: [{" + byVendor + "}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(key, other)}, verify.Passed, ""},
+		"one of three":    {"atLeast: {count: 2, of: [{" + byVendor + "}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(other)}, verify.Refused, ""},
+		"could be two":    {"atLeast: {count: 2, of: [{cosign: {key: none}}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(other)}, verify.Undecided, ""},
+		"reject":          {"reject: true", attached{notary(vendor)}, verify.Refused, "accepts nothing"},
+		"anything":        {"insecureAcceptAnything: true", nil, verify.Passed, ""},
+	} {
+		f := newFixture(t)
+		image := f.image("v1")
+		for _, a := range test.attached {
+			f.attach(a(image))
+		}
+		v := f.judge(&verify.Judge{Policy: ruled(t, test.require), Trust: tr}, "v1")
+		text := string(must(json.Marshal(v)))
+		if v.State != test.state || test.why != "" && !strings.Contains(text, test.why) {
+			t.Errorf("%s: %s, want %s because %q\n%s", what, v.State, test.state, test.why, text)
+		}
+		if v.State == verify.Passed && test.require != "insecureAcceptAnything: true" && !strings.Contains(text, `"evidence":[{"manifest":"sha256:`) {
+			t.Errorf("%s: passed without evidence: %s", what, text)
+		}
+	}
+}
+
+// The scan has to be signed by whoever signed the image, whichever pinned key
+// that was.
+func TestSameSigner(t *testing.T) {
+	a, b := signing.InsecureKey("a"), signing.InsecureKey("b")
+	chain := must(signing.NewTestChain("vendor"))
+	tr := pinned(t, map[string]signing.Chain{"vendor": chain}, map[string]crypto.Signer{"a": a, "b": b})
+	byEither := "allOf:\n- attestation: {predicateType: " + scanType + ", sameSignerAs: publisher}\n- {name: publisher, %s}\n"
+	for what, test := range map[string]struct {
+		publisher string
+		sign      func(layout.Descriptor) signing.Artifact
+		scanBy    crypto.Signer
+		state     verify.State
+	}{
+		"same key":      {"cosign: {key: a}", func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, a)) }, a, verify.Passed},
+		"another key":   {"cosign: {key: a}", func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, a)) }, b, verify.Refused},
+		"nobody signed": {"cosign: {key: b}", func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, a)) }, b, verify.Refused},
+		"certificate's key": {"notary: {stores: [\"ca:vendor\"], identities: [\"*\"]}", func(d layout.Descriptor) signing.Artifact {
+			return must(signing.Notary(d, chain, signing.NotaryOptions{}))
+		}, chain.Key, verify.Passed},
+		"certificate's key, another's scan": {"notary: {stores: [\"ca:vendor\"], identities: [\"*\"]}",
+			func(d layout.Descriptor) signing.Artifact {
+				return must(signing.Notary(d, chain, signing.NotaryOptions{}))
+			}, a, verify.Refused},
+	} {
+		f := newFixture(t)
+		image := f.image("v1")
+		f.attach(test.sign(image), must(signing.BundleAttestation(image, scan("LOW"), test.scanBy)))
+		if v := f.judge(&verify.Judge{Policy: ruled(t, fmt.Sprintf(byEither, test.publisher)), Trust: tr}, "v1"); v.State != test.state {
+			t.Errorf("%s: %s, want %s: %s", what, v.State, test.state, must(json.Marshal(v)))
+		}
+	}
+}
+
+// An SBOM counts through a signature on itself.
+func TestArtifact(t *testing.T) {
+	key, other := signing.InsecureKey("key"), signing.InsecureKey("other")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	const sbomType = "application/spdx+json"
+	require := "artifact: {type: " + sbomType + ", signedBy: {cosign: {key: release}}, conditions: ['content.spdxVersion.startsWith(\"SPDX-2\")']}"
+	for what, test := range map[string]struct {
+		data  string
+		sign  crypto.Signer
+		state verify.State
+	}{
+		"signed":           {`{"spdxVersion":"SPDX-2.3"}`, key, verify.Passed},
+		"unsigned":         {`{"spdxVersion":"SPDX-2.3"}`, nil, verify.Refused},
+		"by another":       {`{"spdxVersion":"SPDX-2.3"}`, other, verify.Refused},
+		"another content":  {`{"spdxVersion":"SPDX-3.0"}`, key, verify.Refused},
+		"no JSON":          {`SPDXVersion: SPDX-2.3`, key, verify.Refused},
+		"without the name": {`{}`, key, verify.Refused},
+	} {
+		f := newFixture(t)
+		image := f.image("v1")
+		sbom := must(signing.Referrer(image, signing.Document{MediaType: sbomType, Data: []byte(test.data)}))
+		f.attach(sbom, must(signing.BundleSignature(image, key))) // the image's signature is none of the SBOM's
+		if test.sign != nil {
+			f.attach(must(signing.BundleSignature(sbom.Manifest, test.sign)))
+		}
+		if v := f.judge(&verify.Judge{Policy: ruled(t, require), Trust: tr}, "v1"); v.State != test.state {
+			t.Errorf("%s: %s, want %s: %s", what, v.State, test.state, must(json.Marshal(v)))
+		}
+	}
+}
+
+// Each of N signatures lets its own image in, and no other.
+func TestEachForItsOwn(t *testing.T) {
+	key := signing.InsecureKey("key")
+	chain := must(signing.NewTestChain("vendor"))
+	tr := pinned(t, map[string]signing.Chain{"vendor": chain}, map[string]crypto.Signer{"release": key})
+	forms := map[string]struct {
+		require string
+		sign    func(layout.Descriptor) signing.Artifact
+	}{
+		"notary": {"notary: {stores: [\"ca:vendor\"], identities: [\"*\"]}", func(d layout.Descriptor) signing.Artifact {
+			return must(signing.Notary(d, chain, signing.NotaryOptions{}))
+		}},
+		"tag": {"cosign: {key: release}", func(d layout.Descriptor) signing.Artifact {
+			return must(signing.CosignSignature(d, signing.Claim{Reference: repo}, key))
+		}},
+		"bundle": {"cosign: {key: release}", func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, key)) }},
+	}
+	for form, test := range forms {
+		const n = 4
+		passed := 0
+		for i := range n { // signature of image i …
+			for k := range n { // … attached to image k
+				f := newFixture(t)
+				images := make([]layout.Descriptor, n)
+				for j := range n {
+					images[j] = f.image(fmt.Sprint("v", j))
+				}
+				a := test.sign(images[i])
+				f.attach(moved(a, images[k]))
+				v := f.judge(&verify.Judge{Policy: ruled(t, test.require), Trust: tr}, fmt.Sprint("v", k))
+				if v.State == verify.Passed {
+					passed++
+				}
+				if (v.State == verify.Passed) != (i == k) {
+					t.Errorf("%s of image %d on image %d: %s", form, i, k, v.State)
+				}
+			}
+		}
+		if passed != n {
+			t.Errorf("%s: %d passed, want %d", form, passed, n)
+		}
+	}
+}
+
+// moved attaches what is about another image to this one.
+func moved(a signing.Artifact, to layout.Descriptor) signing.Artifact {
+	if a.Tag != "" {
+		a.Tag = strings.Replace(to.Digest.String(), ":", "-", 1) + ".sig"
+		return a
+	}
+	layer := a.Blobs[len(a.Blobs)-1]
+	return must(signing.Referrer(to, signing.Document{ArtifactType: a.Manifest.ArtifactType, MediaType: layer.Desc.MediaType, Data: layer.Data}))
+}
+
+// An index speaks for itself; by the rule's choice, each child has to.
+func TestIndex(t *testing.T) {
+	key := signing.InsecureKey("key")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	for what, test := range map[string]struct {
+		rule   policy.Index
+		signed []int // 0 is the index, then its children
+		state  verify.State
+	}{
+		"index, itself":         {policy.IndexItself, []int{0}, verify.Passed},
+		"children, itself":      {policy.IndexItself, []int{1, 2}, verify.Refused},
+		"index, children":       {policy.IndexChildren, []int{0}, verify.Refused},
+		"children, children":    {policy.IndexChildren, []int{1, 2}, verify.Passed},
+		"one child of two":      {policy.IndexChildren, []int{0, 1}, verify.Refused},
+		"nobody, children rule": {policy.IndexChildren, nil, verify.Refused},
+	} {
+		f := newFixture(t)
+		b := layouttest.New(repo)
+		all := []layout.Descriptor{{}, b.Image("amd"), b.Image("arm")}
+		all[0] = b.Index(layouttest.ForPlatform(all[1], "linux", "amd64"), layouttest.ForPlatform(all[2], "linux", "arm64"), b.BuildKit(all[1]))
+		b.Tag("v1", all[0])
+		f.content(b.Content())
+		for _, i := range test.signed {
+			f.attach(must(signing.BundleSignature(all[i], key)))
+		}
+		p := ruled(t, "cosign: {key: release}")
+		p.Rules[0].Index = test.rule
+		if v := f.judge(&verify.Judge{Policy: p, Trust: tr}, "v1"); v.State != test.state {
+			t.Errorf("%s: %s, want %s", what, v.State, test.state)
+		}
+	}
+}
+
+// An image that no rule is for is refused, with a word of why.
+func TestNoRule(t *testing.T) {
+	f := newFixture(t)
+	f.image("v1")
+	p := ruled(t, "insecureAcceptAnything: true")
+	p.Rules[0].Match = []string{"other.example/**"}
+	if v := f.judge(&verify.Judge{Policy: p, Trust: pinned(t, nil, nil)}, "v1"); v.State != verify.Refused || !strings.Contains(v.Reason, "no rule") {
+		t.Errorf("%+v", v)
+	}
+}
+
+// loses is a source that loses one blob.
+type loses struct {
+	layout.Source
+	lost digest.Digest
+}
+
+var errLost = errors.New("lost")
+
+func (l loses) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	if d.Digest == l.lost {
+		return nil, errLost
+	}
+	return l.Source.Open(ctx, repo, d)
+}
+
+// What cannot be read is no verdict at all.
+func TestSourceFails(t *testing.T) {
+	key := signing.InsecureKey("key")
+	f := newFixture(t)
+	image := f.image("v1")
+	a := must(signing.BundleSignature(image, key))
+	f.attach(a)
+	f.commit()
+	g, err := layout.Walk(t.Context(), f.mem, []layout.Reference{{Repository: repo, Tag: "v1"}}, layout.WalkOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := a.Blobs[len(a.Blobs)-1].Desc.Digest
+	r, err := (&verify.Judge{Policy: ruled(t, "cosign: {key: release}"), Trust: pinned(t, nil, map[string]crypto.Signer{"release": key})}).
+		Graph(t.Context(), loses{f.mem, layer}, g)
+	if r != nil || !errors.Is(err, errLost) {
+		t.Errorf("%v, %v", r, err)
+	}
+}

@@ -1,0 +1,231 @@
+package verify
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	"airgap/layout"
+	"airgap/verify/notary"
+	"airgap/verify/policy"
+	"airgap/verify/sigstore"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// scene is one manifest under one rule.
+type scene struct {
+	*bench
+	digest digest.Digest
+	named  map[string]*Outcome // requirements judged so far, by name
+}
+
+// signer is who met a requirement, to be compared: by the key, or by identity and
+// issuer.
+type signer struct {
+	fingerprint      string
+	key              crypto.PublicKey
+	identity, issuer string
+}
+
+func (s signer) is(o signer) bool {
+	if s.fingerprint != "" || o.fingerprint != "" {
+		return s.fingerprint == o.fingerprint
+	}
+	return s.identity != "" && s.identity == o.identity && s.issuer == o.issuer
+}
+
+// judge holds a requirement against what is attached. What another refers to by
+// name is judged first, wherever it stands.
+func (s *scene) judge(ctx context.Context, r *policy.Requirement) (*Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if o := s.named[r.Name]; o != nil && r.Name != "" {
+		return o, nil
+	}
+	o := &Outcome{Requirement: r.Text(), Name: r.Name, State: Refused}
+	var err error
+	switch {
+	case r.AllOf != nil:
+		err = s.group(ctx, o, r.AllOf, len(r.AllOf))
+	case r.AnyOf != nil:
+		err = s.group(ctx, o, r.AnyOf, 1)
+	case r.AtLeast != nil:
+		err = s.group(ctx, o, r.AtLeast.Of, r.AtLeast.Count)
+	case r.Notary != nil:
+		err = s.notary(ctx, o, r.Notary)
+	case r.Cosign != nil:
+		err = s.cosign(ctx, o, r.Cosign)
+	case r.Attestation != nil:
+		err = s.attestation(ctx, o, r)
+	case r.Artifact != nil:
+		err = s.artifact(ctx, o, r)
+	case r.InsecureAnything:
+		o.State = Passed
+		o.Warnings = append(o.Warnings, "the policy accepts it unsigned")
+	default:
+		o.Reason = "the policy accepts nothing here"
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.Name != "" {
+		s.named[r.Name] = o
+	}
+	return o, nil
+}
+
+// group judges parts, of which n have to pass; those first that others refer to.
+func (s *scene) group(ctx context.Context, o *Outcome, parts []policy.Requirement, n int) error {
+	o.Parts = make([]*Outcome, len(parts))
+	states := make([]State, len(parts))
+	for _, second := range []bool{false, true} {
+		for i := range parts {
+			if parts[i].Refers() != second {
+				continue
+			}
+			p, err := s.judge(ctx, &parts[i])
+			if err != nil {
+				return err
+			}
+			o.Parts[i], states[i] = p, p.State
+		}
+	}
+	o.State = atLeast(n, states)
+	if n == len(parts) {
+		o.State = all(states)
+	}
+	return nil
+}
+
+// sameAs returns who met the requirement called name, or says why nobody did.
+func (s *scene) sameAs(name string) ([]signer, error) {
+	o := s.named[name]
+	switch {
+	case o == nil:
+		return nil, fmt.Errorf("%s was not judged before", name)
+	case o.State != Passed:
+		return nil, fmt.Errorf("nobody met %s", name)
+	}
+	return o.signers, nil
+}
+
+// met notes evidence that holds.
+func (o *Outcome) met(e Evidence, who signer) {
+	o.State = Passed
+	o.Evidence = append(o.Evidence, e)
+	o.signers = append(o.signers, who)
+}
+
+// missed notes an attempt. Only what could not be checked leaves a requirement
+// open that nothing else meets.
+func (o *Outcome) missed(a Attempt) {
+	o.Tried = append(o.Tried, a)
+	if o.State != Passed && a.State == Undecided {
+		o.State = Undecided
+	}
+}
+
+// nothing says that there was nothing to judge.
+func (o *Outcome) nothing(what string) {
+	if len(o.Evidence)+len(o.Tried) == 0 && o.Reason == "" {
+		o.Reason = "no " + what + " is attached"
+	}
+}
+
+func (s *scene) notary(ctx context.Context, o *Outcome, want *policy.Notary) error {
+	var same []signer
+	if want.SameSignerAs != "" {
+		var err error
+		if same, err = s.sameAs(want.SameSignerAs); err != nil {
+			o.Reason = err.Error()
+			return nil
+		}
+	}
+	p, err := s.of(ctx, s.repo, s.digest)
+	if err != nil {
+		return err
+	}
+	for _, x := range p.notary {
+		if err := x.load(ctx, s.src); err != nil {
+			return err
+		}
+		if err := s.notaryPiece(ctx, o, x, p.subject, want, same); err != nil {
+			return err
+		}
+	}
+	o.nothing("Notary signature")
+	return nil
+}
+
+func (s *scene) notaryPiece(ctx context.Context, o *Outcome, x *piece, subject layout.Descriptor, want *policy.Notary, same []signer) error {
+	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused}
+	if x.err != nil {
+		a.Reason = x.err.Error()
+		o.missed(a)
+		return nil
+	}
+	signed, err := notary.Verify(ctx, x.data, x.layer.MediaType, subject, want.Want(s.bench.judge.Policy.StrictRevocation),
+		notary.Trust{Store: s.bench.judge.Trust, CRLs: s.crls})
+	if cerr := ctx.Err(); cerr != nil {
+		return cerr
+	}
+	if err != nil {
+		a.State, a.Reason, a.Claims = decide(err), err.Error(), claims(err)
+		o.missed(a)
+		return nil
+	}
+	who := signer{fingerprint: signed.Signer.Fingerprint, key: signed.Signer.Key}
+	if want.SameSignerAs != "" && !among(who, same) {
+		a.Claims, a.Reason = signed.Signer.Subject, "not signed by who met "+want.SameSignerAs
+		o.missed(a)
+		return nil
+	}
+	o.met(Evidence{Manifest: x.manifest, Kind: x.kind, Signer: signed.Signer.Subject, SignedAt: at(signed.Time), Clock: signed.TimeSource}, who)
+	for _, w := range signed.LetThrough {
+		o.Warnings = append(o.Warnings, fmt.Sprintf("%s by %s: %s", x.kind, signed.Signer.Subject, w))
+	}
+	return nil
+}
+
+func at(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func among(who signer, list []signer) bool {
+	for _, s := range list {
+		if s.is(who) {
+			return true
+		}
+	}
+	return false
+}
+
+// decide tells "no" from "could not be checked".
+func decide(err error) State {
+	var u interface{ Undecided() bool }
+	if errors.As(err, &u) && u.Undecided() {
+		return Undecided
+	}
+	return Refused
+}
+
+// claims is whose signature it says it is.
+func claims(err error) string {
+	var n *notary.Failure
+	var s *sigstore.Failure
+	switch {
+	case errors.As(err, &n):
+		return n.Claimed.Subject
+	case errors.As(err, &s) && s.Claimed != (sigstore.Signer{}):
+		return s.Claimed.String()
+	}
+	return ""
+}

@@ -1,0 +1,149 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"airgap/verify/policy"
+	"airgap/verify/sigstore"
+)
+
+// wants lists whose signatures would do: the one that the policy names, or each
+// who met the requirement that it refers to.
+func (s *scene) wants(want policy.Signer, same []signer) ([]sigstore.Want, error) {
+	if want != (policy.Signer{}) {
+		w := sigstore.Want{
+			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: want.Key != "" && !want.Log,
+		}
+		if want.Key != "" {
+			k, err := s.bench.judge.key(want.Key)
+			if err != nil {
+				return nil, err
+			}
+			w.Key = k
+		}
+		return []sigstore.Want{w}, nil
+	}
+	var out []sigstore.Want
+	for _, who := range same {
+		if who.key != nil {
+			out = append(out, sigstore.Want{Key: who.key, NoLog: true})
+		} else {
+			out = append(out, sigstore.Want{Identity: who.identity, Issuer: who.issuer})
+		}
+	}
+	return out, nil
+}
+
+func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) error {
+	return s.sigstore(ctx, o, want.Signer, want.SameSignerAs, func(signed *sigstore.Signed) error {
+		if !signed.IsSignature {
+			return fmt.Errorf("it is no signature but an attestation of type %s", signed.PredicateType)
+		}
+		return nil
+	})
+}
+
+func (s *scene) attestation(ctx context.Context, o *Outcome, r *policy.Requirement) error {
+	want := r.Attestation
+	return s.sigstore(ctx, o, want.SignedBy, want.SameSignerAs, func(signed *sigstore.Signed) error {
+		if signed.PredicateType != want.PredicateType {
+			if signed.IsSignature {
+				return errors.New("it is a signature and no attestation")
+			}
+			return fmt.Errorf("it is an attestation of type %s", signed.PredicateType)
+		}
+		if err := s.age(signed, want); err != nil {
+			return err
+		}
+		return r.Holds(signed.Predicate)
+	})
+}
+
+// age refuses what is too old, and what may be: without a clock nothing is young.
+func (s *scene) age(signed *sigstore.Signed, want *policy.Attestation) error {
+	if want.MaxAge == 0 {
+		return nil
+	}
+	if signed.Time.IsZero() {
+		return errors.New("no trusted clock says when it was signed, and the policy limits its age")
+	}
+	if age := s.now.Sub(signed.Time); age > want.MaxAge.Age() {
+		return fmt.Errorf("signed %s ago, at most %s is accepted", age.Round(1e9), want.MaxAge.Age())
+	}
+	return nil
+}
+
+// sigstore tries every piece of Sigstore's forms for every signer that would do;
+// accept says whether what a verified one says is what is wanted.
+func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs string, accept func(*sigstore.Signed) error) error {
+	var same []signer
+	if sameAs != "" {
+		var err error
+		if same, err = s.sameAs(sameAs); err != nil {
+			o.Reason = err.Error()
+			return nil
+		}
+	}
+	wants, err := s.wants(want, same)
+	if err != nil {
+		o.State, o.Reason = Undecided, err.Error()
+		return nil
+	}
+	p, err := s.of(ctx, s.repo, s.digest)
+	if err != nil {
+		return err
+	}
+	for _, x := range p.sigstore {
+		if err := x.load(ctx, s.src); err != nil {
+			return err
+		}
+		s.sigstorePiece(o, x, wants, sameAs, same, accept)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	o.nothing("cosign signature or attestation")
+	return nil
+}
+
+func (s *scene) sigstorePiece(o *Outcome, x *piece, wants []sigstore.Want, sameAs string, same []signer, accept func(*sigstore.Signed) error) {
+	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused}
+	if x.err != nil {
+		a.State, a.Reason, a.Claims = decide(x.err), x.err.Error(), claims(x.err)
+		o.missed(a)
+		return
+	}
+	for i, w := range wants {
+		signed, err := x.envelope.Verify(s.digest, sigstore.Material{Roots: s.bench.judge.Trust.Roots()}, w)
+		if err == nil {
+			err = accept(signed)
+			who := signerOf(signed, w)
+			if err == nil && sameAs != "" && !among(who, same) {
+				err = fmt.Errorf("not signed by who met %s", sameAs)
+			}
+			if err == nil {
+				o.met(Evidence{
+					Manifest: x.manifest, Kind: x.kind, Signer: signed.Signer.String(),
+					SignedAt: at(signed.Time), Clock: signed.TimeSource, Says: signed.PredicateType,
+				}, who)
+				return
+			}
+			a.Claims = signed.Signer.String()
+		} else {
+			a.Claims = claims(err)
+		}
+		if i == 0 || decide(err) == Undecided {
+			a.State, a.Reason = decide(err), err.Error()
+		}
+	}
+	o.missed(a)
+}
+
+func signerOf(signed *sigstore.Signed, w sigstore.Want) signer {
+	if w.Key != nil {
+		return signer{fingerprint: signed.Signer.KeyFingerprint, key: w.Key}
+	}
+	return signer{identity: signed.Signer.Identity, issuer: signed.Signer.Issuer}
+}
