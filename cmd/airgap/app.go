@@ -22,6 +22,7 @@ func newApp(u *ui) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			exportCommand(u), importCommand(u), inspectCommand(u), treeCommand(u), diffCommand(u),
+			trustCommand(u), certCommand(u),
 			versionCommand(u), completionCommand(u),
 		},
 	}
