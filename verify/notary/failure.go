@@ -54,7 +54,7 @@ func (f *Failure) Undecided() bool {
 // failure sorts what notation-go refused.
 func (j *judgement) failure(ctx context.Context, out *notation.VerificationOutcome, err error) *Failure {
 	f := &Failure{Reason: BadSignature, Claimed: j.claimed(), Err: err}
-	var inconclusive notation.ErrorVerificationInconclusive
+	var inconclusive notation.VerificationInconclusiveError
 	if errors.As(err, &inconclusive) {
 		f.Reason = Unsupported
 		return f
