@@ -125,6 +125,9 @@ func (c *candidate) noTime(cause error) *Failure {
 	if err != nil || e != nil {
 		return &Failure{Reason: NoTimestamp, Err: cause}
 	}
+	if len(stamps) == 0 {
+		return failf(NoTimestamp, "it has no timestamp, and no log entry that tells the time")
+	}
 	for _, raw := range stamps {
 		ts, err := timestamp.ParseResponse(raw)
 		if err != nil || !ts.HashAlgorithm.Available() {

@@ -110,7 +110,10 @@ func newEnvelope(b *sgbundle.Bundle) (*Envelope, error) {
 	if n := len(env.GetSignatures()); n != 1 {
 		return nil, failf(Malformed, "a bundle has one signature, this has %d", n)
 	}
-	return e, e.read(env.GetPayloadType(), env.GetPayload())
+	if err := e.read(env.GetPayloadType(), env.GetPayload()); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // read parses the payload of a DSSE envelope.

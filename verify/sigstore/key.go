@@ -1,6 +1,7 @@
 package sigstore
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -80,7 +81,7 @@ func (a *anyHash) VerifySignature(sig, message io.Reader, opts ...signature.Veri
 	}
 	var errs []error
 	for _, v := range a.verifiers {
-		err := v.VerifySignature(newReader(s), newReader(m), opts...)
+		err := v.VerifySignature(bytes.NewReader(s), bytes.NewReader(m), opts...)
 		if err == nil {
 			return nil
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -13,8 +12,6 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
-
-func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 // Verify judges the envelope: is it about subject, by whom w wants, as far as m
 // can tell? Its error is a [*Failure].
@@ -132,7 +129,7 @@ func (c *candidate) judge() (*Signed, *Failure) {
 		for _, a := range c.attempts {
 			stamps, err := c.try(tm, a)
 			if err == nil {
-				return c.signed1(stamps)
+				return c.report(stamps)
 			}
 			cause = err
 		}
@@ -174,7 +171,7 @@ func (c *candidate) try(tm root.TrustedMaterial, a attempt) ([]verify.TimestampV
 	}
 	artifact := verify.WithArtifactDigest(c.subject.Algorithm().String(), c.sum)
 	if c.artifact != nil {
-		artifact = verify.WithArtifact(newReader(c.artifact))
+		artifact = verify.WithArtifact(bytes.NewReader(c.artifact))
 	}
 	res, err := v.Verify(c.bundle, verify.NewPolicy(artifact, c.policy))
 	if err != nil {
@@ -204,8 +201,8 @@ func (c *candidate) options(a attempt) []verify.VerifierOption {
 
 func (c *candidate) needsSCT() bool { return !c.want.byKey() && !c.want.InsecureNoSCT }
 
-// signed1 says what was verified.
-func (c *candidate) signed1(stamps []verify.TimestampVerificationResult) (*Signed, *Failure) {
+// report says what was verified.
+func (c *candidate) report(stamps []verify.TimestampVerificationResult) (*Signed, *Failure) {
 	s := &Signed{IsSignature: true}
 	var err error
 	if c.leaf != nil {

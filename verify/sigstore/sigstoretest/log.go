@@ -189,8 +189,8 @@ func (s *Sigstore) checkpoint(root []byte) (string, error) {
 	return string(signed), err
 }
 
-// stamp is the timestamp authority (RFC 3161).
-func (s *Sigstore) stamp(sig []byte, at time.Time) ([]byte, error) {
+// Timestamp is what the timestamp authority says of a signature (RFC 3161).
+func (s *Sigstore) Timestamp(sig []byte, at time.Time) ([]byte, error) {
 	sum := sha256.Sum256(sig)
 	return (&timestamp.Timestamp{
 		HashAlgorithm: crypto.SHA256, HashedMessage: sum[:], Time: at,

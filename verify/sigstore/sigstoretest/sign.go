@@ -197,7 +197,7 @@ func (s *Sigstore) bundle(c content, o Signing) (*protobundle.Bundle, error) {
 		material.TlogEntries = []*protorekor.TransparencyLogEntry{entry}
 	}
 	if !o.NoTimestamp {
-		stamp, err := s.stamp(sig, or(o.StampedAt, o.at()))
+		stamp, err := s.Timestamp(sig, or(o.StampedAt, o.at()))
 		if err != nil {
 			return nil, err
 		}

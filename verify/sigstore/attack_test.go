@@ -1,0 +1,647 @@
+package sigstore
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"airgap/verify/signing"
+	"airgap/verify/sigstore/sigstoretest"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func statementOf(t testing.TB, subjects ...digest.Digest) []byte {
+	t.Helper()
+	return must[[]byte](t)(sigstoretest.Statement(predicateTest, map[string]any{"ok": true}, subjects...))
+}
+
+// TestEachImageItsOwn: of N images with N signatures each form, exactly those of
+// an image verify for it.
+func TestEachImageItsOwn(t *testing.T) {
+	s, pinned := newSigstore(t)
+	const n = 6
+	for _, f := range forms() {
+		var images []digest.Digest
+		var envelopes []*Envelope
+		for i := range n {
+			images = append(images, digest.FromString(fmt.Sprint("image ", i)))
+			envelopes = append(envelopes, must[*Envelope](t)(f.make(s, images[i], byID)))
+		}
+		passed := 0
+		for i, e := range envelopes {
+			for j, d := range images {
+				_, err := e.Verify(d, pinned, wantID)
+				if (err == nil) != (i == j) {
+					t.Errorf("%s: signature %d on image %d: %v", f.name, i, j, err)
+				}
+				if err == nil {
+					passed++
+				}
+			}
+		}
+		if passed != n {
+			t.Errorf("%s: %d of %d pass, want %d", f.name, passed, n*n, n)
+		}
+	}
+}
+
+// swap makes two layers for one signer and gives the first an annotation of the
+// second.
+func swap(t *testing.T, make func(d digest.Digest) sigstoretest.Layer, annotation string) sigstoretest.Layer {
+	t.Helper()
+	a, b := make(image), make(elsewhere)
+	if a.Annotations[annotation] == b.Annotations[annotation] {
+		t.Fatalf("annotation %s is the same", annotation)
+	}
+	a.Annotations[annotation] = b.Annotations[annotation]
+	return a
+}
+
+// TestSwappedParts: what belongs to another image's signature is of no use, even
+// by the same signer.
+func TestSwappedParts(t *testing.T) {
+	s, pinned := newSigstore(t)
+	key := signing.InsecureKey("a")
+	for _, by := range []struct {
+		name string
+		sigstoretest.Signing
+		Want
+	}{
+		{"certificate", byID, wantID},
+		{"key", sigstoretest.Signing{Key: key}, Want{Key: key.Public()}},
+	} {
+		simple := func(d digest.Digest) sigstoretest.Layer {
+			return must[sigstoretest.Layer](t)(s.SignLayer(d, "registry.example/app", by.Signing))
+		}
+		attest := func(old bool) func(d digest.Digest) sigstoretest.Layer {
+			return func(d digest.Digest) sigstoretest.Layer {
+				o := by.Signing
+				o.OldEntry = old
+				return must[sigstoretest.Layer](t)(s.StatementLayer(statementOf(t, d), o))
+			}
+		}
+		for _, c := range []struct {
+			name   string
+			layer  sigstoretest.Layer
+			parse  func([]byte, map[string]string) (*Envelope, error)
+			reason Reason
+		}{
+			{"log entry", swap(t, simple, annotationBundle), ParseSimpleSigning, NoLogEntry},
+			{"log entry of an attestation", swap(t, attest(false), annotationBundle), ParseDSSE, NoLogEntry},
+			{"old log entry of an attestation", swap(t, attest(true), annotationBundle), ParseDSSE, NoLogEntry},
+			{"signature", swap(t, simple, annotationSignature), ParseSimpleSigning, ""},
+		} {
+			e := must[*Envelope](t)(c.parse(c.layer.Data, c.layer.Annotations))
+			_, err := e.Verify(image, pinned, by.Want)
+			if got := reason(t, err); err == nil || c.reason != "" && got != c.reason {
+				t.Errorf("%s, %s of another image: %v", by.name, c.name, err)
+			}
+		}
+	}
+}
+
+// TestSwappedTimestamp: a timestamp for another signature tells nothing.
+func TestSwappedTimestamp(t *testing.T) {
+	s, pinned := newSigstore(t)
+	by := byID
+	by.NoLog = true
+	l := swap(t, func(d digest.Digest) sigstoretest.Layer {
+		return must[sigstoretest.Layer](t)(s.SignLayer(d, "registry.example/app", by))
+	}, annotationTimestamp)
+	e := must[*Envelope](t)(ParseSimpleSigning(l.Data, l.Annotations))
+	want := wantID
+	want.NoLog = true
+	if _, err := e.Verify(image, pinned, want); reason(t, err) != NoTimestamp {
+		t.Error(err)
+	}
+}
+
+// TestUnpinnedTimestamp: a timestamp by somebody else's authority does not count,
+// and is told from none.
+func TestUnpinnedTimestamp(t *testing.T) {
+	s, pinned := newSigstore(t)
+	other, _ := newSigstore(t)
+	by := byID
+	by.NoLog = true
+	l := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", by))
+	sig := must[[]byte](t)(base64.StdEncoding.DecodeString(l.Annotations[annotationSignature]))
+	stamp := must[[]byte](t)(other.Timestamp(sig, sigstoretest.Moment))
+	l.Annotations[annotationTimestamp] = string(must[[]byte](t)(json.Marshal(map[string]any{"SignedRFC3161Timestamp": stamp})))
+	e := must[*Envelope](t)(ParseSimpleSigning(l.Data, l.Annotations))
+	want := wantID
+	want.NoLog = true
+	if _, err := e.Verify(image, pinned, want); reason(t, err) != Untrusted {
+		t.Error(err)
+	}
+}
+
+// TestOldEntry: an entry of the first kind must be promised by the log, and for
+// this certificate.
+func TestOldEntry(t *testing.T) {
+	s, pinned := newSigstore(t)
+	by := byID
+	by.OldEntry = true
+	fresh := func() sigstoretest.Layer {
+		return must[sigstoretest.Layer](t)(s.StatementLayer(statementOf(t, image), by))
+	}
+	verify := func(l sigstoretest.Layer) error {
+		e := must[*Envelope](t)(ParseDSSE(l.Data, l.Annotations))
+		_, err := e.Verify(image, pinned, wantID)
+		return err
+	}
+	if err := verify(fresh()); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(sigstoretest.Layer) sigstoretest.Layer{
+		"earlier": func(l sigstoretest.Layer) sigstoretest.Layer {
+			was := fmt.Sprintf(`"integratedTime":%d`, sigstoretest.Moment.Unix())
+			now := fmt.Sprintf(`"integratedTime":%d`, sigstoretest.Moment.Unix()+1)
+			l.Annotations[annotationBundle] = replaceOnce(t, l.Annotations[annotationBundle], was, now)
+			return l
+		},
+		"another certificate": func(l sigstoretest.Layer) sigstoretest.Layer {
+			l.Annotations[annotationCertificate] = fresh().Annotations[annotationCertificate]
+			return l
+		},
+		"written otherwise": func(l sigstoretest.Layer) sigstoretest.Layer {
+			l.Data = append(l.Data, '\n')
+			return l
+		},
+	} {
+		if err := verify(change(fresh())); reason(t, err) != NoLogEntry {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A bundle does not have the envelope as it was logged.
+	data := must[[]byte](t)(s.StatementBundle(statementOf(t, image), by))
+	e := must[*Envelope](t)(ParseBundle(data))
+	_, err := e.Verify(image, pinned, wantID)
+	if f := new(Failure); reason(t, err) != Unsupported || !asFailure(err, &f) || !f.Undecided() {
+		t.Errorf("in a bundle: %v", err)
+	}
+}
+
+func asFailure(err error, f **Failure) bool {
+	got, ok := err.(*Failure)
+	*f = got
+	return ok
+}
+
+func replaceOnce(t testing.TB, s, was, now string) string {
+	t.Helper()
+	if strings.Count(s, was) != 1 {
+		t.Fatalf("%q is there %d times in %s", was, strings.Count(s, was), s)
+	}
+	return strings.Replace(s, was, now, 1)
+}
+
+// TestSecondLog: entries of the second version of the log tell no time, so that a
+// certificate needs a timestamp and a key does not.
+func TestSecondLog(t *testing.T) {
+	s, pinned := newSigstore(t)
+	key := signing.InsecureKey("a")
+	for _, c := range []struct {
+		name   string
+		by     sigstoretest.Signing
+		want   Want
+		reason Reason
+		source string
+	}{
+		{"certificate", sigstoretest.Signing{Identity: identity, Issuer: issuer}, wantID, "", TimeStamped},
+		{"certificate without timestamp", sigstoretest.Signing{Identity: identity, Issuer: issuer, NoTimestamp: true}, wantID, NoTimestamp, ""},
+		{"key", sigstoretest.Signing{Key: key}, Want{Key: key.Public()}, "", TimeStamped},
+		{"key without timestamp", sigstoretest.Signing{Key: key, NoTimestamp: true}, Want{Key: key.Public()}, "", ""},
+	} {
+		c.by.LogV2 = true
+		for name, data := range map[string][]byte{
+			"statement": must[[]byte](t)(s.StatementBundle(statementOf(t, image), c.by)),
+			"message":   must[[]byte](t)(s.MessageBundle([]byte("image"), c.by)),
+		} {
+			e := must[*Envelope](t)(ParseBundle(data))
+			got, err := e.Verify(image, pinned, c.want)
+			if reason(t, err) != c.reason || err == nil && got.TimeSource != c.source {
+				t.Errorf("%s, %s: %+v, %v", c.name, name, got, err)
+			}
+		}
+	}
+}
+
+// TestMessageBundle: a bundle may sign the manifest itself.
+func TestMessageBundle(t *testing.T) {
+	s, pinned := newSigstore(t)
+	e := must[*Envelope](t)(ParseBundle(must[[]byte](t)(s.MessageBundle([]byte("image"), byID))))
+	got, err := e.Verify(image, pinned, wantID)
+	if err != nil || !got.IsSignature {
+		t.Fatal(err)
+	}
+	if _, err := e.Verify(elsewhere, pinned, wantID); reason(t, err) != WrongSubject {
+		t.Error(err)
+	}
+	if _, err := e.Verify(digest.SHA512.FromString("image"), pinned, wantID); reason(t, err) != Unsupported {
+		t.Error(err)
+	}
+}
+
+// TestEd25519: a signature of nothing at all must not pass for one of an artifact
+// of which only the digest is known; but payloads that are there can be judged.
+func TestEd25519(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	want := Want{Key: key.Public()}
+	sum := sha256.Sum256([]byte("image"))
+	e := must[*Envelope](t)(ParseBundle(must[[]byte](t)(json.Marshal(map[string]any{
+		"mediaType":            "application/vnd.dev.sigstore.bundle.v0.3+json",
+		"verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": ""}},
+		"messageSignature": map[string]any{
+			"messageDigest": map[string]any{"algorithm": "SHA2_256", "digest": sum[:]},
+			"signature":     ed25519.Sign(key, nil),
+		},
+	}))))
+	if _, err := e.Verify(image, Material{}, want); reason(t, err) != Unsupported {
+		t.Errorf("a signature of nothing: %v", err)
+	}
+	s, _ := newSigstore(t)
+	l := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", byID))
+	for _, c := range []struct {
+		signed []byte
+		reason Reason
+	}{{l.Data, ""}, {nil, WrongKey}} {
+		e := must[*Envelope](t)(ParseSimpleSigning(l.Data, map[string]string{
+			annotationSignature: base64.StdEncoding.EncodeToString(ed25519.Sign(key, c.signed)),
+		}))
+		if _, err := e.Verify(image, Material{}, want); reason(t, err) != c.reason {
+			t.Errorf("signature of %q: %v", c.signed, err)
+		}
+	}
+}
+
+// TestSeveralSubjects: a statement is about each of its subjects, and no other.
+func TestSeveralSubjects(t *testing.T) {
+	s, pinned := newSigstore(t)
+	e := must[*Envelope](t)(ParseBundle(must[[]byte](t)(s.StatementBundle(statementOf(t, elsewhere, image), byID))))
+	for d, want := range map[digest.Digest]Reason{image: "", elsewhere: "", digest.FromString("third"): WrongSubject} {
+		if _, err := e.Verify(d, pinned, wantID); reason(t, err) != want {
+			t.Errorf("%s: %v", d, err)
+		}
+	}
+	// The right bytes under the name of another algorithm are not the digest.
+	raw := replaceOnce(t, string(statementOf(t, image)), `"sha256"`, `"sha512"`)
+	e = must[*Envelope](t)(ParseBundle(must[[]byte](t)(s.StatementBundle([]byte(raw), byID))))
+	if _, err := e.Verify(image, pinned, wantID); reason(t, err) != WrongSubject {
+		t.Error(err)
+	}
+}
+
+// TestSeveralSignatures: any signature of an envelope may be the one.
+func TestSeveralSignatures(t *testing.T) {
+	s, _ := newSigstore(t)
+	a, b := signing.InsecureKey("a"), signing.InsecureKey("b")
+	st := statementOf(t, image)
+	type envelope struct {
+		PayloadType string           `json:"payloadType"`
+		Payload     string           `json:"payload"`
+		Signatures  []map[string]any `json:"signatures"`
+	}
+	var both envelope
+	for _, by := range []sigstoretest.Signing{{Key: a, NoLog: true}, {Key: b, NoLog: true}} {
+		var one envelope
+		if err := json.Unmarshal(must[sigstoretest.Layer](t)(s.StatementLayer(st, by)).Data, &one); err != nil {
+			t.Fatal(err)
+		}
+		one.Signatures = append(both.Signatures, one.Signatures...)
+		both = one
+	}
+	e := must[*Envelope](t)(ParseDSSE(must[[]byte](t)(json.Marshal(both)), nil))
+	for seed, want := range map[string]Reason{"a": "", "b": "", "c": WrongKey} {
+		if _, err := e.Verify(image, Material{}, Want{Key: signing.InsecureKey(seed).Public()}); reason(t, err) != want {
+			t.Errorf("key %s: %v", seed, err)
+		}
+	}
+	for n, want := range map[int]Reason{0: Malformed, MaxSignatures: "", MaxSignatures + 1: Malformed} {
+		many := both
+		many.Signatures = nil
+		for range n {
+			many.Signatures = append(many.Signatures, both.Signatures[0])
+		}
+		if _, err := ParseDSSE(must[[]byte](t)(json.Marshal(many)), nil); reason(t, err) != want {
+			t.Errorf("%d signatures: %v", n, err)
+		}
+	}
+}
+
+// TestStatements: a signed statement that could be read in two ways is refused,
+// whoever signed it.
+func TestStatements(t *testing.T) {
+	s, pinned := newSigstore(t)
+	good := string(statementOf(t, image))
+	for name, c := range map[string]struct {
+		was, now string
+		reason   Reason
+	}{
+		"as it is":                  {`"ok"`, `"ok"`, ""},
+		"version 0.1":               {"Statement/v1", "Statement/v0.1", ""},
+		"another version":           {"Statement/v1", "Statement/v2", Unsupported},
+		"a new field":               {`{"_type"`, `{"extra":1,"_type"`, ""},
+		"capitals in the predicate": {`{"ok":true}`, `{"OS":1,"Digest":2,"Size":3}`, ""},
+		"type twice":                {`{"_type"`, `{"_type":"x","_type"`, Malformed},
+		"predicate type twice":      {`"predicateType"`, `"predicateType":"x","predicateType"`, Malformed},
+		"predicate type, capital":   {`"predicateType"`, `"PredicateType":"x","predicateType"`, Malformed},
+		"subject, long s":           {`"subject"`, `"ſubject":[],"subject"`, Malformed},
+		"digest, capital":           {`"digest"`, `"Digest":{},"digest"`, Malformed},
+		"no type":                   {`"_type"`, `"type"`, Malformed},
+		"no predicate type":         {`"predicateType"`, `"other"`, Malformed},
+		"no subject":                {`"subject"`, `"other"`, Malformed},
+		"key twice in predicate":    {`{"ok":true}`, `{"ok":true,"ok":false}`, Malformed},
+		"trailing data":             {`"subject":`, `"subject":[]}{"subject":`, Malformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := []byte(replaceOnce(t, good, c.was, c.now))
+			data := must[[]byte](t)(s.StatementBundle(raw, byID))
+			layer := must[sigstoretest.Layer](t)(s.StatementLayer(raw, byID))
+			inBundle, err1 := ParseBundle(data)
+			inLayer, err2 := ParseDSSE(layer.Data, layer.Annotations)
+			if err1 == nil && err2 == nil {
+				_, err1 = inBundle.Verify(image, pinned, wantID)
+				_, err2 = inLayer.Verify(image, pinned, wantID)
+			}
+			if reason(t, err1) != c.reason || reason(t, err2) != c.reason {
+				t.Errorf("want %q: %v, %v", c.reason, err1, err2)
+			}
+		})
+	}
+}
+
+// TestPayloads: the same for payloads of simple signing.
+func TestPayloads(t *testing.T) {
+	s, pinned := newSigstore(t)
+	good := string(must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", byID)).Data)
+	for name, c := range map[string]struct {
+		was, now string
+		reason   Reason
+	}{
+		"as it is":       {`"env"`, `"env"`, ""},
+		"another type":   {"cosign container image signature", "atomic container signature", Unsupported},
+		"no type":        {`"type"`, `"typ"`, Malformed},
+		"digest twice":   {`"docker-manifest-digest"`, `"docker-manifest-digest":"` + elsewhere.String() + `","docker-manifest-digest"`, Malformed},
+		"digest, other":  {image.String(), elsewhere.String(), WrongSubject},
+		"digest, no":     {image.String(), "", WrongSubject},
+		"no digest":      {`"docker-manifest-digest"`, `"digest"`, Malformed},
+		"image, capital": {`"image"`, `"Image":{},"image"`, Malformed},
+		"no image":       {`"image"`, `"images"`, Malformed},
+		"no critical":    {`"critical"`, `"optionals"`, Malformed},
+		"no text":        {`"test"`, `{"a":1}`, ""},
+	} {
+		layer := must[sigstoretest.Layer](t)(s.PayloadLayer([]byte(replaceOnce(t, good, c.was, c.now)), byID))
+		e, err := ParseSimpleSigning(layer.Data, layer.Annotations)
+		if err == nil {
+			_, err = e.Verify(image, pinned, wantID)
+		}
+		if reason(t, err) != c.reason {
+			t.Errorf("%s: want %q: %v", name, c.reason, err)
+		}
+	}
+}
+
+// TestChangedBytes: no byte of what is signed can be another.
+func TestChangedBytes(t *testing.T) {
+	s, pinned := newSigstore(t)
+	l := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", byID))
+	changes := 0
+	for i := range l.Data {
+		data := append([]byte(nil), l.Data...)
+		data[i] ^= 1
+		e, err := ParseSimpleSigning(data, l.Annotations)
+		if err == nil {
+			_, err = e.Verify(image, pinned, wantID)
+		}
+		if err == nil {
+			t.Errorf("byte %d can be %q", i, data[i])
+		}
+		changes++
+	}
+	if changes < 100 {
+		t.Errorf("only %d changes", changes)
+	}
+}
+
+// TestTruncated: nothing that ends early is read, or it does not verify.
+func TestTruncated(t *testing.T) {
+	s, pinned := newSigstore(t)
+	bundle := must[[]byte](t)(s.SignBundle(image, byID))
+	sig := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", byID))
+	att := must[sigstoretest.Layer](t)(s.StatementLayer(statementOf(t, image), byID))
+	for name, c := range map[string]struct {
+		data  []byte
+		parse func([]byte) (*Envelope, error)
+	}{
+		"bundle":  {bundle, ParseBundle},
+		"payload": {sig.Data, func(b []byte) (*Envelope, error) { return ParseSimpleSigning(b, sig.Annotations) }},
+		"dsse":    {att.Data, func(b []byte) (*Envelope, error) { return ParseDSSE(b, att.Annotations) }},
+	} {
+		for n := range c.data {
+			if _, err := c.parse(c.data[:n]); reason(t, err) != Malformed {
+				t.Fatalf("%s of %d bytes: %v", name, n, err)
+			}
+		}
+	}
+	for name, text := range sig.Annotations {
+		// A certificate does without the line's end.
+		for n := 1; n < len(strings.TrimSpace(text)); n += 7 {
+			annotations := map[string]string{}
+			for k, v := range sig.Annotations {
+				annotations[k] = v
+			}
+			annotations[name] = text[:n]
+			e, err := ParseSimpleSigning(sig.Data, annotations)
+			if err == nil {
+				_, err = e.Verify(image, pinned, wantID)
+			}
+			if err == nil {
+				t.Fatalf("annotation %s of %d bytes verifies", name, n)
+			}
+		}
+	}
+}
+
+// TestLimits: what is too large is refused before it is read.
+func TestLimits(t *testing.T) {
+	huge := make([]byte, MaxEnvelopeBytes+1)
+	long := map[string]string{annotationBundle: strings.Repeat(" ", MaxAnnotationBytes+1), annotationSignature: "AA=="}
+	s, _ := newSigstore(t)
+	l := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", byID))
+	a := must[sigstoretest.Layer](t)(s.StatementLayer(statementOf(t, image), byID))
+	for name, parse := range map[string]func() (*Envelope, error){
+		"bundle":                 func() (*Envelope, error) { return ParseBundle(huge) },
+		"envelope":               func() (*Envelope, error) { return ParseDSSE(huge, nil) },
+		"payload":                func() (*Envelope, error) { return ParseSimpleSigning(huge[:MaxPayloadBytes+1], nil) },
+		"annotation":             func() (*Envelope, error) { return ParseSimpleSigning(l.Data, long) },
+		"annotation of envelope": func() (*Envelope, error) { return ParseDSSE(a.Data, long) },
+	} {
+		if _, err := parse(); reason(t, err) != Malformed || !strings.Contains(err.Error(), "at most") {
+			t.Errorf("%s: %.300v", name, err)
+		}
+	}
+}
+
+// TestWants: a want that makes no sense is an error, and never lets anything pass.
+func TestWants(t *testing.T) {
+	s, pinned := newSigstore(t)
+	e := must[*Envelope](t)(ParseBundle(must[[]byte](t)(s.SignBundle(image, byID))))
+	key := signing.InsecureKey("a").Public()
+	for name, w := range map[string]Want{
+		"nobody":        {},
+		"no issuer":     {Identity: identity},
+		"no identity":   {Issuer: issuer},
+		"both":          {Key: key, Identity: identity, Issuer: issuer},
+		"no expression": {IdentityRegexp: "(", Issuer: issuer},
+		"log or not":    {Key: key, NoLog: true, RequireLog: true},
+		"no key":        {Key: "key"},
+	} {
+		if err := w.Check(); err == nil {
+			t.Errorf("%s: Check lets it pass", name)
+		}
+		_, err := e.Verify(image, pinned, w)
+		if f := new(Failure); !asFailure(err, &f) || !f.Undecided() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := wantID.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClaimed: a failure says whose it claims to be.
+func TestClaimed(t *testing.T) {
+	s, pinned := newSigstore(t)
+	key := signing.InsecureKey("a")
+	e := must[*Envelope](t)(ParseBundle(must[[]byte](t)(s.SignBundle(image, byID))))
+	_, err := e.Verify(image, pinned, Want{Identity: "somebody@example.com", Issuer: issuer})
+	if f := new(Failure); !asFailure(err, &f) || f.Claimed.Identity != identity || f.Claimed.Issuer != issuer {
+		t.Errorf("%+v", f)
+	}
+	want := must[string](t)(fingerprint(key.Public()))
+	e = must[*Envelope](t)(ParseBundle(must[[]byte](t)(s.SignBundle(image, sigstoretest.Signing{Key: key}))))
+	if got := e.Claimed(); got.KeyFingerprint != want {
+		t.Errorf("bundle: %s", got)
+	}
+	l := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", sigstoretest.Signing{Key: key}))
+	e = must[*Envelope](t)(ParseSimpleSigning(l.Data, l.Annotations))
+	if got := e.Claimed(); got.KeyFingerprint != want {
+		t.Errorf("layer: %s", got)
+	}
+	delete(l.Annotations, annotationBundle)
+	e = must[*Envelope](t)(ParseSimpleSigning(l.Data, l.Annotations))
+	if got := e.Claimed(); got != (Signer{}) {
+		t.Errorf("layer without log entry: %s", got)
+	}
+}
+
+// TestPayloadTypes: a DSSE envelope of something else is not judged.
+func TestPayloadTypes(t *testing.T) {
+	key := signing.InsecureKey("a")
+	e := must[*Envelope](t)(ParseDSSE([]byte(`{"payloadType":"text/plain","payload":"aGk=","signatures":[{"sig":"AAAA"}]}`), nil))
+	if _, err := e.Verify(image, Material{}, Want{Key: key.Public()}); reason(t, err) != Unsupported {
+		t.Error(err)
+	}
+	for raw, want := range map[string]Reason{
+		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.9+json"}`: Unsupported,
+		`{"mediaType":"application/json"}`:                              Malformed,
+		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}`: Malformed,
+		`{}`:   Malformed,
+		`null`: Malformed,
+		``:     Malformed,
+	} {
+		if _, err := ParseBundle([]byte(raw)); reason(t, err) != want {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
+}
+
+// TestBadSignature: by who is wanted, it says, but it does not verify.
+func TestBadSignature(t *testing.T) {
+	s, pinned := newSigstore(t)
+	key := signing.InsecureKey("a")
+	for name, c := range map[string]struct {
+		by   sigstoretest.Signing
+		m    Material
+		want Want
+	}{
+		"key":         {sigstoretest.Signing{Key: key, NoLog: true}, Material{}, Want{Key: key.Public()}},
+		"certificate": {sigstoretest.Signing{Identity: identity, Issuer: issuer, NoLog: true}, pinned, Want{Identity: identity, Issuer: issuer, NoLog: true}},
+	} {
+		data := string(must[[]byte](t)(s.SignBundle(image, c.by)))
+		payload := base64.StdEncoding.EncodeToString(must[[]byte](t)(sigstoretest.Statement(PredicateCosignSign, map[string]any{}, image)))
+		forged := base64.StdEncoding.EncodeToString(must[[]byte](t)(sigstoretest.Statement(PredicateCosignSign, map[string]any{}, elsewhere)))
+		e := must[*Envelope](t)(ParseBundle([]byte(replaceOnce(t, data, payload, forged))))
+		if _, err := e.Verify(elsewhere, c.m, c.want); reason(t, err) != BadSignature {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestSigning: what this project's own package signs is judged alike.
+func TestSigning(t *testing.T) {
+	key, subject := signing.InsecureKey("a"), ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: image, Size: 5}
+	want := Want{Key: key.Public()}
+	bundle := must[signing.Artifact](t)(signing.BundleSignature(subject, key))
+	sig := must[signing.Artifact](t)(signing.CosignSignature(subject, signing.Claim{Reference: "registry.example/app"}, key))
+	att := must[signing.Artifact](t)(signing.CosignAttestation(subject, key, signing.Attestation{PredicateType: signing.PredicateSPDX}))
+	layer := func(a signing.Artifact) sigstoretest.Layer {
+		var m ocispec.Manifest
+		if err := json.Unmarshal(a.Raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(a.Blobs, func(b signing.Blob) bool { return b.Desc.Digest == m.Layers[0].Digest })
+		return sigstoretest.Layer{Data: a.Blobs[i].Data, Annotations: m.Layers[0].Annotations}
+	}
+	for name, c := range map[string]struct {
+		e         *Envelope
+		signature bool
+	}{
+		"bundle": {must[*Envelope](t)(ParseBundle(layer(bundle).Data)), true},
+		"sig":    {must[*Envelope](t)(ParseSimpleSigning(layer(sig).Data, layer(sig).Annotations)), true},
+		"att":    {must[*Envelope](t)(ParseDSSE(layer(att).Data, layer(att).Annotations)), false},
+	} {
+		got, err := c.e.Verify(image, Material{}, want)
+		if err != nil || got.IsSignature != c.signature {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if _, err := c.e.Verify(elsewhere, Material{}, want); reason(t, err) != WrongSubject {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTogether: one envelope may be judged many times at once.
+func TestTogether(t *testing.T) {
+	s, pinned := newSigstore(t)
+	for _, f := range forms() {
+		e := must[*Envelope](t)(f.make(s, image, byID))
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := e.Verify(image, pinned, wantID); err != nil {
+					t.Errorf("%s: %v", f.name, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
