@@ -13,6 +13,7 @@ import (
 	"airgap/verify/policy"
 	"airgap/verify/trust"
 
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -22,6 +23,8 @@ type Judge struct {
 	Trust  *trust.Trust
 	// Keys are pinned beside those of Trust, by name.
 	Keys map[string]crypto.PublicKey
+	// Roots are Sigstore trusted roots beside those of Trust.
+	Roots []*root.TrustedRoot
 	// CRLs that travelled. Each counts only if an issuer under a pinned
 	// certificate signed it.
 	CRLs []*x509.RevocationList
@@ -36,7 +39,7 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	if j.Now != nil {
 		now = j.Now
 	}
-	crls := slices.Concat(j.Trust.CRLs(), j.CRLs)
+	pins := pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
 	r := &Report{
 		State: Refused, Policy: Origin{j.Policy.File, j.Policy.Digest, j.Policy.Environment}, Trust: j.Trust.Digest(),
 		Time: now().UTC(), Verdicts: make([]Verdict, len(g.Roots)),
@@ -46,7 +49,7 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, root := range g.Roots {
 		group.Go(func() error {
-			b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, crls: crls}
+			b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins}
 			v, err := b.root(gctx, root)
 			r.Verdicts[i] = v
 			return err
@@ -74,7 +77,13 @@ type bench struct {
 	*collector
 	repo string
 	now  time.Time
-	crls []*x509.RevocationList
+	pins
+}
+
+// pins is what is pinned, put together once.
+type pins struct {
+	crls  []*x509.RevocationList
+	roots []*root.TrustedRoot
 }
 
 func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {

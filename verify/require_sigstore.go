@@ -116,7 +116,7 @@ func (s *scene) sigstorePiece(o *Outcome, x *piece, wants []sigstore.Want, sameA
 		return
 	}
 	for i, w := range wants {
-		signed, err := x.envelope.Verify(s.digest, sigstore.Material{Roots: s.bench.judge.Trust.Roots()}, w)
+		signed, err := x.envelope.Verify(s.digest, sigstore.Material{Roots: s.roots}, w)
 		if err == nil {
 			err = accept(signed)
 			who := signerOf(signed, w)
