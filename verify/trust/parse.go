@@ -85,11 +85,19 @@ func pemBlocks(data []byte) ([]*pem.Block, error) {
 		return nil, fmt.Errorf("%d PEM blocks, at most %d are accepted: %w", want, MaxCertificates, ErrLimit)
 	}
 	var blocks []*pem.Block
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		blocks = append(blocks, block)
+	rest := data
+	for {
+		block, after := pem.Decode(rest)
+		if block == nil {
+			break
+		}
+		blocks, rest = append(blocks, block), after
 	}
 	if len(blocks) != want {
 		return nil, fmt.Errorf("%w: of %d PEM blocks, %d can be read", ErrInvalid, want, len(blocks))
+	}
+	if bytes.HasPrefix(rest, []byte("-")) || bytes.Contains(rest, []byte("\n-")) {
+		return nil, fmt.Errorf("%w: after %d PEM blocks, another begins and is cut off", ErrInvalid, want)
 	}
 	return blocks, nil
 }
