@@ -3,7 +3,6 @@ package trust_test
 import (
 	"bytes"
 	"crypto"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
@@ -63,7 +62,8 @@ func keyPEM(t *testing.T, seed string) []byte {
 // newCRL makes a revocation list of ca's, in DER.
 func newCRL(t *testing.T, ca *signing.TestCA, number int64, next time.Time) []byte {
 	t.Helper()
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+	// Without randomness, ECDSA is the deterministic one of RFC 6979.
+	der, err := x509.CreateRevocationList(nil, &x509.RevocationList{
 		Number: big.NewInt(number), ThisUpdate: now.Add(-time.Hour), NextUpdate: next,
 		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(7), RevocationTime: now.Add(-2 * time.Hour)}},
 	}, ca.Certs[0], ca.Key)
@@ -137,7 +137,7 @@ func full(t *testing.T) map[string][]byte {
 // open opens a folder of these files.
 func open(t *testing.T, files map[string][]byte) (*trust.Trust, error) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	write(t, dir, files)
 	return trust.Open(dir)
 }
@@ -154,4 +154,16 @@ func wantErr(t *testing.T, what string, err, want error) {
 	if !errors.Is(err, want) {
 		t.Errorf("%s: %v, want %v", what, err, want)
 	}
+}
+
+// tempDir is a folder in memory where there is one: every change is synced, and a
+// disk takes its time.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "airgap-trust-test")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }

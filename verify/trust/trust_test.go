@@ -63,7 +63,7 @@ func TestOpen(t *testing.T) {
 
 // What notation reads from a trust store, and what is read here, is the same.
 func TestSameAsNotation(t *testing.T) {
-	base := t.TempDir()
+	base := tempDir(t)
 	write(t, base, full(t))
 	ours := mustOpen(t, base)
 	theirs := truststore.NewX509TrustStore(dir.NewSysFS(base))
@@ -109,7 +109,7 @@ func TestNotationFolder(t *testing.T) {
 }
 
 func TestSnapshot(t *testing.T) {
-	base := t.TempDir()
+	base := tempDir(t)
 	write(t, base, full(t))
 	tr := mustOpen(t, base)
 	must(t, os.RemoveAll(base))
@@ -190,13 +190,13 @@ func TestPublicGoodRoot(t *testing.T) {
 }
 
 func TestOpenNothing(t *testing.T) {
-	_, err := trust.Open(filepath.Join(t.TempDir(), "nowhere"))
+	_, err := trust.Open(filepath.Join(tempDir(t), "nowhere"))
 	wantErr(t, "no folder", err, trust.ErrNotTrust)
-	_, err = trust.Open(t.TempDir())
+	_, err = trust.Open(tempDir(t))
 	wantErr(t, "an empty folder", err, trust.ErrNotTrust)
 	_, err = open(t, map[string][]byte{"README": nil, "trustpolicy.json": nil})
 	wantErr(t, "no part of one", err, trust.ErrNotTrust)
-	file := filepath.Join(t.TempDir(), "file")
+	file := filepath.Join(tempDir(t), "file")
 	must(t, os.WriteFile(file, nil, 0o644))
 	if _, err = trust.Open(file); err == nil {
 		t.Error("a file is opened")
@@ -208,7 +208,7 @@ func TestOpenNothing(t *testing.T) {
 }
 
 func TestEmptyStore(t *testing.T) {
-	base := t.TempDir()
+	base := tempDir(t)
 	must(t, os.MkdirAll(filepath.Join(base, "truststore/x509/ca/empty"), 0o755))
 	tr := mustOpen(t, base)
 	if _, err := tr.GetCertificates(t.Context(), "ca", "empty"); err == nil {
