@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"airgap/layout"
+	"airgap/verify"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -17,6 +18,10 @@ var (
 	ErrUsage = errors.New("usage")
 	// ErrNoPolicy: there is no policy that could say yes.
 	ErrNoPolicy = errors.New("no policy says that this may enter")
+	// ErrRefused: the policy says no.
+	ErrRefused = errors.New("verification refused it")
+	// ErrUndecided: whether the policy is met could not be checked.
+	ErrUndecided = errors.New("verification could not be decided")
 	// ErrMoves: a tag of the destination stands for something else.
 	ErrMoves = errors.New("tags would move")
 )
@@ -26,6 +31,11 @@ type ImportOptions struct {
 	Mapping Mapping
 	// Overwrite lets tags of the destination move.
 	Overwrite bool
+	// Judge says what may enter.
+	Judge *verify.Judge
+	// Partial imports what passed and leaves the rest; without it nothing
+	// enters unless everything passed.
+	Partial bool
 	// InsecureSkipVerify imports without asking any policy. Integrity is
 	// checked all the same.
 	InsecureSkipVerify bool
@@ -39,9 +49,11 @@ type ImportResult struct {
 	Proven   bool          `json:"proven"`   // the whole bundle was proven against its export record
 	Verified bool          `json:"verified"` // a policy admitted it
 	Names    []ImportedTag `json:"names"`
-	Contents Contents      `json:"contents"`
-	Sent     int64         `json:"sentBytes"`
-	Present  int64         `json:"presentBytes"` // not sent, for they were there
+	// Report has the verdicts; nil if no policy was asked.
+	Report   *verify.Report `json:"report,omitempty"`
+	Contents Contents       `json:"contents"`
+	Sent     int64          `json:"sentBytes"`
+	Present  int64          `json:"presentBytes"` // not sent, for they were there
 }
 
 // ImportedTag is a name of the destination.
@@ -52,17 +64,26 @@ type ImportedTag struct {
 }
 
 // Import brings everything in b to dst: blobs, then manifests, then names. It
-// proves the bundle first and hashes each byte as it is copied, also of what dst
-// has already, so that nothing damaged gets a name. No policy can be given yet: without InsecureSkipVerify
-// every import is refused with ErrNoPolicy.
+// proves the bundle first, asks the judge before anything is written, and hashes
+// each byte as it is copied, also of what dst has already, so that nothing damaged
+// gets a name. If the judge says no, or cannot say, the error matches ErrRefused or
+// ErrUndecided, and the result holds the report.
 func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*ImportResult, error) {
-	if !o.InsecureSkipVerify {
-		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy,
-			Hint: "policies are not built yet: to import what no policy has judged, add --insecure-skip-verify (digests, sizes and the export record are checked all the same)"}
+	if !o.InsecureSkipVerify && o.Judge == nil {
+		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy}
 	}
 	g, err := b.Graph(ctx)
 	if err != nil {
 		return nil, err
+	}
+	var report *verify.Report
+	if !o.InsecureSkipVerify {
+		if report, err = b.judge(ctx, o.Judge, g); err != nil {
+			return nil, err
+		}
+		if g, err = b.admitted(ctx, g, report, o.Partial); err != nil {
+			return &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: report, Names: []ImportedTag{}}, err
+		}
 	}
 	for _, ref := range b.refs {
 		if ref.Repository == "" {
@@ -81,7 +102,7 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		}
 		dst = b.guard(dst, g)
 	}
-	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Contents: contents(g, newRecord(g))}
+	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Verified: report != nil, Report: report, Contents: contents(g, newRecord(g))}
 	for i, n := range g.Roots {
 		res.Names = append(res.Names, ImportedTag{n.Reference.String(), to.names[i].Reference.String(), n.Descriptor.Digest.String()})
 	}

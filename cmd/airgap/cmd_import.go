@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"airgap/bundle"
 	"airgap/layout"
+	"airgap/verify"
 
 	"github.com/urfave/cli/v2"
 )
@@ -22,7 +24,9 @@ type importOptions struct {
 	overwrite bool
 	verify    bool
 	skip      bool // verification
+	partial   bool
 
+	judge    policyOptions
 	registry registryOptions
 	outputOptions
 }
@@ -36,8 +40,9 @@ func importCommand(u *ui) *cli.Command {
 		Description: `Brings everything in each BUNDLE (a tar, a layout folder, or - for a stream on
 stdin) into a registry or a store: blobs first, then manifests, names last. Every
 digest, every size and the export record are checked always; nothing damaged gets a
-name. Whether it may enter is for a policy to say, and without one nothing enters.
-Policies are not built yet: --insecure-skip-verify imports without.
+name. Whether it may enter is for a policy to say (see airgap help verify); nothing
+enters unless every image passes, or with --partial, those that do. Without a policy
+nothing enters; --insecure-skip-verify imports what nobody has judged.
 
 Into a registry, ghcr.io/acme/app becomes HOST/PREFIX/acme/app; into a store, names
 stay. --map overrides both. A tag that stands for something else at the destination,
@@ -47,8 +52,9 @@ Several bundles are imported one after the other; the first that fails ends it.
 Running the same command again sends only what is missing.
 
 Examples:
-   airgap import app.tar --to registry.corp:5000/mirror
-   airgap import app.tar --store /srv/airgap
+   airgap import app.tar --policy policy.yaml --to registry.corp:5000/mirror
+   airgap import app.tar --policy policy.yaml --env prod --store /srv/airgap
+   airgap import app.tar --key cosign.pub --store /srv/airgap
    airgap import app.tar --to registry.corp --map ghcr.io/acme=registry.corp/acme
    airgap import ./skopeo-layout --as ghcr.io/acme/app --to registry.corp
    receive-from-diode | airgap import - --store /srv/airgap`,
@@ -60,8 +66,9 @@ Examples:
 			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
+			&cli.BoolFlag{Name: "partial", Usage: "import the images that pass, and leave the others", Destination: &o.partial},
 			asFlag(&o.as),
-		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
+		}, append(o.judge.flags(), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.bundles, o.rules = c.Args().Slice(), c.StringSlice("map")
 			return runImport(c.Context, u, o)
@@ -71,7 +78,7 @@ Examples:
 
 // check finds what makes no sense, and what will be refused anyway: nobody wants
 // to hear that after the last of 100 GB came through a diode.
-func (o *importOptions) check() error {
+func (o *importOptions) check(u *ui) error {
 	stdin := 0
 	for _, b := range o.bundles {
 		if b == "-" {
@@ -94,11 +101,20 @@ func (o *importOptions) check() error {
 		return usagef("--to and --store: want one destination")
 	case !o.verify && !o.skip:
 		return &adviceError{usagef("--verify=false is not how to say that"), "to import what no policy has judged, use --insecure-skip-verify"}
-	case stdin > 0 && !o.skip:
-		return &adviceError{fmt.Errorf("stdin: %w", bundle.ErrNoPolicy),
-			"nothing was read; policies are not built yet: to import what no policy has judged, add --insecure-skip-verify"}
+	case o.to != "" && !validHost(o.to):
+		return usagef("--to %q: want HOST[/PREFIX]", o.to)
+	case o.skip && (o.judge.given(u) || o.partial):
+		return usagef("--insecure-skip-verify asks no policy; give one or the other")
+	case !o.skip && !o.judge.given(u):
+		return noPolicy("; nothing was read. To import what nobody has judged, add --insecure-skip-verify")
 	}
 	return nil
+}
+
+// validHost says whether to is HOST[/PREFIX].
+func validHost(to string) bool {
+	_, err := layout.ParseReference(to + "/x")
+	return err == nil
 }
 
 func (o *importOptions) mapping() (bundle.Mapping, error) {
@@ -129,12 +145,18 @@ type importedBundle struct {
 }
 
 func runImport(ctx context.Context, u *ui, o importOptions) error {
-	if err := o.check(); err != nil {
+	if err := o.check(u); err != nil {
 		return err
 	}
 	mapping, err := o.mapping()
 	if err != nil {
 		return err
+	}
+	var judge *verify.Judge
+	if !o.skip {
+		if judge, err = o.judge.judge(u); err != nil {
+			return err
+		}
 	}
 	seen := newSeen(&o, mapping)
 	if err := seen.ahead(ctx); err != nil {
@@ -150,11 +172,19 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	}
 	res := &importResult{Destination: dst.name}
 	for _, path := range o.bundles {
-		one, err := o.importOne(ctx, u, path, dst, mapping, seen)
+		one, err := o.importOne(ctx, u, path, dst, mapping, judge, seen)
+		if one != nil && one.ImportResult != nil {
+			res.Bundles = append(res.Bundles, *one)
+		}
+		if err != nil && (errors.Is(err, bundle.ErrRefused) || errors.Is(err, bundle.ErrUndecided)) {
+			// The verdict is a result, too.
+			if err := u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) }); err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			return dst.explain(err, res)
 		}
-		res.Bundles = append(res.Bundles, *one)
 	}
 	seen.warn(u)
 	if err := dst.close(); err != nil {
@@ -163,7 +193,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	return u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) })
 }
 
-func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping, seen *seen) (*importedBundle, error) {
+func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping, j *verify.Judge, seen *seen) (*importedBundle, error) {
 	b, err := o.open(ctx, u, path, dst)
 	if err != nil {
 		return nil, local(err)
@@ -187,7 +217,7 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	p := u.progress("import", o.outputOptions)
 	defer p.close()
 	res, err := bundle.Import(ctx, b, sink, bundle.ImportOptions{
-		Mapping: m, Overwrite: o.overwrite, InsecureSkipVerify: o.skip, Jobs: o.jobs, Progress: p.event,
+		Mapping: m, Overwrite: o.overwrite, Judge: j, Partial: o.partial, InsecureSkipVerify: o.skip, Jobs: o.jobs, Progress: p.event,
 	})
 	return &importedBundle{res, caveats}, local(err)
 }
@@ -225,6 +255,14 @@ func writeImport(w io.Writer, res *importResult) {
 	for i, b := range res.Bundles {
 		if i > 0 {
 			fmt.Fprintln(w)
+		}
+		if b.Report != nil {
+			writeReport(w, b.Report)
+			fmt.Fprintln(w)
+		}
+		if len(b.Names) == 0 {
+			fmt.Fprintf(w, "%s: nothing was imported\n", escape(b.Bundle))
+			continue
 		}
 		fmt.Fprintf(w, "%s → %s: sent %s, %s was there\n\n", escape(b.Bundle), escape(res.Destination), humanSize(b.Sent), humanSize(b.Present))
 		rows := [][]string{{"IMAGE", "IMPORTED AS", "DIGEST"}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 
 	"airgap/layout"
 	"airgap/layout/disk"
@@ -147,4 +148,19 @@ func scriptFolder(ts *testscript.TestScript, neg bool, args []string) {
 	content, err := contentNamed(args[0], repo)
 	ts.Check(err)
 	ts.Check(writeFolder(content, ts.MkAbs(args[1])))
+}
+
+// scriptPins writes what has to be pinned for the signatures of signedContent.
+func scriptPins(ts *testscript.TestScript, _ bool, _ []string) {
+	write := func(name string, data []byte, err error) {
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o644))
+	}
+	for name, seed := range map[string]string{"release.pub": "airgap test", "other.pub": "somebody else"} {
+		data, err := signing.PublicKeyPEM(signing.InsecureKey(seed))
+		write(name, data, err)
+	}
+	ca, err := signing.NewTestCA("airgap test root", signing.TestOptions{InsecureSeed: "root"})
+	ts.Check(err)
+	write("root.pem", signing.CertificatesPEM(ca.Certs...), nil)
 }

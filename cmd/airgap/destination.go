@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"airgap/layout"
+	"airgap/store"
 )
 
 // destination is where import brings things.
@@ -31,20 +34,11 @@ func (o *importOptions) destination(ctx context.Context, u *ui) (*destination, e
 			return nil, err
 		}
 	}
-	if !o.skip {
-		// Nothing will get in, so no store is made or locked for it.
-		return &destination{name: "store:" + dir, begin: beginNothing, close: func() error { return nil }}, nil
-	}
 	return storeDestination(dir)
 }
 
-func beginNothing(context.Context) (layout.Sink, func(), error) { return nil, func() {}, nil }
-
 func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destination, error) {
 	host, _, _ := strings.Cut(o.to, "/")
-	if _, err := layout.ParseReference(o.to + "/x"); err != nil {
-		return nil, usagef("--to %q: want HOST[/PREFIX]: %w", o.to, err)
-	}
 	c, err := o.registry.client(ctx, u, host, layout.SideDestination)
 	if err != nil {
 		return nil, err
@@ -57,29 +51,121 @@ func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destin
 	}, nil
 }
 
+// storeDestination opens the store, and makes it if missing, when the first import
+// needs it: for what a policy refuses there is nothing to make.
 func storeDestination(dir string) (*destination, error) {
-	s, err := writeStore(dir)
-	if err != nil {
-		return nil, err
-	}
-	closed := false
+	var s *store.Store
 	return &destination{
-		name: "store:" + dir, spoolDir: dir,
+		name: "store:" + dir, spoolDir: spoolIn(dir),
 		begin: func(ctx context.Context) (layout.Sink, func(), error) {
-			session, err := s.Begin(ctx)
-			if err != nil {
-				return nil, nil, err
-			}
-			return session, func() { _ = session.Close() }, nil
+			l := &lateSink{open: func() (layout.Sink, func(), error) {
+				if s == nil {
+					var err error
+					if s, err = writeStore(dir); err != nil {
+						return nil, nil, err
+					}
+				}
+				session, err := s.Begin(ctx)
+				if err != nil {
+					return nil, nil, err
+				}
+				return session, func() { _ = session.Close() }, nil
+			}}
+			return l, l.close, nil
 		},
 		close: func() error {
-			if closed {
+			if s == nil {
 				return nil
 			}
-			closed = true
-			return s.Close()
+			err := s.Close()
+			s = nil
+			return err
 		},
 	}, nil
+}
+
+// spoolIn is where a stream waits for a store: beside it if it is there, for then
+// it has the room.
+func spoolIn(dir string) string {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return dir
+	}
+	return ""
+}
+
+// lateSink is a sink that is opened when it is first used.
+type lateSink struct {
+	open func() (layout.Sink, func(), error)
+
+	once sync.Once
+	sink layout.Sink
+	done func()
+	err  error
+}
+
+func (l *lateSink) opened() error {
+	l.once.Do(func() { l.sink, l.done, l.err = l.open() })
+	return l.err
+}
+
+func (l *lateSink) close() {
+	if l.done != nil {
+		l.done()
+	}
+}
+
+// Resolve implements [layout.Sink].
+func (l *lateSink) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	if err := l.opened(); err != nil {
+		return layout.Descriptor{}, err
+	}
+	return l.sink.Resolve(ctx, ref)
+}
+
+// Open reads what the sink had before.
+func (l *lateSink) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	if err := l.opened(); err != nil {
+		return nil, err
+	}
+	return l.sink.(interface {
+		Open(context.Context, string, layout.Descriptor) (io.ReadCloser, error)
+	}).Open(ctx, repo, d)
+}
+
+// Has implements [layout.Sink].
+func (l *lateSink) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	if err := l.opened(); err != nil {
+		return false, err
+	}
+	return l.sink.Has(ctx, repo, d)
+}
+
+// Put implements [layout.Sink].
+func (l *lateSink) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	if err := l.opened(); err != nil {
+		return err
+	}
+	return l.sink.Put(ctx, repo, d, r)
+}
+
+// Mount implements [layout.Mounter].
+func (l *lateSink) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
+	if err := l.opened(); err != nil {
+		return false, err
+	}
+	m, ok := l.sink.(layout.Mounter)
+	if !ok {
+		return false, nil
+	}
+	return m.Mount(ctx, repo, d, from)
+}
+
+// Commit implements [layout.Sink].
+func (l *lateSink) Commit(ctx context.Context, names []layout.Name) error {
+	if err := l.opened(); err != nil {
+		return err
+	}
+	return l.sink.Commit(ctx, names)
 }
 
 // explain says, of an import that failed, what of it is done.
@@ -87,12 +173,14 @@ func (d *destination) explain(err error, res *importResult) error {
 	if d.keeps && again(err) {
 		err = &adviceError{err, "run the same command again: what was sent already is not sent again"}
 	}
-	if len(res.Bundles) == 0 {
-		return err
-	}
 	var names []string
 	for _, b := range res.Bundles {
-		names = append(names, b.Bundle)
+		if len(b.Names) > 0 { // it was not refused
+			names = append(names, b.Bundle)
+		}
+	}
+	if len(names) == 0 {
+		return err
 	}
 	return &adviceError{err, fmt.Sprintf("already imported to %s: %s", d.name, strings.Join(names, ", "))}
 }

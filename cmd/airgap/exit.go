@@ -25,6 +25,7 @@ const (
 	exitRegistry  = 5
 	exitRollback  = 6
 	exitLocked    = 7
+	exitUndecided = 8
 	exitInterrupt = 128 + int(syscall.SIGINT)
 	exitTerminate = 128 + int(syscall.SIGTERM)
 )
@@ -42,6 +43,7 @@ var exitMeanings = []struct {
 	{exitRegistry, "network or registry: it cannot be reached, refuses, does not have it, or gave content that is not what its digest says"},
 	{exitRollback, "rollback or replay (reserved: nothing says so yet)"},
 	{exitLocked, "the store, or the output file, is in use by another airgap process"},
+	{exitUndecided, "verification could not be decided: something that was needed to say yes or no is not here"},
 	{exitInterrupt, "stopped by Ctrl-C (SIGINT)"},
 	{exitTerminate, "stopped by SIGTERM"},
 }
@@ -90,8 +92,10 @@ func exitCode(err error) int {
 		return exitFailed
 	case errors.Is(err, errUsage), errors.Is(err, bundle.ErrUsage):
 		return exitUsage
-	case errors.Is(err, bundle.ErrNoPolicy):
+	case errors.Is(err, bundle.ErrNoPolicy), errors.Is(err, bundle.ErrRefused):
 		return exitRefused
+	case errors.Is(err, bundle.ErrUndecided):
+		return exitUndecided
 	case isLocked(err), errors.Is(err, disk.ErrBusy):
 		return exitLocked
 	case errors.Is(err, registry.ErrRegistry):

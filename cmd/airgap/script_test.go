@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 //	planned BUNDLE JSON        the bundle is what --dry-run said
 //	unname DIR                 leave bare tags in a layout, as other tools write them
 //	removelargest DIR          remove a layout's largest blob
+//	pins                       write release.pub and root.pem, whose signatures "signed" has, and other.pub
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
@@ -54,6 +55,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"registry":   scriptRegistry,
 			"load":       scriptLoad,
+			"pins":       scriptPins,
 			"folder":     scriptFolder,
 			"code":       scriptCode,
 			"fault":      scriptFault,

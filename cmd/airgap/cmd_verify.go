@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"airgap/bundle"
+	"airgap/layout"
+	"airgap/verify"
+
+	"github.com/urfave/cli/v2"
+)
+
+// verifyOptions are what the flags of verify say.
+type verifyOptions struct {
+	targets  []string
+	as       string
+	judge    policyOptions
+	registry registryOptions
+	outputOptions
+}
+
+func verifyCommand(u *ui) *cli.Command {
+	var o verifyOptions
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "say whether images may enter, and why",
+		ArgsUsage: "TARGET...",
+		Description: `Judges each image in TARGET by a policy: a bundle, a layout folder (oci:DIR), a store
+(store:DIR), or a reference in a registry; "#REF" behind one of the former judges
+one image of it. The verdict names the rule, and for each of its requirements the
+evidence (what, by whom, when by which clock) or why there is none. For a bundle or
+a store nothing is asked of any network.
+
+A verdict is one of three: passed (exit code 0), refused (3), or undecided (8),
+which means that something could not be checked, as for want of a revocation list.
+
+Without a policy, one signer can be named as cosign has it: --key, or an identity
+and its issuer with a trusted root.
+
+Examples:
+   airgap verify app.tar --policy policy.yaml --trust /etc/airgap/trust
+   airgap verify app.tar --policy policy.yaml --env prod --format json
+   airgap verify app.tar --trust-policy trustpolicy.json
+   airgap verify app.tar --key cosign.pub
+   airgap verify store:/srv/airgap --policy policy.yaml`,
+		Flags: append([]cli.Flag{asFlag(&o.as)},
+			append(o.judge.flags(), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
+		Action: func(c *cli.Context) error {
+			o.targets = c.Args().Slice()
+			return runVerify(c.Context, u, o)
+		},
+	}
+}
+
+// verifyResult is what verify reports.
+type verifyResult struct {
+	State   verify.State   `json:"state"`
+	Targets []targetReport `json:"targets"`
+}
+
+type targetReport struct {
+	Target string         `json:"target"`
+	Report *verify.Report `json:"report"`
+}
+
+func runVerify(ctx context.Context, u *ui, o verifyOptions) error {
+	if err := checkAll(o.outputOptions.check(), o.registry.check(""), checkAs(o.as)); err != nil {
+		return err
+	}
+	if len(o.targets) == 0 {
+		return usagef("verify wants a bundle, a folder, a store or a reference")
+	}
+	if !o.judge.given(u) {
+		return noPolicy("")
+	}
+	j, err := o.judge.judge(u)
+	if err != nil {
+		return err
+	}
+	targets, err := parseTargets(o.targets)
+	if err == nil {
+		err = withHosts(targets)
+	}
+	if err != nil {
+		return err
+	}
+	op, err := newOpener(u, o.registry, o.as, targets)
+	if err != nil {
+		return err
+	}
+	defer op.Close()
+	res := &verifyResult{State: verify.Passed}
+	var verdicts []error
+	for _, t := range targets {
+		r, err := op.verify(ctx, t, j)
+		if err != nil {
+			return err
+		}
+		res.Targets = append(res.Targets, targetReport{t.String(), r})
+		verdicts = append(verdicts, bundle.Err(r))
+	}
+	op.warnUnused(u)
+	verdict := worst(verdicts)
+	switch {
+	case errors.Is(verdict, bundle.ErrRefused):
+		res.State = verify.Refused
+	case verdict != nil:
+		res.State = verify.Undecided
+	}
+	// The verdict is the result, whatever it is.
+	if err := u.result(o.outputOptions, "VerifyResult", res, func(w io.Writer) { writeVerify(w, res) }); err != nil {
+		return err
+	}
+	return verdict
+}
+
+// verify judges one target.
+func (op *opener) verify(ctx context.Context, t target, j *verify.Judge) (*verify.Report, error) {
+	s, err := op.open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	g := s.whole
+	if g == nil || t.name != "" {
+		sel := s.looking()
+		g, err = layout.Walk(ctx, sel.Source, sel.References, layout.WalkOptions{MayMiss: sel.MayMiss})
+	}
+	var r *verify.Report
+	if err == nil {
+		r, err = j.Graph(ctx, s.Source, g)
+	}
+	if t.kind != inRegistry {
+		err = local(err)
+	}
+	return r, err
+}
+
+// worst is a refusal, if there is one, before what could not be decided.
+func worst(errs []error) error {
+	var out error
+	for _, err := range errs {
+		if err != nil && (out == nil || errors.Is(err, bundle.ErrRefused) && !errors.Is(out, bundle.ErrRefused)) {
+			out = err
+		}
+	}
+	return out
+}
+
+func writeVerify(w io.Writer, res *verifyResult) {
+	for i, t := range res.Targets {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if len(res.Targets) > 1 {
+			fmt.Fprintf(w, "%s\n\n", escape(t.Target))
+		}
+		writeReport(w, t.Report)
+	}
+}
+
+// noPolicy says what to give, and otherwise what else can be done.
+func noPolicy(otherwise string) error {
+	return &adviceError{bundle.ErrNoPolicy, "give --policy FILE (and --trust DIR), notation's --trust-policy FILE, or one signer with --key or --certificate-identity" + otherwise}
+}
