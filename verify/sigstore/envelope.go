@@ -18,6 +18,7 @@ import (
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // Envelope is one thing that was signed, of whatever form, parsed but not
@@ -68,14 +69,26 @@ func ParseBundle(data []byte) (e *Envelope, err error) {
 	if err := checkUnique(data); err != nil {
 		return nil, failf(Malformed, "bundle: %w", err)
 	}
-	var b sgbundle.Bundle
-	if err := b.UnmarshalJSON(data); err != nil {
-		if newerBundle(data) {
-			return nil, failf(Unsupported, "bundle: %w", err)
-		}
-		return nil, failf(Malformed, "bundle: %w", err)
+	var b protobundle.Bundle
+	if err := protojson.Unmarshal(data, &b); err != nil {
+		return nil, badBundle(data, err)
 	}
-	return newEnvelope(&b)
+	if err := checkSizes(b.GetVerificationMaterial()); err != nil {
+		return nil, err
+	}
+	out, err := sgbundle.NewBundle(&b)
+	if err != nil {
+		return nil, badBundle(data, err)
+	}
+	return newEnvelope(out)
+}
+
+// badBundle tells a bundle that is broken from one that is only too new.
+func badBundle(data []byte, err error) *Failure {
+	if newerBundle(data) {
+		return failf(Unsupported, "bundle: %w", err)
+	}
+	return failf(Malformed, "bundle: %w", err)
 }
 
 // newerBundle says whether data is a bundle of a version that is not known here.
@@ -136,10 +149,6 @@ func checkUnique(raw []byte) error {
 		return fmt.Errorf("not JSON: %w", layout.ErrCorrupt)
 	}
 	return layout.CheckJSON(bytes.Join([][]byte{[]byte(`{"annotations":`), raw, []byte(`}`)}, nil))
-}
-
-func tooLarge(what string, n, most int) *Failure {
-	return failf(Malformed, "%s of %d bytes, at most %d are accepted: %w", what, n, most, layout.ErrLimit)
 }
 
 // Claimed says whose signature it claims to be. Nothing of it is verified: it is

@@ -126,6 +126,9 @@ func parseEnvelope(raw []byte) (*protodsse.Envelope, error) {
 // without a proof that a log entry is in the log, of which cosign's annotations
 // have but the log's promise.
 func newBundle(b *protobundle.Bundle) (*sgbundle.Bundle, error) {
+	if err := checkSizes(b.GetVerificationMaterial()); err != nil {
+		return nil, err
+	}
 	b.MediaType = bundleTypes + "+json;version=0.1"
 	out, err := sgbundle.NewBundle(b)
 	if err != nil {

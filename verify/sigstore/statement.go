@@ -144,14 +144,13 @@ func parsePayload(raw []byte) (*simplePayload, error) {
 
 // optional returns the strings among what the signer added.
 func optional(raw []byte) map[string]string {
-	var payload struct {
-		Optional map[string]any `json:"optional"`
-	}
-	if json.Unmarshal(raw, &payload) != nil {
+	fields, err := object(raw, "optional")
+	var said map[string]any
+	if err != nil || json.Unmarshal(fields["optional"], &said) != nil {
 		return nil
 	}
 	out := map[string]string{}
-	for k, v := range payload.Optional {
+	for k, v := range said {
 		if s, ok := v.(string); ok {
 			out[k] = s
 		}
