@@ -380,8 +380,12 @@ func TestFaults(t *testing.T) {
 		old := mustOpen(t, dir).Digest()
 		must(t, act(fsys, dir))
 		done := mustOpen(t, dir).Digest()
+		ops := fsys.Ops()
+		if !slices.ContainsFunc(ops, func(c disktest.Call) bool { return c.Op == disktest.OpFlush }) {
+			t.Errorf("%s: it may not outlast a loss of power", name)
+		}
 		faults := 0
-		for n, call := range fsys.Ops() {
+		for n, call := range ops {
 			for _, mode := range disktest.Modes {
 				if !mode.Applies(call.Op) {
 					continue

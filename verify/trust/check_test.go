@@ -20,6 +20,8 @@ import (
 
 	"airgap/verify/signing"
 	"airgap/verify/trust"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
 )
 
 // found says what Check finds as "code file", with an exclamation mark for
@@ -90,11 +92,42 @@ func TestCheckFull(t *testing.T) {
 	}
 }
 
+// An authority that has ended is kept for what it signed: it is no problem as long
+// as another of its kind goes on, in whatever order they stand.
+func TestCheckOldAuthority(t *testing.T) {
+	authority := func(name string, end time.Time) root.CertificateAuthority {
+		return &root.FulcioCertificateAuthority{Root: newCA(t, name).Certs[0], ValidityPeriodStart: now.AddDate(-1, 0, 0), ValidityPeriodEnd: end}
+	}
+	old, current, lasting := authority("old", now.AddDate(0, -1, 0)), authority("current", ends.AddDate(0, -1, 0)), authority("lasting", time.Time{})
+	for _, c := range []struct {
+		list []root.CertificateAuthority
+		at   time.Time
+		want []string
+	}{
+		{[]root.CertificateAuthority{old, current}, now, nil},
+		{[]root.CertificateAuthority{current, old}, now, nil},
+		{[]root.CertificateAuthority{old}, now, []string{"!expired trusted_root.json"}},
+		{[]root.CertificateAuthority{current, lasting, old}, ends.Add(-time.Hour), nil}, // until its certificate ends
+		{[]root.CertificateAuthority{current, lasting, old}, ends, []string{"!expired trusted_root.json"}},
+		{[]root.CertificateAuthority{current, old}, ends.Add(-time.Hour), []string{"!expired trusted_root.json"}},
+	} {
+		tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, c.list, nil, nil, nil)
+		must(t, err)
+		data, err := tr.MarshalJSON()
+		must(t, err)
+		if got := found(t, map[string][]byte{"trusted_root.json": data}, c.at, 0); !slices.Equal(got, c.want) {
+			t.Errorf("of %d authorities on %s, found %q, want %q", len(c.list), c.at.Format(time.DateOnly), got, c.want)
+		}
+	}
+}
+
 func TestCheckCRLs(t *testing.T) {
 	acme, other := newCA(t, "acme"), newCA(t, "other")
 	// It has acme's name, but not its key.
 	impostor, err := signing.NewTestCA("acme", signing.TestOptions{NotAfter: ends})
 	must(t, err)
+	// It says all that acme says.
+	forger := &signing.TestCA{Certs: acme.Certs, Key: impostor.Key}
 	stale := now.Add(-time.Minute)
 	none, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.Add(-time.Hour), NextUpdate: ends}, acme.Certs[0], acme.Key)
 	must(t, err)
@@ -111,7 +144,7 @@ func TestCheckCRLs(t *testing.T) {
 		{"stale, beside an older one", map[string][]byte{"crl/a.crl": newCRL(t, acme, 2, stale), "crl/b.crl": newCRL(t, acme, 1, ends)}, []string{"!stale crl/a.crl", "superseded crl/b.crl"}},
 		{"both stale", map[string][]byte{"crl/a.crl": newCRL(t, acme, 1, stale), "crl/b.crl": newCRL(t, acme, 2, stale)}, []string{"!stale crl/b.crl", "superseded crl/a.crl"}},
 		// A forged one with a high number does not hide that the real one is stale.
-		{"stale, beside a forged one", map[string][]byte{"crl/a.crl": newCRL(t, acme, 1, stale), "crl/b.crl": newCRL(t, impostor, 99, ends)}, []string{"!stale crl/a.crl", "unsigned crl/b.crl"}},
+		{"stale, beside a forged one", map[string][]byte{"crl/a.crl": newCRL(t, acme, 1, stale), "crl/b.crl": newCRL(t, forger, 99, ends)}, []string{"!stale crl/a.crl", "unsigned crl/b.crl"}},
 		{"stale, beside another's", map[string][]byte{"crl/a.crl": newCRL(t, acme, 1, stale), "crl/b.crl": newCRL(t, other, 99, ends)}, []string{"!stale crl/a.crl", "unsigned crl/b.crl"}},
 	} {
 		files := maps.Clone(cert)

@@ -61,6 +61,7 @@ func hostileFiles(t *testing.T) []hostile {
 		{"half of PEM", store + "x.pem", cert[:len(cert)/2], trust.ErrInvalid},
 		{"one and a half", store + "x.pem", append(bytes.Clone(cert), cert[:len(cert)/2]...), trust.ErrInvalid},
 		{"half and one", store + "x.pem", append(bytes.Clone(cert[:len(cert)/2]), cert...), trust.ErrInvalid},
+		{"a damaged one before a good one", store + "x.pem", append(bytes.Replace(cert, []byte("MII"), []byte("!!!"), 1), cert...), trust.ErrInvalid},
 		{"a leaf", store + "x.pem", signing.CertificatesPEM(leaf.Certs[0]), trust.ErrInvalid},
 		{"a leaf behind its CA", store + "x.pem", append(bytes.Clone(cert), signing.CertificatesPEM(leaf.Certs[0])...), trust.ErrInvalid},
 		{"a leaf whose own signature is wrong", store + "x.crt", flipped, trust.ErrInvalid},
