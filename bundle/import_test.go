@@ -32,11 +32,14 @@ func tryImport(t *testing.T, path string, dst layout.Sink, o bundle.ImportOption
 // counted refuses to take anything, and says what was tried.
 type counted struct {
 	*layout.Memory
+	mu   sync.Mutex
 	puts int
 }
 
 func (c *counted) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	c.mu.Lock()
 	c.puts++
+	c.mu.Unlock()
 	return c.Memory.Put(ctx, repo, d, r)
 }
 

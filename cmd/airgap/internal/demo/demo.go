@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"airgap/verify/signing"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -21,7 +25,8 @@ const (
 	badName    = "damaged.tar"
 	storeName  = "store"
 	badStore   = "damaged-store"
-	skipVerify = "--insecure-skip-verify"
+	policyName = "policy.yaml"
+	trustName  = "trust"
 )
 
 // demo is the state that one chapter leaves to the next.
@@ -134,6 +139,78 @@ func (d *demo) refuse(ctx context.Context) error {
 	return absent(ctx, d.dest)
 }
 
+// trust pins whose signatures count, and judges.
+func (d *demo) trust(ctx context.Context) error {
+	d.step("Isolated side: say whose signatures count")
+	if err := d.outOfBand(); err != nil {
+		return err
+	}
+	d.say("The security officer has written %s. It wants the publisher's and the\napprover's Notary signatures on the index, and the release key's cosign signature:\n", policyName)
+	for _, l := range strings.Split(strings.TrimSpace(d.policy()), "\n") {
+		d.item("  %s", l)
+	}
+	judge := []string{"verify", bundleName, "--policy", policyName, "--trust", trustName}
+	if _, err := d.airgap(ctx, 0, "trust", "init", trustName); err != nil {
+		return err
+	}
+	d.say("Nothing is pinned yet, so none of this can be checked. That is neither yes nor no\n(exit code 8: undecided), and nothing would enter.")
+	if _, err := d.airgap(ctx, 8, judge...); err != nil {
+		return err
+	}
+	d.say("Certificates and key came by another way than the bundle. They are pinned:")
+	for _, args := range [][]string{
+		{"--ca", "publisher", "publisher.pem"}, {"--ca", "approver", "approver.pem"}, {"--key", "release", "release.pub"},
+	} {
+		if _, err := d.airgap(ctx, 0, append([]string{"trust", "add", "--trust", trustName}, args...)...); err != nil {
+			return err
+		}
+	}
+	if _, err := d.airgap(ctx, 0, judge...); err != nil {
+		return err
+	}
+	d.say("Whoever names somebody else gets a no, and hears whose signature it is instead:")
+	_, err := d.airgap(ctx, 3, "verify", bundleName, "--key", "stranger.pub")
+	return err
+}
+
+// policy is what the demo's security officer wrote.
+func (d *demo) policy() string {
+	return `version: airgap.policy/v1
+rules:
+- name: team
+  match: ["` + d.a.host + `/team/*"]
+  require:
+    allOf:
+    - {name: published, notary: {stores: ["ca:publisher"], identities: ["*"]}}
+    - {name: approved, notary: {stores: ["ca:approver"], identities: ["*"]}}
+    - {name: released, cosign: {key: release}}
+`
+}
+
+// outOfBand writes what reached the isolated side by another way.
+func (d *demo) outOfBand() error {
+	stranger, err := signing.GenerateKey()
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{
+		policyName:      []byte(d.policy()),
+		"publisher.pem": signing.CertificatesPEM(d.signers.publisher.Root()),
+		"approver.pem":  signing.CertificatesPEM(d.signers.approver.Root()),
+	}
+	for name, key := range map[string]crypto.Signer{"release.pub": d.signers.release.key, "stranger.pub": stranger} {
+		if files[name], err = signing.PublicKeyPEM(key); err != nil {
+			return err
+		}
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(d.dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // damage flips one bit in the middle of the bundle, where a layer is.
 func (d *demo) damage(ctx context.Context) error {
 	d.step("One bit is wrong")
@@ -147,7 +224,7 @@ func (d *demo) damage(ctx context.Context) error {
 		return err
 	}
 	d.say("%s is a copy with one bit flipped, in byte %d of %d.", badName, at, len(data))
-	if _, err := d.airgap(ctx, 4, "import", badName, "--store", badStore, skipVerify); err != nil {
+	if _, err := d.airgap(ctx, 4, "import", badName, "--store", badStore, "--policy", policyName, "--trust", trustName); err != nil {
 		return err
 	}
 	if err := noFiles(filepath.Join(d.dir, badStore)); err != nil {
@@ -160,7 +237,7 @@ func (d *demo) damage(ctx context.Context) error {
 		return err
 	}
 	defer c.stop()
-	if _, err := d.airgap(ctx, 4, "import", badName, "--to", c.host, skipVerify); err != nil {
+	if _, err := d.airgap(ctx, 4, "import", badName, "--to", c.host, "--policy", policyName, "--trust", trustName); err != nil {
 		return err
 	}
 	if err := absent(ctx, repository{c.host, sourceName}); err != nil {
@@ -170,11 +247,11 @@ func (d *demo) damage(ctx context.Context) error {
 	return nil
 }
 
-// admit imports without a policy, into a registry and into a store.
+// admit imports by the policy, into a registry and into a store.
 func (d *demo) admit(ctx context.Context) error {
 	d.step("Import it, into a registry and into a store")
-	d.say("The operator takes the responsibility and says so. Digests, sizes and the record of\nthe export are checked even so.")
-	if _, err := d.airgap(ctx, 0, "import", bundleName, "--to", d.b.host+"/"+prefix, skipVerify); err != nil {
+	d.say("The same judgement comes first, then every byte is hashed once more on its way, and\nnames come last.")
+	if _, err := d.airgap(ctx, 0, "import", bundleName, "--to", d.b.host+"/"+prefix, "--policy", policyName, "--trust", trustName); err != nil {
 		return err
 	}
 	d.say("The registry now has the same graph, although it lacks the referrers API: the\nattachments are listed under fallback tags, where clients look for them.")
@@ -182,7 +259,7 @@ func (d *demo) admit(ctx context.Context) error {
 		return err
 	}
 	d.say("Without a registry, a folder does.")
-	if _, err := d.airgap(ctx, 0, "import", bundleName, "--store", storeName, skipVerify); err != nil {
+	if _, err := d.airgap(ctx, 0, "import", bundleName, "--store", storeName, "--policy", policyName, "--trust", trustName); err != nil {
 		return err
 	}
 	_, err := d.airgap(ctx, 0, "tree", "store:"+storeName)
