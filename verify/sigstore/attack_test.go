@@ -1,7 +1,9 @@
 package sigstore
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -197,6 +199,69 @@ func TestOldEntry(t *testing.T) {
 	if f := new(Failure); reason(t, err) != Unsupported || !asFailure(err, &f) || !f.Undecided() {
 		t.Errorf("in a bundle: %v", err)
 	}
+}
+
+// TestOldEntryContent: each thing an entry of the first kind says is compared, and
+// the signature, which it does not have, is checked.
+func TestOldEntryContent(t *testing.T) {
+	s, pinned := newSigstore(t)
+	key := signing.InsecureKey("a")
+	otherKey := must[[]byte](t)(signing.PublicKeyPEM(signing.InsecureKey("b")))
+	for _, by := range []struct {
+		sigstoretest.Signing
+		Want
+	}{{byID, wantID}, {sigstoretest.Signing{Key: key}, Want{Key: key.Public()}}} {
+		l := must[sigstoretest.Layer](t)(s.StatementLayer(statementOf(t, image), by.Signing))
+		signer := []byte(l.Annotations[annotationCertificate])
+		if by.Signing.Key != nil {
+			signer = must[[]byte](t)(signing.PublicKeyPEM(key))
+		}
+		var env struct {
+			Payload    []byte
+			Signatures []struct{ Sig string }
+		}
+		if err := json.Unmarshal(l.Data, &env); err != nil {
+			t.Fatal(err)
+		}
+		// A signature of the same form, over something else.
+		forged := []byte(replaceOnce(t, string(l.Data), env.Signatures[0].Sig, base64.StdEncoding.EncodeToString(
+			must[[]byte](t)(ecdsa.SignASN1(rand.Reader, key, make([]byte, sha256.Size))))))
+		for name, c := range map[string]struct {
+			envelope, logged, payload, signer []byte
+			reason                            Reason
+		}{
+			"as it is":          {l.Data, l.Data, env.Payload, signer, ""},
+			"no payload":        {l.Data, l.Data, nil, signer, ""},
+			"another envelope":  {l.Data, forged, env.Payload, signer, NoLogEntry},
+			"another payload":   {l.Data, l.Data, []byte("x"), signer, NoLogEntry},
+			"another key":       {l.Data, l.Data, env.Payload, otherKey, NoLogEntry},
+			"another signature": {forged, forged, env.Payload, signer, BadSignature},
+		} {
+			l.Annotations[annotationBundle] = logOld(t, s, c.logged, c.payload, c.signer)
+			e := must[*Envelope](t)(ParseDSSE(c.envelope, l.Annotations))
+			_, err := e.Verify(image, pinned, by.Want)
+			if got := reason(t, err); got != c.reason {
+				t.Errorf("%s, %v: %v", name, by.Signing.Key != nil, err)
+			}
+		}
+	}
+}
+
+// logOld has an entry of the first kind for an attestation logged; without
+// payload, one as they were at first.
+func logOld(t *testing.T, s *sigstoretest.Sigstore, envelope, payload, signer []byte) string {
+	t.Helper()
+	hash := func(b []byte) map[string]any {
+		return map[string]any{"algorithm": "sha256", "value": digest.FromBytes(b).Encoded()}
+	}
+	content := map[string]any{"hash": hash(envelope)}
+	if payload != nil {
+		content["payloadHash"] = hash(payload)
+	}
+	body := must[[]byte](t)(json.Marshal(map[string]any{
+		"apiVersion": "0.0.1", "kind": "intoto", "spec": map[string]any{"content": content, "publicKey": signer},
+	}))
+	return must[string](t)(s.LogAnything("intoto", "0.0.1", body, sigstoretest.Moment))
 }
 
 func asFailure(err error, f **Failure) bool {

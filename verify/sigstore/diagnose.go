@@ -37,7 +37,7 @@ func (c *candidate) diagnose(tm root.TrustedMaterial, a attempt, cause error) *F
 			return c.badKey(err)
 		}
 	}
-	if a.log && c.oldEntry() != nil {
+	if a.log && oldEntryOf(c.bundle) != nil {
 		var f *Failure
 		if errors.As(cause, &f) {
 			return f

@@ -66,9 +66,7 @@ func ParseBundle(data []byte) (e *Envelope, err error) {
 	if len(data) > MaxEnvelopeBytes {
 		return nil, tooLarge("bundle", len(data), MaxEnvelopeBytes)
 	}
-	if err := checkUnique(data); err != nil {
-		return nil, failf(Malformed, "bundle: %w", err)
-	}
+	// Strict: it takes no field twice, and none it does not know.
 	var b protobundle.Bundle
 	if err := protojson.Unmarshal(data, &b); err != nil {
 		return nil, badBundle(data, err)
@@ -163,6 +161,8 @@ func (e *Envelope) Claimed() Signer {
 
 func claimed(b *sgbundle.Bundle) (s Signer, err error) {
 	defer recovered(&err)
+	own := *b // reading the log entries of a bundle writes to it
+	b = &own
 	content, err := b.VerificationContent()
 	if err != nil {
 		return Signer{}, err
@@ -181,6 +181,9 @@ func claimed(b *sgbundle.Bundle) (s Signer, err error) {
 func hinted(pk verify.PublicKeyProvider, b *sgbundle.Bundle) string {
 	if sum, err := base64.StdEncoding.DecodeString(pk.Hint()); err == nil && len(sum) == sha256.Size {
 		return "sha256:" + hex.EncodeToString(sum)
+	}
+	if old := oldEntryOf(b); old != nil {
+		return old.key()
 	}
 	entries, err := b.TlogEntries()
 	if err != nil {

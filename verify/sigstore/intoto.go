@@ -13,6 +13,7 @@ import (
 	"time"
 
 	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.1" // entries of this kind can be read
+	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -36,14 +37,14 @@ type oldEntry struct {
 	}
 }
 
-// oldEntry returns the entry of that kind, or nil. One beside others is not
+// oldEntryOf returns the entry of that kind, or nil. One beside others is not
 // looked for: cosign's annotations have room for one.
-func (c *candidate) oldEntry() *oldEntry {
-	raw := c.bundle.GetVerificationMaterial().GetTlogEntries()
+func oldEntryOf(b *sgbundle.Bundle) *oldEntry {
+	raw := b.GetVerificationMaterial().GetTlogEntries()
 	if len(raw) != 1 || raw[0].GetKindVersion().GetKind() != "intoto" || raw[0].GetKindVersion().GetVersion() != "0.0.1" {
 		return nil
 	}
-	entries, err := c.bundle.TlogEntries()
+	entries, err := b.TlogEntries()
 	if err != nil {
 		return nil
 	}
@@ -64,7 +65,7 @@ func (c *candidate) oldEntry() *oldEntry {
 
 // tryOld does for such an entry what the library does for others.
 func (c *candidate) tryOld(tm root.TrustedMaterial) ([]verify.TimestampVerificationResult, error) {
-	old := c.oldEntry()
+	old := oldEntryOf(c.bundle)
 	if f := c.checkOld(old, tm); f != nil {
 		return nil, f
 	}
@@ -143,16 +144,33 @@ func (c *candidate) sameKey(logged []byte) error {
 		}
 		return nil
 	}
-	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	got, err := fingerprintDER(block.Bytes)
 	if err != nil {
 		return fmt.Errorf("the log entry's key: %w", err)
-	}
-	got, err := fingerprint(key)
-	if err != nil {
-		return err
 	}
 	if want, err := fingerprint(c.want.Key); err != nil || got != want {
 		return fmt.Errorf("the log entry is for another key")
 	}
 	return nil
+}
+
+// key is the fingerprint of the key that the entry names, or "".
+func (o *oldEntry) key() string {
+	block, _ := pem.Decode(o.spec.PublicKey)
+	if block == nil {
+		return ""
+	}
+	fp, err := fingerprintDER(block.Bytes)
+	if err != nil {
+		return ""
+	}
+	return fp
+}
+
+func fingerprintDER(der []byte) (string, error) {
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return "", err
+	}
+	return fingerprint(key)
 }

@@ -267,9 +267,10 @@ func TestPayloadTypes(t *testing.T) {
 		t.Error(err)
 	}
 	for raw, want := range map[string]Reason{
-		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.9+json"}`: Unsupported,
-		`{"mediaType":"application/json"}`:                              Malformed,
-		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}`: Malformed,
+		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.9+json"}`:                 Unsupported,
+		`{"mediaType":"application/json"}`:                                              Malformed,
+		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}`:                 Malformed,
+		`{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","mediaType":"x"}`: Malformed,
 		`{}`:   Malformed,
 		`null`: Malformed,
 		``:     Malformed,

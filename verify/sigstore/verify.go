@@ -162,7 +162,7 @@ func (c *candidate) otherSigner() *Failure {
 
 // try asks the library.
 func (c *candidate) try(tm root.TrustedMaterial, a attempt) ([]verify.TimestampVerificationResult, error) {
-	if a.log && c.oldEntry() != nil {
+	if a.log && oldEntryOf(c.bundle) != nil {
 		return c.tryOld(tm)
 	}
 	v, err := verify.NewVerifier(tm, c.options(a)...)

@@ -43,19 +43,10 @@ func (s *Sigstore) log(b *protobundle.Bundle, by signedBy, sum, sig []byte, o Si
 	if err != nil {
 		return nil, err
 	}
-	id, err := keyID(s.rekor.Public())
+	e, err := s.logged(kind, version, body, or(o.LoggedAt, o.at()))
 	if err != nil {
 		return nil, err
 	}
-	e := &protorekor.TransparencyLogEntry{
-		LogIndex: logIndex, LogId: &protocommon.LogId{KeyId: id}, KindVersion: &protorekor.KindVersion{Kind: kind, Version: version},
-		IntegratedTime: or(o.LoggedAt, o.at()).Unix(), CanonicalizedBody: body,
-	}
-	promise, err := s.promise(e)
-	if err != nil {
-		return nil, err
-	}
-	e.InclusionPromise = &protorekor.InclusionPromise{SignedEntryTimestamp: promise}
 	signer, err := signature.LoadECDSASigner(s.rekor, crypto.SHA256)
 	if err != nil {
 		return nil, err
@@ -67,6 +58,34 @@ func (s *Sigstore) log(b *protobundle.Bundle, by signedBy, sum, sig []byte, o Si
 	}
 	e.InclusionProof = proof(root, string(checkpoint))
 	return e, nil
+}
+
+// logged is an entry that the log promises to include.
+func (s *Sigstore) logged(kind, version string, body []byte, at time.Time) (*protorekor.TransparencyLogEntry, error) {
+	id, err := keyID(s.rekor.Public())
+	if err != nil {
+		return nil, err
+	}
+	e := &protorekor.TransparencyLogEntry{
+		LogIndex: logIndex, LogId: &protocommon.LogId{KeyId: id}, KindVersion: &protorekor.KindVersion{Kind: kind, Version: version},
+		IntegratedTime: at.Unix(), CanonicalizedBody: body,
+	}
+	promise, err := s.promise(e)
+	if err != nil {
+		return nil, err
+	}
+	e.InclusionPromise = &protorekor.InclusionPromise{SignedEntryTimestamp: promise}
+	return e, nil
+}
+
+// LogAnything has the log promise a body that no honest log would take, and
+// returns it as cosign's annotation "dev.sigstore.cosign/bundle".
+func (s *Sigstore) LogAnything(kind, version string, body []byte, at time.Time) (string, error) {
+	e, err := s.logged(kind, version, body, at)
+	if err != nil {
+		return "", err
+	}
+	return annotateEntry(e)
 }
 
 // leafHash is the root of a tree of one leaf (RFC 6962, 2.1).

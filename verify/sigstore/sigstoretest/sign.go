@@ -265,18 +265,23 @@ func annotate(b *protobundle.Bundle) (map[string]string, error) {
 		out["dev.sigstore.cosign/rfc3161timestamp"] = string(text)
 	}
 	if len(m.GetTlogEntries()) > 0 {
-		e := m.GetTlogEntries()[0]
-		text, err := json.Marshal(map[string]any{
-			"SignedEntryTimestamp": e.GetInclusionPromise().GetSignedEntryTimestamp(),
-			"Payload": map[string]any{
-				"body": e.GetCanonicalizedBody(), "integratedTime": e.GetIntegratedTime(),
-				"logIndex": e.GetLogIndex(), "logID": hex.EncodeToString(e.GetLogId().GetKeyId()),
-			},
-		})
+		text, err := annotateEntry(m.GetTlogEntries()[0])
 		if err != nil {
 			return nil, err
 		}
-		out["dev.sigstore.cosign/bundle"] = string(text)
+		out["dev.sigstore.cosign/bundle"] = text
 	}
 	return out, nil
+}
+
+// annotateEntry writes a log entry as cosign does.
+func annotateEntry(e *protorekor.TransparencyLogEntry) (string, error) {
+	text, err := json.Marshal(map[string]any{
+		"SignedEntryTimestamp": e.GetInclusionPromise().GetSignedEntryTimestamp(),
+		"Payload": map[string]any{
+			"body": e.GetCanonicalizedBody(), "integratedTime": e.GetIntegratedTime(),
+			"logIndex": e.GetLogIndex(), "logID": hex.EncodeToString(e.GetLogId().GetKeyId()),
+		},
+	})
+	return string(text), err
 }
