@@ -23,6 +23,11 @@ type ExportOptions struct {
 	// DryRun plans and writes nothing.
 	DryRun bool
 
+	// FetchList fetches the revocation list at a URL that a certificate points
+	// to; nil fetches none. A list that cannot be had is told, and no error:
+	// what it would have said is then unknown on the far side.
+	FetchList func(ctx context.Context, url string) ([]byte, error)
+
 	Platforms   []layout.Platform
 	SkipForeign bool
 	Jobs        int
@@ -45,7 +50,9 @@ type ExportResult struct {
 	// Unmatched lists images that have nothing for one of several platforms
 	// that were asked for.
 	Unmatched []Unmatched `json:"unmatched,omitempty"`
-	Files     []File      `json:"files,omitempty"` // with DryRun: every file of the bundle
+	// MissingLists are revocation lists that could not be had.
+	MissingLists []MissingList `json:"missingRevocationLists,omitempty"`
+	Files        []File        `json:"files,omitempty"` // with DryRun: every file of the bundle
 }
 
 // Unmatched is a platform that an image was asked for and does not have.
@@ -67,8 +74,9 @@ type File struct {
 // interrupted goes on from what it had when it is run again, and a bundle that is
 // there and holds just this already is hashed and left as it is.
 func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportResult, error) {
-	src := newUnion(parts)
-	refs := src.references()
+	all := newUnion(parts)
+	refs := all.references()
+	src := &remembering{Source: all, kept: map[digest.Digest][]byte{}}
 	if len(refs) == 0 {
 		return nil, fmt.Errorf("nothing to export: %w", ErrUsage)
 	}
@@ -78,13 +86,17 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		}
 	}
 	g, err := layout.Walk(ctx, src, refs, layout.WalkOptions{
-		Platforms: o.Platforms, SkipForeign: o.SkipForeign, Keep: true, MayMiss: src.mayMiss, OnManifest: o.OnManifest,
+		Platforms: o.Platforms, SkipForeign: o.SkipForeign, Keep: true, MayMiss: all.mayMiss, OnManifest: o.OnManifest,
 	})
 	if err != nil {
 		return nil, err
 	}
 	rec := newRecord(g)
-	record, err := rec.artifact()
+	lists, missing, err := collectLists(ctx, parts, src, g, o.FetchList)
+	if err != nil {
+		return nil, err
+	}
+	record, err := rec.withLists(lists).artifact(lists.byDigest())
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +108,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		Bundle: o.Output, DryRun: o.DryRun, Size: plan.Size,
 		Record: record[0].Descriptor.Digest.String(), Contents: contents(g, rec),
 	}
+	res.MissingLists = missing
 	for _, u := range g.Unmatched {
 		res.Unmatched = append(res.Unmatched, Unmatched{u.Reference.String(), layout.FormatPlatform(u.Platform)})
 	}

@@ -197,7 +197,7 @@ func (b *Bundle) Graph(ctx context.Context) (*layout.Graph, error) {
 	switch {
 	case err != nil:
 	case b.Own():
-		err = b.prove(g)
+		err = b.prove(ctx, g)
 	default:
 		err = hollow(g)
 	}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -10,7 +11,7 @@ import (
 // prove makes the bundle anew from the graph that was walked, in memory and
 // without the content of blobs, and compares: first the record, then every file
 // in its place. A single bit that differs anywhere outside blobs shows.
-func (b *Bundle) prove(g *layout.Graph) error {
+func (b *Bundle) prove(ctx context.Context, g *layout.Graph) error {
 	again := newRecord(g)
 	// Why something was left out or set aside is known only to the one who
 	// did it; what was left out has to be what is missing.
@@ -18,7 +19,12 @@ func (b *Bundle) prove(g *layout.Graph) error {
 		return err
 	}
 	again.LeftOut, again.SetAside = b.Record.LeftOut, b.Record.SetAside
-	artifact, err := again.artifact()
+	again.RevocationLists = b.Record.RevocationLists
+	lists, err := b.lists(ctx)
+	if err != nil {
+		return err
+	}
+	artifact, err := again.artifact(lists)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ type Record struct {
 	Blobs        []RecordBlob       `json:"blobs"`
 	LeftOut      []RecordLeftOut    `json:"leftOut,omitempty"`
 	SetAside     []RecordSetAside   `json:"setAside,omitempty"`
+	// RevocationLists are CRLs that travel with it; they are layers of the
+	// record's manifest.
+	RevocationLists []RecordRevocationList `json:"revocationLists,omitempty"`
 }
 
 // RecordRoot is a name that was asked for.
@@ -116,6 +119,14 @@ type RecordSetAside struct {
 	Digest     digest.Digest `json:"digest,omitempty"`
 	By         layout.Form   `json:"by"`
 	Reason     string        `json:"reason"`
+}
+
+// RecordRevocationList is a CRL that a certificate in an attachment points to, as
+// it was there at the time of the export.
+type RecordRevocationList struct {
+	URL    string        `json:"url"`
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
 }
 
 const (
@@ -214,8 +225,9 @@ func (r *Record) place(p layout.Place) {
 	repo.Manifests = append(repo.Manifests, rp)
 }
 
-// artifact packs the record as an OCI artifact: manifest, config, statement.
-func (r *Record) artifact() ([]layout.Content, error) {
+// artifact packs the record as an OCI artifact: manifest, config, statement, and
+// the revocation lists that it names, whose bytes lists has by digest.
+func (r *Record) artifact(lists map[digest.Digest][]byte) ([]layout.Content, error) {
 	s := Statement{Type: statementType, PredicateType: RecordPredicateType, Predicate: *r, Subject: []Subject{}}
 	for _, root := range r.Roots {
 		s.Subject = append(s.Subject, Subject{root.Reference, map[string]string{root.Digest.Algorithm().String(): root.Digest.Encoded()}})
@@ -229,16 +241,27 @@ func (r *Record) artifact() ([]layout.Content, error) {
 	}
 	config := content(layout.MediaTypeEmpty, []byte("{}"))
 	body := content(statementMediaType, statement)
+	out := []layout.Content{{}, config, body}
+	layers := []layout.Descriptor{body.Descriptor}
+	for _, l := range r.RevocationLists {
+		c := content(listMediaType, lists[l.Digest])
+		if c.Descriptor.Digest != l.Digest || c.Descriptor.Size != l.Size {
+			return nil, fmt.Errorf("revocation list %s: not the one in the export record: %w", l.Digest, layout.ErrCorrupt)
+		}
+		layers = append(layers, c.Descriptor)
+		out = append(out, c)
+	}
 	manifest, err := json.Marshal(ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: layout.MediaTypeManifest, ArtifactType: RecordArtifactType,
-		Config: config.Descriptor, Layers: []layout.Descriptor{body.Descriptor},
+		Config: config.Descriptor, Layers: layers,
 	})
 	if err != nil {
 		return nil, err
 	}
 	head := content(layout.MediaTypeManifest, manifest)
 	head.Descriptor.ArtifactType = RecordArtifactType
-	return []layout.Content{head, config, body}, nil
+	out[0] = head
+	return out, nil
 }
 
 func content(mediaType string, data []byte) layout.Content {

@@ -41,8 +41,8 @@ func readRecord(ctx context.Context, r *layout.Reader) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(m.Layers) != 1 || m.Layers[0].MediaType != statementMediaType {
-		return nil, fmt.Errorf("export record: not one %s: %w", statementMediaType, layout.ErrCorrupt)
+	if len(m.Layers) == 0 || m.Layers[0].MediaType != statementMediaType {
+		return nil, fmt.Errorf("export record: no %s: %w", statementMediaType, layout.ErrCorrupt)
 	}
 	if raw, err = readBlob(ctx, r, m.Layers[0], maxRecordBytes); err != nil {
 		return nil, err

@@ -19,6 +19,9 @@ type Selection struct {
 	// MayMiss is for sources whose indexes may be sparse; see
 	// [layout.WalkOptions].
 	MayMiss func(repo string, parent digest.Digest, child layout.Descriptor) bool
+	// Lists are revocation lists that came with the source, for URLs that give
+	// none now.
+	Lists []RevocationList
 }
 
 // union makes one source of several selections. A repository that is in more

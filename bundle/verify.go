@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"strings"
 
@@ -20,7 +21,17 @@ func Verify(ctx context.Context, b *Bundle, j *verify.Judge) (*verify.Report, er
 }
 
 func (b *Bundle) judge(ctx context.Context, j *verify.Judge, g *layout.Graph) (*verify.Report, error) {
-	r, err := j.Graph(ctx, b.source, g)
+	lists, err := b.RevocationLists(ctx)
+	if err != nil {
+		return nil, b.damaged(err)
+	}
+	with := *j
+	for _, l := range lists {
+		if crl, err := x509.ParseRevocationList(l.DER); err == nil { // one that is none says nothing
+			with.CRLs = append(with.CRLs, crl)
+		}
+	}
+	r, err := with.Graph(ctx, b.source, g)
 	return r, b.damaged(err)
 }
 

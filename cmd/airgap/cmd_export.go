@@ -21,6 +21,7 @@ type exportOptions struct {
 	platforms       []string
 	jobs            int
 	dryRun, foreign bool
+	noLists         bool // revocation lists
 
 	file string // where output leads; empty for stdout
 
@@ -47,6 +48,9 @@ The bundle gets its name when it is whole. An export that was stopped goes on fr
 what it had when it is run again with the same arguments, and the same input gives
 the same bytes. A bundle that holds just this already is hashed and left as it is.
 
+The revocation lists that certificates in Notary signatures point to are fetched and
+travel along; one that cannot be had is named in a warning.
+
 An image that has nothing for any chosen platform is an error; one that has nothing
 for some of them is named in a warning.
 
@@ -62,6 +66,7 @@ Examples:
 			&cli.StringSliceFlag{Name: "platform", Usage: "of indexes, take the children for `OS/ARCH[/VARIANT]` only, and all that belongs to those; the index stays as it was signed; repeatable", DefaultText: "all platforms"},
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what the bundle would hold, and its exact size, and write nothing", Destination: &o.dryRun},
+			&cli.BoolFlag{Name: "no-revocation-lists", Usage: "do not fetch the revocation lists (CRLs) that certificates in signatures point to", Destination: &o.noLists},
 			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
 			asFlag(&o.as),
 		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
@@ -165,7 +170,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	p := u.progress("export", o.outputOptions)
 	defer p.close()
 	opts := bundle.ExportOptions{
-		DryRun: o.dryRun, Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
+		DryRun: o.dryRun, FetchList: o.fetchList(), Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
 		OnManifest: p.manifest, Progress: p.event,
 	}
 	if o.output != "-" {
@@ -181,10 +186,21 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if res.Bundle != "" {
 		res.Bundle = o.output
 	}
+	for _, l := range res.MissingLists {
+		u.warn("no revocation list from %s: %s; whether certificates that point there were revoked will be unknown", escape(l.URL), escape(l.Reason))
+	}
 	for _, m := range res.Unmatched {
 		u.warn("%s has nothing for %s", escape(nameOnly(m.Reference)), escape(m.Platform))
 	}
 	return o.print(u, res)
+}
+
+// fetchList is how revocation lists are fetched, or nil.
+func (o *exportOptions) fetchList() func(context.Context, string) ([]byte, error) {
+	if o.noLists {
+		return nil
+	}
+	return bundle.FetchList
 }
 
 // targets are those of the arguments, then those of the lists.

@@ -232,7 +232,11 @@ func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{t, bundle.Selection{Source: b.Source(), References: refs, MayMiss: b.MayMiss}, b, g}, nil
+	lists, err := b.RevocationLists(ctx)
+	if err != nil {
+		return nil, local(err)
+	}
+	return &opened{t, bundle.Selection{Source: b.Source(), References: refs, MayMiss: b.MayMiss, Lists: lists}, b, g}, nil
 }
 
 func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {

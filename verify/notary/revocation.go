@@ -10,11 +10,14 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/notaryproject/notation-core-go/revocation"
 	"github.com/notaryproject/notation-core-go/revocation/crl"
 	"github.com/notaryproject/notation-core-go/revocation/purpose"
 	"github.com/notaryproject/notation-core-go/revocation/result"
+	"github.com/notaryproject/notation-core-go/signature"
+	"github.com/notaryproject/tspclient-go"
 )
 
 const (
@@ -110,4 +113,46 @@ func covers(list *x509.RevocationList, url string) bool {
 		}
 	}
 	return true
+}
+
+// maxPoints is how many distribution points of one envelope are looked at.
+const maxPoints = 32
+
+// Points lists where the certificates of an envelope, those of its timestamp
+// included, say that revocation lists are to be had: http and https URLs, each
+// once. Nothing of it is verified. An envelope that cannot be read names none.
+func Points(envelope []byte, mediaType string) (urls []string) {
+	defer func() {
+		if recover() != nil {
+			urls = nil
+		}
+	}()
+	if len(envelope) > MaxEnvelopeBytes || !slices.Contains(MediaTypes, mediaType) {
+		return nil
+	}
+	env, err := signature.ParseEnvelope(mediaType, envelope)
+	if err != nil {
+		return nil
+	}
+	c, err := env.Content()
+	if err != nil {
+		return nil
+	}
+	certs := slices.Clone(c.SignerInfo.CertificateChain)
+	if token, err := tspclient.ParseSignedToken(c.SignerInfo.UnsignedAttributes.TimestampSignature); err == nil {
+		certs = append(certs, token.Certificates...)
+	}
+	for _, c := range certs {
+		for _, u := range c.CRLDistributionPoints {
+			if web(u) && !slices.Contains(urls, u) && len(urls) < maxPoints {
+				urls = append(urls, u)
+			}
+		}
+	}
+	return urls
+}
+
+// web says whether a URL is one that can be fetched.
+func web(u string) bool {
+	return len(u) <= 2048 && (strings.HasPrefix(u, "http://") || strings.HasPrefix(u, "https://"))
 }
