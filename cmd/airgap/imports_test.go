@@ -35,6 +35,8 @@ var owners = map[string]string{
 	"github.com/vbauerster/mpb":              "cmd",
 	"github.com/notaryproject/":              "verify",
 	"github.com/sigstore/":                   "verify",
+	"cel.dev/":                               "verify",
+	"go.yaml.in/yaml":                        "verify",
 }
 
 // helpers are programs that test and show this one; they start registries.
