@@ -21,7 +21,7 @@ func newApp(u *ui) *cli.App {
 		DisableSliceFlagSeparator: true, // a name may hold a comma
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			exportCommand(u), importCommand(u), verifyCommand(u), inspectCommand(u), treeCommand(u), diffCommand(u),
+			exportCommand(u), importCommand(u), verifyCommand(u), policyCommand(u), inspectCommand(u), treeCommand(u), diffCommand(u),
 			trustCommand(u), certCommand(u),
 			versionCommand(u), completionCommand(u),
 		},
