@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,6 +52,12 @@ func TestScript(t *testing.T) {
 			env.Setenv("HOSTILE", escName)
 			env.Values[registriesKey{}] = &registries{byName: map[string]*testRegistry{}}
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "netns" {
+				return false, fmt.Errorf("no condition %q", cond)
+			}
+			return exec.Command("unshare", "-n", "true").Run() == nil, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"registry":   scriptRegistry,
