@@ -23,6 +23,10 @@ const (
 	bundlePrefix      = "application/vnd.dev.sigstore.bundle"
 )
 
+// maxRootBytes is how much may be read for one image, its children and what is
+// attached to those.
+const maxRootBytes = 512 << 20
+
 // MaxEvidenceBytes is how large one attached signature, attestation or document
 // may be to be looked at. SBOMs have megabytes.
 const MaxEvidenceBytes = 32 << 20
@@ -65,6 +69,7 @@ type collector struct {
 
 	mu    sync.Mutex
 	known map[key]*pieces
+	bytes int64 // read so far
 }
 
 type key struct {
@@ -135,9 +140,9 @@ func (p *pieces) add(x *piece) {
 }
 
 // load reads a piece's bytes, once, and parses those of Sigstore's forms.
-func (x *piece) load(ctx context.Context, src layout.Source) error {
+func (x *piece) load(ctx context.Context, c *collector) error {
 	x.once.Do(func() {
-		x.data, x.err, x.fatal = readPiece(ctx, src, x.repo, x.layer)
+		x.data, x.err, x.fatal = c.read(ctx, x.repo, x.layer)
 		if x.err != nil || x.fatal != nil {
 			return
 		}
@@ -149,17 +154,28 @@ func (x *piece) load(ctx context.Context, src layout.Source) error {
 		case t == typeDSSE:
 			x.envelope, x.err = sigstore.ParseDSSE(x.data, x.layer.Annotations)
 		}
+		if x.envelope != nil {
+			x.data = nil // the envelope has it
+		}
 	})
 	return x.fatal
 }
 
-// readPiece reads a small blob. A blob that is too large is the fault of whoever
-// attached it; one that cannot be read ends the judgement.
-func readPiece(ctx context.Context, src layout.Source, repo string, d layout.Descriptor) (data []byte, bad, fatal error) {
+// read reads a small blob. A blob that is too large is the fault of whoever attached
+// it; one that cannot be read ends the judgement, and so does too much in all.
+func (c *collector) read(ctx context.Context, repo string, d layout.Descriptor) (data []byte, bad, fatal error) {
 	if d.Size > MaxEvidenceBytes {
 		return nil, fmt.Errorf("%d bytes, at most %d are looked at: %w", d.Size, MaxEvidenceBytes, layout.ErrLimit), nil
 	}
-	rc, err := src.Open(ctx, repo, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+	c.mu.Lock()
+	c.bytes += max(d.Size, 0)
+	tooMuch := c.bytes > maxRootBytes
+	c.mu.Unlock()
+	if tooMuch {
+		return nil, nil, &layout.Error{Side: layout.SideSource, Name: repo, Digest: d.Digest,
+			Err: fmt.Errorf("more than %d bytes of signatures and documents are attached: %w", maxRootBytes, layout.ErrLimit)}
+	}
+	rc, err := c.src.Open(ctx, repo, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
 	if err != nil {
 		return nil, nil, err
 	}

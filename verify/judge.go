@@ -44,11 +44,12 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 		State: Refused, Policy: Origin{j.Policy.File, j.Policy.Digest, j.Policy.Environment}, Trust: j.Trust.Digest(),
 		Time: now().UTC(), Verdicts: make([]Verdict, len(g.Roots)),
 	}
-	c := &collector{src: src, g: g, known: map[key]*pieces{}}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, root := range g.Roots {
 		group.Go(func() error {
+			// What is read for one root is let go of with it.
+			c := &collector{src: src, g: g, known: map[key]*pieces{}}
 			b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins}
 			v, err := b.root(gctx, root)
 			r.Verdicts[i] = v

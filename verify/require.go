@@ -150,7 +150,7 @@ func (s *scene) notary(ctx context.Context, o *Outcome, want *policy.Notary) err
 		return err
 	}
 	for _, x := range p.notary {
-		if err := x.load(ctx, s.src); err != nil {
+		if err := x.load(ctx, s.collector); err != nil {
 			return err
 		}
 		if err := s.notaryPiece(ctx, o, x, p.subject, want, same); err != nil {

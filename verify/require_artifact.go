@@ -65,7 +65,7 @@ func (s *scene) content(ctx context.Context, r *policy.Requirement, a *artifact)
 	if len(a.parts) != 1 {
 		return fmt.Errorf("it has %d layers; conditions are about one", len(a.parts)), nil
 	}
-	data, bad, fatal := readPiece(ctx, s.src, s.repo, a.parts[0])
+	data, bad, fatal := s.read(ctx, s.repo, a.parts[0])
 	if bad != nil || fatal != nil {
 		return bad, fatal
 	}

@@ -96,7 +96,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		return err
 	}
 	for _, x := range p.sigstore {
-		if err := x.load(ctx, s.src); err != nil {
+		if err := x.load(ctx, s.collector); err != nil {
 			return err
 		}
 		s.sigstorePiece(o, x, wants, sameAs, same, accept)
