@@ -13,6 +13,7 @@ import (
 	"airgap/verify/policy"
 	"airgap/verify/trust"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"golang.org/x/sync/errgroup"
 )
@@ -113,12 +114,20 @@ func (b *bench) judgeOne(ctx context.Context, rule *policy.Rule, root layout.Nam
 	return s.judge(ctx, &rule.Require)
 }
 
-// children judges each child of an index that is here and that a container could
-// be started from. BuildKit's attestations are none.
+// inert says whether nothing can be started from a manifest, however it is listed:
+// the mark of a BuildKit attestation is only the index's word, and under a rule
+// about children nobody vouches for that.
+func (b *bench) inert(d digest.Digest) bool {
+	n := b.g.Nodes[d]
+	return !layout.IsIndex(n.Descriptor.MediaType) && !n.Runnable
+}
+
+// children judges each child of an index that is here, but for BuildKit's
+// attestations.
 func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
 	var states []State
 	for _, c := range n.Children {
-		if _, here := b.g.Place(b.repo, c.Digest); !here || c.BuildKit {
+		if _, here := b.g.Place(b.repo, c.Digest); !here || c.BuildKit && b.inert(c.Digest) {
 			continue
 		}
 		s := &scene{bench: b, digest: c.Digest, named: map[string]*Outcome{}}
