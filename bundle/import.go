@@ -96,6 +96,9 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 	if err != nil {
 		return nil, err
 	}
+	if err := keepLists(dst, report); err != nil {
+		return nil, err
+	}
 	if !o.Overwrite {
 		if _, err := b.checkMoves(ctx, g, dst, to.names); err != nil {
 			return nil, err

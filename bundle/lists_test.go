@@ -182,6 +182,49 @@ func TestRevocationListsTravelOn(t *testing.T) {
 	}
 }
 
+// A store keeps the lists that let something in; with those at hand, an older list
+// that comes later does not count.
+func TestOlderListDoesNotCount(t *testing.T) {
+	content, ca, cert := pointed(t)
+	exported := func(der []byte) string {
+		out := filepath.Join(t.TempDir(), "b.tar")
+		if _, err := exportSel(t, memory(t, content), content.Roots(), bundle.ExportOptions{Output: out,
+			FetchList: func(context.Context, string) ([]byte, error) { return der, nil }}); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	dst := &keeper{Memory: layout.NewMemory(), lists: map[string][]byte{}}
+	if _, err := bundle.Import(t.Context(), open(t, exported(crl(t, ca, 5))), dst, bundle.ImportOptions{Judge: judgeOf(t, ca)}); err != nil || len(dst.lists) != 1 {
+		t.Fatalf("%v, %d lists kept, want 1", err, len(dst.lists))
+	}
+	var kept []bundle.RevocationList
+	for _, der := range dst.lists {
+		kept = append(kept, bundle.RevocationList{DER: der})
+	}
+	// The certificate was revoked in list 6, which is at hand; the bundle has list 4.
+	kept = append(kept, bundle.RevocationList{DER: crl(t, ca, 6, cert)})
+	_, err := bundle.Import(t.Context(), open(t, exported(crl(t, ca, 4))), dst, bundle.ImportOptions{Judge: bundle.WithLists(judgeOf(t, ca), kept)})
+	if !errors.Is(err, bundle.ErrRefused) {
+		t.Errorf("an older list lets in what a newer one refuses: %v", err)
+	}
+	// What was refused leaves no list either.
+	if len(dst.lists) != 1 {
+		t.Errorf("%d lists kept", len(dst.lists))
+	}
+}
+
+// keeper is a destination that keeps revocation lists, as a store does.
+type keeper struct {
+	*layout.Memory
+	lists map[string][]byte
+}
+
+func (k *keeper) KeepList(issuer string, der []byte) error {
+	k.lists[issuer] = der
+	return nil
+}
+
 // A list cannot be changed, taken out or slipped in on the way.
 func TestRevocationListsAreProven(t *testing.T) {
 	content, ca, _ := pointed(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 
 	"airgap/layout"
@@ -25,14 +26,37 @@ func (b *Bundle) judge(ctx context.Context, j *verify.Judge, g *layout.Graph) (*
 	if err != nil {
 		return nil, b.damaged(err)
 	}
+	r, err := WithLists(j, lists).Graph(ctx, b.source, g)
+	return r, b.damaged(err)
+}
+
+// WithLists is a judge that has more revocation lists at hand.
+func WithLists(j *verify.Judge, lists []RevocationList) *verify.Judge {
 	with := *j
+	with.CRLs = slices.Clone(j.CRLs)
 	for _, l := range lists {
 		if crl, err := x509.ParseRevocationList(l.DER); err == nil { // one that is none says nothing
 			with.CRLs = append(with.CRLs, crl)
 		}
 	}
-	r, err := with.Graph(ctx, b.source, g)
-	return r, b.damaged(err)
+	return &with
+}
+
+// keepLists hands the lists that the verdict rests on to a destination that keeps
+// such: later nobody can come with older ones.
+func keepLists(dst layout.Sink, r *verify.Report) error {
+	k, ok := dst.(interface {
+		KeepList(issuer string, der []byte) error
+	})
+	if !ok || r == nil {
+		return nil
+	}
+	for _, l := range r.Lists {
+		if err := k.KeepList(l.Issuer, l.CRL.Raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Err is nil for a report in which everything passed, and says else what did not.

@@ -146,7 +146,7 @@ func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 			return fmt.Errorf("name %s: %w", n.Reference, err)
 		}
 	}
-	return nil
+	return s.recordLists(tx)
 }
 
 func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {

@@ -28,6 +28,7 @@ import (
 //	repositories/<repo>/tags/<tag>           digest, as text
 //	repositories/<repo>/pins/<digest>        nothing: a name without a tag
 //	repositories/<repo>/attached/<subject><digest>   nothing
+//	revocationLists/<issuer>             a CRL in DER form; not there before the first
 const schema = "1"
 
 var (

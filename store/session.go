@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type Session struct {
 	ended  error // why nothing more is taken
 	staged map[digest.Digest]*stagedBlob
 	gains  map[string]*gain // by repository
+	lists  map[string]*x509.RevocationList
 }
 
 var (

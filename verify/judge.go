@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"airgap/layout"
+	"airgap/verify/notary"
 	"airgap/verify/policy"
 	"airgap/verify/trust"
 
@@ -69,6 +70,11 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	}
 	if len(states) > 0 {
 		r.State = all(states)
+	}
+	for _, v := range r.Verdicts {
+		if v.State == Passed {
+			r.Lists = v.lists(r.Lists)
+		}
 	}
 	return r, nil
 }
@@ -149,6 +155,27 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 	}
 	v.State = all(states)
 	return v, nil
+}
+
+// lists adds the revocation lists that a verdict rests on.
+func (v *Verdict) lists(to []notary.List) []notary.List {
+	to = v.Outcome.restsOn(to)
+	for _, c := range v.Children {
+		to = c.Outcome.restsOn(to)
+	}
+	return to
+}
+
+// restsOn adds those of the whole tree.
+func (o *Outcome) restsOn(to []notary.List) []notary.List {
+	if o == nil {
+		return to
+	}
+	to = append(to, o.lists...)
+	for _, p := range o.Parts {
+		to = p.restsOn(to)
+	}
+	return to
 }
 
 // warnings adds those of the whole tree, as far as it counted.

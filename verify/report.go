@@ -3,6 +3,8 @@ package verify
 import (
 	"time"
 
+	"airgap/verify/notary"
+
 	"github.com/opencontainers/go-digest"
 )
 
@@ -23,6 +25,9 @@ type Report struct {
 	Trust    string    `json:"trust,omitempty"` // digest of the trust directory
 	Time     time.Time `json:"time"`            // of the judgement, by this machine's clock
 	Verdicts []Verdict `json:"verdicts"`
+	// Lists are the revocation lists that verdicts which passed rest on: the
+	// ones to keep, so that nobody can come with older ones later.
+	Lists []notary.List `json:"-"`
 }
 
 // Origin says which policy it was.
@@ -67,7 +72,8 @@ type Outcome struct {
 	Parts    []*Outcome `json:"parts,omitempty"`
 	Warnings []string   `json:"warnings,omitempty"`
 
-	signers []signer // of the evidence
+	signers []signer      // of the evidence
+	lists   []notary.List // that it rests on
 }
 
 // Evidence is a signature that verified.

@@ -185,6 +185,7 @@ func (s *scene) notaryPiece(ctx context.Context, o *Outcome, x *piece, subject l
 		return nil
 	}
 	o.met(Evidence{Manifest: x.manifest, Kind: x.kind, Signer: signed.Signer.Subject, SignedAt: at(signed.Time), Clock: signed.TimeSource}, who)
+	o.lists = append(o.lists, signed.Lists...)
 	for _, w := range signed.LetThrough {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("%s by %s: %s", x.kind, signed.Signer.Subject, w))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"airgap/bundle"
@@ -48,8 +49,9 @@ The bundle gets its name when it is whole. An export that was stopped goes on fr
 what it had when it is run again with the same arguments, and the same input gives
 the same bytes. A bundle that holds just this already is hashed and left as it is.
 
-The revocation lists that certificates in Notary signatures point to are fetched and
-travel along; one that cannot be had is named in a warning.
+With images from a registry, the revocation lists that certificates in Notary
+signatures point to are fetched and travel along; one that cannot be had is named in a
+warning.
 
 An image that has nothing for any chosen platform is an error; one that has nothing
 for some of them is named in a warning.
@@ -170,7 +172,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	p := u.progress("export", o.outputOptions)
 	defer p.close()
 	opts := bundle.ExportOptions{
-		DryRun: o.dryRun, FetchList: o.fetchList(), Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
+		DryRun: o.dryRun, FetchList: o.fetchList(targets), Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
 		OnManifest: p.manifest, Progress: p.event,
 	}
 	if o.output != "-" {
@@ -195,9 +197,11 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	return o.print(u, res)
 }
 
-// fetchList is how revocation lists are fetched, or nil.
-func (o *exportOptions) fetchList() func(context.Context, string) ([]byte, error) {
-	if o.noLists {
+// fetchList is how revocation lists are fetched, or nil: whoever exports from what
+// lies here alone may have no network, and reaches for none.
+func (o *exportOptions) fetchList(targets []target) func(context.Context, string) ([]byte, error) {
+	remote := slices.ContainsFunc(targets, func(t target) bool { return t.kind == inRegistry })
+	if o.noLists || !remote {
 		return nil
 	}
 	return bundle.FetchList

@@ -167,6 +167,9 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 		return err
 	}
 	defer dst.close()
+	if judge != nil {
+		judge = bundle.WithLists(judge, dst.lists)
+	}
 	if o.skip {
 		u.warn("--insecure-skip-verify: no policy is asked and no signature is checked; whatever is in the bundle is imported")
 	}

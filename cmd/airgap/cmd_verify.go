@@ -130,7 +130,7 @@ func (op *opener) verify(ctx context.Context, t target, j *verify.Judge) (*verif
 	}
 	var r *verify.Report
 	if err == nil {
-		r, err = j.Graph(ctx, s.Source, g)
+		r, err = bundle.WithLists(j, s.Lists).Graph(ctx, s.Source, g)
 	}
 	if t.kind != inRegistry {
 		err = local(err)

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
+	"airgap/bundle"
 	"airgap/layout"
 	"airgap/store"
 )
@@ -20,6 +22,8 @@ type destination struct {
 	begin func(ctx context.Context) (sink layout.Sink, done func(), err error)
 	close func() error
 	keeps bool // what was sent stays, even if an import fails
+	// lists are the revocation lists that were kept there earlier.
+	lists []bundle.RevocationList
 }
 
 // destination opens what --to or --store name, or the default store.
@@ -55,8 +59,12 @@ func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destin
 // needs it: for what a policy refuses there is nothing to make.
 func storeDestination(dir string) (*destination, error) {
 	var s *store.Store
+	kept, err := keptLists(dir)
+	if err != nil {
+		return nil, err
+	}
 	return &destination{
-		name: "store:" + dir, spoolDir: spoolIn(dir),
+		name: "store:" + dir, spoolDir: spoolIn(dir), lists: kept,
 		begin: func(ctx context.Context) (layout.Sink, func(), error) {
 			l := &lateSink{open: func() (layout.Sink, func(), error) {
 				if s == nil {
@@ -82,6 +90,18 @@ func storeDestination(dir string) (*destination, error) {
 			return err
 		},
 	}, nil
+}
+
+// keptLists reads the revocation lists of a store, if there is one.
+func keptLists(dir string) ([]bundle.RevocationList, error) {
+	if _, err := os.Stat(filepath.Join(dir, "airgap.db")); err != nil {
+		return nil, nil
+	}
+	s, err := readStore(context.Background(), dir)
+	if err != nil {
+		return nil, err
+	}
+	return s.lists, s.close()
 }
 
 // spoolIn is where a stream waits for a store: beside it if it is there, for then
@@ -158,6 +178,19 @@ func (l *lateSink) Mount(ctx context.Context, repo string, d layout.Descriptor, 
 		return false, nil
 	}
 	return m.Mount(ctx, repo, d, from)
+}
+
+// KeepList keeps a revocation list, where the sink does.
+func (l *lateSink) KeepList(issuer string, der []byte) error {
+	if err := l.opened(); err != nil {
+		return err
+	}
+	if k, ok := l.sink.(interface {
+		KeepList(issuer string, der []byte) error
+	}); ok {
+		return k.KeepList(issuer, der)
+	}
+	return nil
 }
 
 // Commit implements [layout.Sink].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 
+	"airgap/bundle"
 	"airgap/layout"
 	"airgap/store"
 )
@@ -31,6 +32,7 @@ type storeSource struct {
 	layout.Source
 	names []layout.Name // of images; not those that lead to attachments
 	close func() error
+	lists []bundle.RevocationList // that were kept
 }
 
 func readStore(ctx context.Context, dir string) (*storeSource, error) {
@@ -43,6 +45,13 @@ func readStore(ctx context.Context, dir string) (*storeSource, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	out := &storeSource{Source: s, close: s.Close}
+	kept, err := s.RevocationLists()
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	for _, l := range kept {
+		out.lists = append(out.lists, bundle.RevocationList{DER: l.Raw})
+	}
 	for _, n := range all {
 		if !layout.IsDerivedTag(n.Reference.Tag) {
 			out.names = append(out.names, n)

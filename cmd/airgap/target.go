@@ -253,7 +253,7 @@ func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{target: t, Selection: bundle.Selection{Source: s, References: refs, MayMiss: mayMissAny}}, nil
+	return &opened{target: t, Selection: bundle.Selection{Source: s, References: refs, MayMiss: mayMissAny, Lists: s.lists}}, nil
 }
 
 // pick chooses what a target's #REF names: a full reference, a short one as

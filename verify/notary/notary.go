@@ -78,6 +78,8 @@ type Signed struct {
 	Claimed  time.Time
 	Expiry   time.Time // zero for never
 	Metadata map[string]string
+	// Lists are the revocation lists that answered.
+	Lists []List
 	// LetThrough lists what was found wrong and is, by the level, only to be
 	// told.
 	LetThrough []string
@@ -220,7 +222,7 @@ func signerOf(leaf *x509.Certificate) Signer {
 func (j *judgement) signed(out *notation.VerificationOutcome) (*Signed, error) {
 	info := &out.EnvelopeContent.SignerInfo
 	s := &Signed{
-		Signer: signerOf(info.CertificateChain[0]), Claimed: info.SignedAttributes.SigningTime, Expiry: info.SignedAttributes.Expiry,
+		Signer: signerOf(info.CertificateChain[0]), Claimed: info.SignedAttributes.SigningTime, Expiry: info.SignedAttributes.Expiry, Lists: j.revoked.used,
 	}
 	logged := map[trustpolicy.ValidationType]bool{}
 	for _, r := range out.VerificationResults {

@@ -3,14 +3,17 @@ package notary
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/notaryproject/notation-core-go/revocation"
 	"github.com/notaryproject/notation-core-go/revocation/crl"
@@ -27,9 +30,18 @@ const (
 
 // revocations answers from lists in memory, and keeps in mind what was answered.
 type revocations struct {
+	mu      sync.Mutex
 	lists   []*x509.RevocationList
+	used    []List
 	stamped bool // a chain of a timestamp authority came up to be checked
 	unknown bool // and the last chain's status was unknown
+}
+
+// use notes a list; certificates of a chain are checked side by side.
+func (r *revocations) use(l List) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used = append(r.used, l)
 }
 
 func (r *revocations) validator(p purpose.Purpose) revocation.Validator {
@@ -46,7 +58,7 @@ func (v *validator) ValidateContext(ctx context.Context, o revocation.ValidateCo
 	v.all.stamped = v.all.stamped || v.purpose == timestamping
 	inner, err := revocation.NewWithOptions(revocation.Options{
 		OCSPHTTPClient: &http.Client{Transport: noNetwork{}}, CertChainPurpose: v.purpose,
-		CRLFetcher: &lists{v.all.lists, o.CertChain},
+		CRLFetcher: &lists{v.all, o.CertChain},
 	})
 	if err != nil {
 		return nil, err
@@ -63,30 +75,51 @@ type noNetwork struct{}
 
 func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) { return nil, errOffline }
 
+// List is a revocation list that an issuer of a judged chain signed. Issuer tells
+// the issuer's key, and the list's scope if it is not all of that issuer's: of two
+// lists with one Issuer the one with the higher number replaces the other.
+type List struct {
+	Issuer string
+	CRL    *x509.RevocationList
+}
+
+func newList(crl *x509.RevocationList, issuer *x509.Certificate) List {
+	sum := sha256.New()
+	sum.Write(issuer.RawSubjectPublicKeyInfo)
+	for _, e := range crl.Extensions {
+		if e.Id.Equal(oidDistributionPoint) {
+			sum.Write(e.Value)
+		}
+	}
+	return List{hex.EncodeToString(sum.Sum(nil)), crl}
+}
+
 // lists finds the list for a chain. Only the URL is asked for; who has to have
 // signed the list is known from the chain.
 type lists struct {
-	all   []*x509.RevocationList
+	all   *revocations
 	chain []*x509.Certificate
 }
 
 // Fetch implements [crl.Fetcher].
 func (l *lists) Fetch(_ context.Context, url string) (*crl.Bundle, error) {
 	var best *x509.RevocationList
+	var issuer *x509.Certificate
 	for i, c := range l.chain {
 		if i+1 == len(l.chain) || !slices.Contains(c.CRLDistributionPoints, url) {
 			continue
 		}
-		for _, list := range l.all {
+		for _, list := range l.all.lists {
 			if covers(list, url) && bytes.Equal(list.RawIssuer, l.chain[i+1].RawSubject) &&
 				list.CheckSignatureFrom(l.chain[i+1]) == nil && newer(list, best) {
-				best = list
+				best, issuer = list, l.chain[i+1]
 			}
 		}
 	}
 	if best == nil {
 		return nil, fmt.Errorf("no revocation list for %.200q is here", url)
 	}
+	l.all.use(newList(best, issuer))
 	return &crl.Bundle{BaseCRL: best}, nil
 }
 
