@@ -133,9 +133,12 @@ func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
 	return s.store.fs.Rename(b.temp, layout.BlobPath(dgst))
 }
 
-// record writes all that the session brings. Keys go in sorted: bbolt splits pages
-// only at the end, and until then inserts into one long list.
+// record writes all that the session brings. Keys go into each bucket sorted: bbolt
+// splits pages only at the end, and until then inserts into one long list.
 func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
+	if err := s.recordBlobs(tx); err != nil {
+		return err
+	}
 	for _, repo := range slices.Sorted(maps.Keys(s.gains)) {
 		if err := s.recordRepository(tx, repo, s.gains[repo]); err != nil {
 			return fmt.Errorf("repository %s: %w", repo, err)
@@ -155,9 +158,6 @@ func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
 		return err
 	}
 	for _, dgst := range sorted(g.blobs) {
-		if err := s.recordBlob(tx, dgst, g.blobs[dgst]); err != nil {
-			return err
-		}
 		if err := b.Bucket(repoBlobs).Put(key(dgst), present); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
 	var edges [][]byte
 	for _, dgst := range sorted(g.manifests) {
 		r := g.manifests[dgst]
-		if err := s.recordManifest(tx, b, dgst, r); err != nil {
+		if err := recordManifest(b, dgst, r); err != nil {
 			return err
 		}
 		if r.Subject != "" {
@@ -194,6 +194,23 @@ func makeRepository(tx *bbolt.Tx, repo string) (*bbolt.Bucket, error) {
 	return b, nil
 }
 
+// recordBlobs lists the blobs and manifests of all repositories.
+func (s *Session) recordBlobs(tx *bbolt.Tx) error {
+	all := make(map[digest.Digest]int64, len(s.staged))
+	for _, g := range s.gains {
+		maps.Copy(all, g.blobs)
+		for dgst, r := range g.manifests {
+			all[dgst] = r.Size
+		}
+	}
+	for _, dgst := range sorted(all) {
+		if err := s.recordBlob(tx, dgst, all[dgst]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // recordBlob lists a blob that this session staged. One that it did not stage was
 // in the store when it was put, and still has to be.
 func (s *Session) recordBlob(tx *bbolt.Tx, dgst digest.Digest, size int64) error {
@@ -206,10 +223,7 @@ func (s *Session) recordBlob(tx *bbolt.Tx, dgst digest.Digest, size int64) error
 	return putSize(tx.Bucket(blobsBucket), dgst, size)
 }
 
-func (s *Session) recordManifest(tx *bbolt.Tx, b *bbolt.Bucket, dgst digest.Digest, r record) error {
-	if err := s.recordBlob(tx, dgst, r.Size); err != nil {
-		return err
-	}
+func recordManifest(b *bbolt.Bucket, dgst digest.Digest, r record) error {
 	v, err := json.Marshal(r)
 	if err != nil {
 		return err
