@@ -113,7 +113,9 @@ func (o *signOptions) maker(chain signing.Chain, opts signing.NotaryOptions) mak
 
 // notary settles the form, and reads what only a Notary signature can say.
 func (o *signOptions) notary(now time.Time) (signing.NotaryOptions, error) {
-	opts := signing.NotaryOptions{SigningTime: now}
+	// The type stands where notation itself writes it: some registries list
+	// referrers by that alone.
+	opts := signing.NotaryOptions{SigningTime: now, TypeInConfig: true}
 	if o.form == "" {
 		o.form = formCosign
 		if o.chain != "" {
