@@ -2,6 +2,7 @@ package bundle_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"airgap/layout/disk/disktest"
 	"airgap/layout/layouttest"
 	"airgap/store"
+	"airgap/verify"
 	"airgap/verify/signing"
 
 	"github.com/opencontainers/go-digest"
@@ -425,5 +427,31 @@ func TestAttachToSink(t *testing.T) {
 	}
 	if r, err := s.Check(t.Context(), store.CheckOptions{Hashes: true}); err != nil || r.Err() != nil {
 		t.Error(err, r.Err())
+	}
+}
+
+// The revocation lists that travel in the bundle stay in it, and still decide.
+func TestAttachKeepsRevocationLists(t *testing.T) {
+	content, ca, _ := pointed(t)
+	list, path := crl(t, ca, 1), filepath.Join(t.TempDir(), "b.tar")
+	_, err := exportSel(t, memory(t, content), content.Roots(), bundle.ExportOptions{
+		Output: path, FetchList: func(context.Context, string) ([]byte, error) { return list, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, path)
+	root, err := b.Source().Resolve(t.Context(), b.References()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAttach(t, path, sign(t, repo, root, "a"))
+	after := open(t, path)
+	lists, err := after.RevocationLists(t.Context())
+	if err != nil || len(lists) != 1 || !bytes.Equal(lists[0].DER, list) {
+		t.Errorf("%d lists, %v", len(lists), err)
+	}
+	if r, err := bundle.Verify(t.Context(), after, judgeOf(t, ca)); err != nil || r.State != verify.Passed {
+		t.Errorf("%v, %v", r, err)
 	}
 }

@@ -44,8 +44,8 @@ is the index, and with --recursive each manifest it lists as well. A bundle is
 written anew beside the present one, which it then replaces.
 
 With --chain the signature is one of the Notary Project, which notation verify
-accepts; CERTS.pem starts with the key's certificate and ends with the root. Without
-it is a Sigstore bundle, as cosign sign --key of version 3 makes it, without a
+accepts; CERTS starts with the certificate of the key and ends with the root. Without
+it, it is a Sigstore bundle, as cosign sign --key of version 3 makes it, without a
 transparency log. Other signatures, also by the same key, stay as they are.
 
 The password of an encrypted key comes from --password-file, $AIRGAP_PASSWORD or
