@@ -22,13 +22,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Limits of revocation lists. The largest that public authorities publish have
-// some megabytes.
+// Limits of revocation lists. Those about code-signing certificates have kilobytes;
+// a list takes some twenty times its size in memory.
 const (
 	maxLists       = 256
-	maxListBytes   = 32 << 20
-	maxListTotal   = 64 << 20 // of all, for they are held in memory
+	maxListBytes   = 8 << 20
+	maxListTotal   = 16 << 20 // of all, for they are held in memory
 	listTimeout    = 20 * time.Second
+	listsTimeout   = 2 * time.Minute // for all of them
 	listJobs       = 8
 	listMediaType  = "application/pkix-crl" // RFC 5280, 4.2.1.13; RFC 2585
 	listRedirects  = 3
@@ -87,9 +88,14 @@ func collectLists(ctx context.Context, parts []Selection, src *remembering, g *l
 	var out lists
 	var missing []MissingList
 	total := 0
-	jobs, jctx := errgroup.WithContext(ctx)
+	for _, u := range urls[min(len(urls), maxLists):] {
+		missing = append(missing, MissingList{u, fmt.Sprintf("certificates point to %d lists, at most %d are fetched", len(urls), maxLists)})
+	}
+	within, cancel := context.WithTimeout(ctx, listsTimeout)
+	defer cancel()
+	jobs, jctx := errgroup.WithContext(within)
 	jobs.SetLimit(listJobs)
-	for _, u := range urls {
+	for _, u := range urls[:min(len(urls), maxLists)] {
 		jobs.Go(func() error {
 			der, err := oneList(jctx, u, carried[u], fetch)
 			mu.Lock()
@@ -168,8 +174,7 @@ func listPoints(ctx context.Context, src *remembering, g *layout.Graph) ([]strin
 	if err := jobs.Wait(); err != nil {
 		return nil, err
 	}
-	out := slices.Sorted(maps.Keys(seen))
-	return out[:min(len(out), maxLists)], nil
+	return slices.Sorted(maps.Keys(seen)), nil
 }
 
 // remembering is a source that gives signatures from memory which were read for
@@ -266,9 +271,12 @@ func FetchList(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+	client := &http.Client{CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if len(via) > listRedirects {
 			return errors.New("too many redirects")
+		}
+		if r.URL.Host != via[0].URL.Host {
+			return fmt.Errorf("it redirects to another host, %s", r.URL.Host)
 		}
 		return nil
 	}}

@@ -61,12 +61,12 @@ func keepLists(dst layout.Sink, r *verify.Report) error {
 
 // Err is nil for a report in which everything passed, and says else what did not.
 func Err(r *verify.Report) error {
-	sentinel, hint := ErrRefused, "the verdict says what is missing; nothing was written"
+	sentinel, hint := ErrRefused, "the verdict says what is missing"
 	switch r.State {
 	case verify.Passed:
 		return nil
 	case verify.Undecided:
-		sentinel, hint = ErrUndecided, "the verdict says what could not be checked, such as a trust store or a revocation list that is not here; nothing was written"
+		sentinel, hint = ErrUndecided, "the verdict says what could not be checked, such as a trust store or a revocation list that is not here"
 	}
 	var names []string
 	for _, v := range r.Verdicts {

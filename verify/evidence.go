@@ -162,7 +162,7 @@ func (x *piece) load(ctx context.Context, c *collector) error {
 }
 
 // read reads a small blob. A blob that is too large is the fault of whoever attached
-// it; one that cannot be read ends the judgement, and so does too much in all.
+// it; one that cannot be read ends the judgement.
 func (c *collector) read(ctx context.Context, repo string, d layout.Descriptor) (data []byte, bad, fatal error) {
 	if d.Size > MaxEvidenceBytes {
 		return nil, fmt.Errorf("%d bytes, at most %d are looked at: %w", d.Size, MaxEvidenceBytes, layout.ErrLimit), nil
@@ -172,8 +172,7 @@ func (c *collector) read(ctx context.Context, repo string, d layout.Descriptor) 
 	tooMuch := c.bytes > maxRootBytes
 	c.mu.Unlock()
 	if tooMuch {
-		return nil, nil, &layout.Error{Side: layout.SideSource, Name: repo, Digest: d.Digest,
-			Err: fmt.Errorf("more than %d bytes of signatures and documents are attached: %w", maxRootBytes, layout.ErrLimit)}
+		return nil, &undecided{fmt.Errorf("more than %d bytes of signatures and documents belong to the image; not looked at", maxRootBytes)}, nil
 	}
 	rc, err := c.src.Open(ctx, repo, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
 	if err != nil {

@@ -102,6 +102,7 @@ func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
 		return v, nil
 	}
 	v.Rule = rule.Name
+	v.Warnings = b.riders(root.Descriptor.Digest)
 	n := b.g.Nodes[root.Descriptor.Digest]
 	if rule.Index == policy.IndexChildren && layout.IsIndex(n.Descriptor.MediaType) {
 		return b.children(ctx, v, rule, n)
@@ -111,8 +112,22 @@ func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
 		return v, err
 	}
 	v.Outcome, v.State = o, o.State
-	v.Warnings = o.warnings(nil)
+	v.Warnings = o.warnings(v.Warnings)
 	return v, nil
+}
+
+// riders tells of images that come in as attachments of this one, and that nobody
+// judged: they travel with it, and can be started.
+func (b *bench) riders(d digest.Digest) []string {
+	var out []string
+	if p, ok := b.g.Place(b.repo, d); ok {
+		for _, e := range p.Attached {
+			if n := b.g.Nodes[e.Digest]; n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+				out = append(out, fmt.Sprintf("%s is attached to it and is an image or an index, which nobody judged", e.Digest))
+			}
+		}
+	}
+	return out
 }
 
 func (b *bench) judgeOne(ctx context.Context, rule *policy.Rule, root layout.Name) (*Outcome, error) {

@@ -170,7 +170,7 @@ func scan(severity string) signing.Attestation {
 func TestRequirements(t *testing.T) {
 	vendor, org, stranger := must(signing.NewTestChain("vendor")), must(signing.NewTestChain("org")), must(signing.NewTestChain("stranger"))
 	key, other := signing.InsecureKey("key"), signing.InsecureKey("other")
-	tr := pinned(t, map[string]signing.Chain{"vendor": vendor, "org": org}, map[string]crypto.Signer{"release": key, "other": other})
+	tr := pinned(t, map[string]signing.Chain{"vendor": vendor, "org": org}, map[string]crypto.Signer{"release": key, "alias": key, "other": other})
 	claim := signing.Claim{Reference: repo}
 	notary := func(c signing.Chain) func(layout.Descriptor) signing.Artifact {
 		return func(d layout.Descriptor) signing.Artifact { return must(signing.Notary(d, c, signing.NotaryOptions{})) }
@@ -225,25 +225,28 @@ func TestRequirements(t *testing.T) {
 		"attestation":               {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{attested(key, scan("LOW"))}, verify.Passed, ""},
 		"attestation, tag":          {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{att(key, scan("LOW"))}, verify.Passed, ""},
 		"attestation, another type": {"attestation: {predicateType: https://slsa.dev/provenance/v1, signedBy: {key: release}}", attached{attested(key, scan("LOW"))}, verify.Refused, scanType},
+		"keyless, none attached":    {"cosign: {identity: a@example.com, issuer: https://issuer.example}", nil, verify.Refused, "no cosign"},
+		"key not pinned, none":      {"cosign: {key: none}", nil, verify.Refused, "no cosign"},
 		"attestation, a signature":  {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{bundled(key)}, verify.Refused, "no attestation"},
 		"attestation, another key":  {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}}", attached{attested(other, scan("LOW"))}, verify.Refused, "key"},
 		"condition holds":           {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, " + noCritical + "}", attached{attested(key, scan("LOW"))}, verify.Passed, ""},
 		"condition does not":        {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, " + noCritical + "}", attached{attested(key, scan("CRITICAL"))}, verify.Refused, "condition"},
 		"one of two holds":          {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, " + noCritical + "}", attached{attested(key, scan("CRITICAL")), attested(key, scan("LOW"))}, verify.Passed, ""},
-		"age without a clock":       {"attestation: {predicateType: " + scanType + ", signedBy: {key: release}, maxAge: 30d}", attached{attested(key, scan("LOW"))}, verify.Refused, "clock"},
 
-		"all of, all":     {"allOf: [{" + byVendor + "}, {" + byKey + "}]", attached{notary(vendor), tagged(key)}, verify.Passed, ""},
-		"all of, one":     {"allOf: [{" + byVendor + "}, {" + byKey + "}]", attached{notary(vendor)}, verify.Refused, "no cosign"},
-		"all of, open":    {"allOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{notary(vendor), tagged(key)}, verify.Undecided, "no key named"},
-		"all of, no wins": {"allOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{tagged(key)}, verify.Refused, ""},
-		"any of, one":     {"anyOf: [{" + byVendor + "}, {" + byKey + "}]", attached{tagged(key)}, verify.Passed, ""},
-		"any of, none":    {"anyOf: [{" + byVendor + "}, {" + byKey + "}]", nil, verify.Refused, ""},
-		"any of, open":    {"anyOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{tagged(key)}, verify.Undecided, ""},
-		"two of three":    {"atLeast: {count: 2, of: [{" + byVendor + "}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(key, other)}, verify.Passed, ""},
-		"one of three":    {"atLeast: {count: 2, of: [{" + byVendor + "}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(other)}, verify.Refused, ""},
-		"could be two":    {"atLeast: {count: 2, of: [{cosign: {key: none}}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(other)}, verify.Undecided, ""},
-		"reject":          {"reject: true", attached{notary(vendor)}, verify.Refused, "accepts nothing"},
-		"anything":        {"insecureAcceptAnything: true", nil, verify.Passed, ""},
+		"all of, all":             {"allOf: [{" + byVendor + "}, {" + byKey + "}]", attached{notary(vendor), tagged(key)}, verify.Passed, ""},
+		"all of, one":             {"allOf: [{" + byVendor + "}, {" + byKey + "}]", attached{notary(vendor)}, verify.Refused, "no cosign"},
+		"all of, open":            {"allOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{notary(vendor), tagged(key)}, verify.Undecided, "no key named"},
+		"all of, no wins":         {"allOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{tagged(key)}, verify.Refused, ""},
+		"any of, one":             {"anyOf: [{" + byVendor + "}, {" + byKey + "}]", attached{tagged(key)}, verify.Passed, ""},
+		"any of, none":            {"anyOf: [{" + byVendor + "}, {" + byKey + "}]", nil, verify.Refused, ""},
+		"any of, open":            {"anyOf: [{" + byVendor + "}, {cosign: {key: none}}]", attached{tagged(key)}, verify.Undecided, ""},
+		"two of three":            {"atLeast: {count: 2, of: [{" + byVendor + "}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(key, other)}, verify.Passed, ""},
+		"one with two names":      {"atLeast: {count: 2, of: [{cosign: {key: release}}, {cosign: {key: alias}}, {cosign: {key: other}}]}", attached{tagged(key)}, verify.Refused, "fewer than 2 different"},
+		"two, one with two names": {"atLeast: {count: 2, of: [{cosign: {key: release}}, {cosign: {key: alias}}, {cosign: {key: other}}]}", attached{tagged(key, other)}, verify.Passed, ""},
+		"one of three":            {"atLeast: {count: 2, of: [{" + byVendor + "}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(other)}, verify.Refused, ""},
+		"could be two":            {"atLeast: {count: 2, of: [{cosign: {key: none}}, {" + byKey + "}, {cosign: {key: other}}]}", attached{tagged(other)}, verify.Undecided, ""},
+		"reject":                  {"reject: true", attached{notary(vendor)}, verify.Refused, "accepts nothing"},
+		"anything":                {"insecureAcceptAnything: true", nil, verify.Passed, ""},
 	} {
 		f := newFixture(t)
 		image := f.image("v1")
@@ -322,6 +325,22 @@ func TestArtifact(t *testing.T) {
 		if v := f.judge(&verify.Judge{Policy: ruled(t, require), Trust: tr}, "v1"); v.State != test.state {
 			t.Errorf("%s: %s, want %s: %s", what, v.State, test.state, must(json.Marshal(v)))
 		}
+	}
+}
+
+// An artifact counts for the manifest that it names, and not for one that a tag of
+// somebody else's puts it to.
+func TestArtifactOfAnother(t *testing.T) {
+	key := signing.InsecureKey("key")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	f := newFixture(t)
+	image := f.image("v1")
+	scan := must(signing.CosignSBOM(image, "application/x-scan+json", []byte(`{"critical":0}`)))
+	f.attach(scan) // by its tag alone
+	f.attach(must(signing.BundleSignature(scan.Manifest, key)))
+	v := f.judge(&verify.Judge{Policy: ruled(t, "artifact: {type: application/vnd.oci.image.config.v1+json, signedBy: {cosign: {key: release}}}"), Trust: tr}, "v1")
+	if text := string(must(json.Marshal(v))); v.State == verify.Passed || !strings.Contains(text, "subject") && !strings.Contains(text, "no artifact") {
+		t.Errorf("%s: %s", v.State, text)
 	}
 }
 

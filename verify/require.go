@@ -54,7 +54,9 @@ func (s *scene) judge(ctx context.Context, r *policy.Requirement) (*Outcome, err
 	case r.AnyOf != nil:
 		err = s.group(ctx, o, r.AnyOf, 1)
 	case r.AtLeast != nil:
-		err = s.group(ctx, o, r.AtLeast.Of, r.AtLeast.Count)
+		if err = s.group(ctx, o, r.AtLeast.Of, r.AtLeast.Count); err == nil {
+			o.several(r.AtLeast.Count)
+		}
 	case r.Notary != nil:
 		err = s.notary(ctx, o, r.Notary)
 	case r.Cosign != nil:
@@ -99,6 +101,66 @@ func (s *scene) group(ctx context.Context, o *Outcome, parts []policy.Requiremen
 		o.State = all(states)
 	}
 	return nil
+}
+
+// several demands that at least n of the parts were met by somebody else each: one
+// who holds two roles is still one.
+func (o *Outcome) several(n int) {
+	var who [][]string
+	for i, p := range o.Parts {
+		if p.State != Passed {
+			continue
+		}
+		ids := p.metBy(nil)
+		if len(ids) == 0 {
+			ids = []string{fmt.Sprint("part ", i)} // met by nobody in particular
+		}
+		who = append(who, ids)
+	}
+	if o.State == Passed && different(who) < n {
+		o.State, o.Reason = Refused, fmt.Sprintf("fewer than %d different signers met them", n)
+	}
+}
+
+// metBy adds who met any part of o.
+func (o *Outcome) metBy(to []string) []string {
+	for _, s := range o.signers {
+		to = append(to, s.fingerprint+" "+s.identity+" "+s.issuer)
+	}
+	for _, p := range o.Parts {
+		if p.State == Passed {
+			to = p.metBy(to)
+		}
+	}
+	return to
+}
+
+// different is how many lists can each be given a name that no other has: a
+// maximum matching, found by augmenting paths.
+func different(lists [][]string) int {
+	owner := map[string]int{}
+	var give func(i int, tried map[string]bool) bool
+	give = func(i int, tried map[string]bool) bool {
+		for _, name := range lists[i] {
+			if tried[name] {
+				continue
+			}
+			tried[name] = true
+			j, taken := owner[name]
+			if !taken || give(j, tried) {
+				owner[name] = i
+				return true
+			}
+		}
+		return false
+	}
+	n := 0
+	for i := range lists {
+		if give(i, map[string]bool{}) {
+			n++
+		}
+	}
+	return n
 }
 
 // sameAs returns who met the requirement called name, or says why nobody did.
@@ -164,7 +226,7 @@ func (s *scene) notary(ctx context.Context, o *Outcome, want *policy.Notary) err
 func (s *scene) notaryPiece(ctx context.Context, o *Outcome, x *piece, subject layout.Descriptor, want *policy.Notary, same []signer) error {
 	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused}
 	if x.err != nil {
-		a.Reason = x.err.Error()
+		a.State, a.Reason = decide(x.err), x.err.Error()
 		o.missed(a)
 		return nil
 	}

@@ -18,6 +18,11 @@ func (s *scene) artifact(ctx context.Context, o *Outcome, r *policy.Requirement)
 		if a.typ() != r.Artifact.Type {
 			continue
 		}
+		if a.node.Subject != s.digest {
+			// By its tag alone; what was signed does not say what it is about.
+			o.missed(Attempt{Manifest: a.node.Descriptor.Digest, Kind: "artifact", State: Refused, Reason: "it does not name this manifest as its subject"})
+			continue
+		}
 		if err := s.oneArtifact(ctx, o, r, a); err != nil {
 			return err
 		}
@@ -46,7 +51,7 @@ func (s *scene) oneArtifact(ctx context.Context, o *Outcome, r *policy.Requireme
 	if reason, err := s.content(ctx, r, a); err != nil {
 		return err
 	} else if reason != nil {
-		miss.State, miss.Reason = Refused, reason.Error()
+		miss.State, miss.Reason = decide(reason), reason.Error()
 		o.missed(miss)
 		return nil
 	}

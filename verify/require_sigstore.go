@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"airgap/verify/policy"
 	"airgap/verify/sigstore"
@@ -61,10 +62,25 @@ func (s *scene) attestation(ctx context.Context, o *Outcome, r *policy.Requireme
 	})
 }
 
+// clockSkew is how far clocks may differ.
+const clockSkew = 10 * time.Minute
+
+// undecided marks an error as one of not being able to check.
+type undecided struct{ error }
+
+func (u *undecided) Unwrap() error   { return u.error }
+func (u *undecided) Undecided() bool { return true }
+
 // age refuses what is too old, and what may be: without a clock nothing is young.
 func (s *scene) age(signed *sigstore.Signed, want *policy.Attestation) error {
 	if want.MaxAge == 0 {
 		return nil
+	}
+	if signed.Signer.KeyFingerprint != "" {
+		return errors.New("what a key signed long ago can be stamped or logged anew, so its age is not known")
+	}
+	if signed.Time.After(s.now.Add(clockSkew)) {
+		return &undecided{fmt.Errorf("signed at %s by a trusted clock: the clock of this machine is behind", signed.Time.UTC().Format(time.RFC3339))}
 	}
 	if signed.Time.IsZero() {
 		return errors.New("no trusted clock says when it was signed, and the policy limits its age")
@@ -86,14 +102,18 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 			return nil
 		}
 	}
+	p, err := s.of(ctx, s.repo, s.digest)
+	if err != nil {
+		return err
+	}
+	if len(p.sigstore) == 0 {
+		o.nothing("cosign signature or attestation")
+		return nil
+	}
 	wants, err := s.wants(want, same)
 	if err != nil {
 		o.State, o.Reason = Undecided, err.Error()
 		return nil
-	}
-	p, err := s.of(ctx, s.repo, s.digest)
-	if err != nil {
-		return err
 	}
 	for _, x := range p.sigstore {
 		if err := x.load(ctx, s.collector); err != nil {
@@ -104,7 +124,6 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 			return err
 		}
 	}
-	o.nothing("cosign signature or attestation")
 	return nil
 }
 

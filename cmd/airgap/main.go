@@ -13,7 +13,8 @@ package main
 //     "hint: ". The exit code says which kind it was; see exit.go.
 //   - Nothing that came out of a bundle or a registry reaches a terminal with
 //     control characters in it; see escape.go.
-//   - Nothing is asked: every command runs without a terminal.
+//   - Nothing is asked, and every command runs without a terminal; but a
+//     password that is missing is asked for where there is one.
 //
 // One command is one file, cmd_*.go: its flags fill a struct, and a run function
 // takes a context, the ui and that struct.

@@ -78,35 +78,49 @@ func (o *policyOptions) judge(u *ui) (*verify.Judge, error) {
 		j.Roots = append(j.Roots, r)
 	}
 	var err error
-	if j.Policy, err = o.readPolicy(u, j); err != nil {
+	if o.signer == (policy.Signer{}) {
+		j.Policy, err = o.readPolicy(u)
+	}
+	if err == nil {
+		j.Trust, err = o.openTrust(u)
+	}
+	if err == nil && j.Policy == nil {
+		j.Policy, err = o.signerPolicy(j)
+	}
+	if err != nil {
 		return nil, &policyError{err}
 	}
-	if j.Trust, err = o.openTrust(u); err != nil {
-		return nil, &policyError{err}
+	if o.policy+o.notation != "" || o.signer != (policy.Signer{}) {
+		if set := u.getenv("AIRGAP_POLICY"); set != "" && set != o.policy {
+			u.warn("$AIRGAP_POLICY (%s) is not asked: another policy was given", escape(set))
+		}
 	}
 	return j, nil
 }
 
-func (o *policyOptions) readPolicy(u *ui, j *verify.Judge) (*policy.Policy, error) {
-	switch {
-	case o.notation != "":
-		data, err := policy.ReadFile(o.notation)
-		if err != nil {
-			return nil, err
-		}
-		return policy.FromNotation(o.notation, data)
-	case o.signer != (policy.Signer{}):
-		s := o.signer
-		if strings.ContainsAny(s.Key, `/\.`) {
-			key, err := verify.ReadKey(s.Key)
-			if err != nil {
-				return nil, fmt.Errorf("--key: %w", err)
-			}
-			j.Keys[s.Key] = key
-		}
-		return policy.FromSigner(s)
+func (o *policyOptions) readPolicy(u *ui) (*policy.Policy, error) {
+	if o.notation == "" {
+		return policy.Load(cmp.Or(o.policy, u.getenv("AIRGAP_POLICY")), o.env)
 	}
-	return policy.Load(cmp.Or(o.policy, u.getenv("AIRGAP_POLICY")), o.env)
+	data, err := policy.ReadFile(o.notation)
+	if err != nil {
+		return nil, err
+	}
+	return policy.FromNotation(o.notation, data)
+}
+
+// signerPolicy demands the signer that was named. A key's name in the trust
+// directory comes before a file that happens to be called so.
+func (o *policyOptions) signerPolicy(j *verify.Judge) (*policy.Policy, error) {
+	s := o.signer
+	if _, pinned := j.Trust.Key(s.Key); !pinned && strings.ContainsAny(s.Key, `/\.`) {
+		key, err := verify.ReadKey(s.Key)
+		if err != nil {
+			return nil, fmt.Errorf("--key: %w", err)
+		}
+		j.Keys[s.Key] = key
+	}
+	return policy.FromSigner(s)
 }
 
 // openTrust opens the trust directory. Whoever names a signer by files alone needs

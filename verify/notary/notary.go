@@ -28,7 +28,7 @@ import (
 
 // MaxEnvelopeBytes is how large a signature envelope may be. Real ones have some
 // kilobytes; a chain of certificates and a timestamp are in them.
-const MaxEnvelopeBytes = 4 << 20
+const MaxEnvelopeBytes = 512 << 10
 
 // MediaTypes of the envelopes that can be judged.
 var MediaTypes = []string{jws.MediaTypeEnvelope, cose.MediaTypeEnvelope}
@@ -147,6 +147,9 @@ func Verify(ctx context.Context, envelope []byte, mediaType string, subject layo
 			s, err = nil, &Failure{Reason: Malformed, Err: fmt.Errorf("the parser gave up: %v", r)}
 		}
 	}()
+	if err := checkCost(envelope, mediaType); err != nil {
+		return nil, &Failure{Reason: Malformed, Err: err}
+	}
 	j := &judgement{envelope: envelope, mediaType: mediaType, subject: subject, doc: doc, trust: t}
 	return j.run(ctx)
 }

@@ -3,11 +3,16 @@ package notary_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -267,4 +272,120 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("verifies for another image: %+v", s)
 		}
 	})
+}
+
+// scoped is a list of ca's with an extension.
+func scoped(t *testing.T, ca *signing.TestCA, number int64, ext []pkix.Extension, revoked ...*x509.Certificate) *x509.RevocationList {
+	t.Helper()
+	template := &x509.RevocationList{
+		Number: big.NewInt(number), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: time.Now().Add(time.Hour), ExtraExtensions: ext,
+	}
+	for _, c := range revoked {
+		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
+			SerialNumber: c.SerialNumber, RevocationTime: time.Now().Add(-time.Minute),
+		})
+	}
+	return must(x509.ParseRevocationList(must(x509.CreateRevocationList(rand.Reader, template, ca.Certs[0], ca.Key))))
+}
+
+// onlyFor is an Issuing Distribution Point of one URL, with flags by their number.
+func onlyFor(url string, flags ...int) []pkix.Extension {
+	tag := func(n int, compound bool, b []byte) []byte {
+		return must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: n, IsCompound: compound, Bytes: b}))
+	}
+	body := tag(0, true, tag(0, true, tag(6, false, []byte(url))))
+	for _, f := range flags {
+		body = append(body, tag(f, false, []byte{0xff})...)
+	}
+	value := must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: body}))
+	return []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: value}}
+}
+
+// A list that is not the complete one for this certificate never stands in for it,
+// however new it is and whoever signed it.
+func TestListsOfOtherScope(t *testing.T) {
+	ca := must(signing.NewTestCA("root", signing.TestOptions{}))
+	signer := issue(t, ca, "signer", signing.TestOptions{CRL: crlURL})
+	delta := []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: must(asn1.Marshal(big.NewInt(1)))}}
+	strange := []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
+	broken := []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte(crlURL)}}
+	revokes := list(t, ca, 1, time.Now().Add(time.Hour), signer.Certs[0])
+	for what, ext := range map[string][]pkix.Extension{
+		"delta": delta, "another point": onlyFor("http://crl.example/other.crl"), "a longer name": onlyFor(crlURL + "0"),
+		"of CAs": onlyFor(crlURL, 2), "of attribute certificates": onlyFor(crlURL, 5), "of other issuers": onlyFor(crlURL, 4),
+		"some reasons": onlyFor(crlURL, 3), "unknown and critical": strange, "malformed": broken,
+	} {
+		newer := scoped(t, ca, 2, ext)
+		for _, beside := range []bool{true, false} {
+			crls, want := []*x509.RevocationList{newer}, notary.UnknownRevoked
+			if beside {
+				crls, want = append(crls, revokes), notary.Revoked
+			}
+			data, mediaType := envelope(t, subject("image"), signer, signing.NotaryOptions{})
+			_, err := notary.Verify(t.Context(), data, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+				notary.Trust{Store: stores{"ca:test": ca.Certs}, CRLs: crls})
+			var f *notary.Failure
+			if !errors.As(err, &f) || f.Reason != want {
+				t.Errorf("%s, beside one that revokes: %v: %v, want %s", what, beside, err, want)
+			}
+		}
+	}
+	// Those of just this scope count.
+	for what, ext := range map[string][]pkix.Extension{"this point": onlyFor(crlURL), "of users, this point": onlyFor(crlURL, 1)} {
+		data, mediaType := envelope(t, subject("image"), signer, signing.NotaryOptions{})
+		if _, err := notary.Verify(t.Context(), data, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+			notary.Trust{Store: stores{"ca:test": ca.Certs}, CRLs: []*x509.RevocationList{scoped(t, ca, 2, ext)}}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A chain that would take hours to follow is refused before anybody does.
+func TestCostlyChain(t *testing.T) {
+	chain := must(signing.NewTestChain("signer"))
+	raw := make([]byte, 1<<20/8)
+	raw[0], raw[len(raw)-1] = 0x80, 1
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	huge := must(x509.CreateCertificate(rand.Reader, template, template, &rsa.PublicKey{N: new(big.Int).SetBytes(raw), E: 65537}, must(rsa.GenerateKey(rand.Reader, 2048))))
+	raw = raw[:1<<14/8]
+	raw[len(raw)-1] = 1
+	large := must(x509.CreateCertificate(rand.Reader, template, template, &rsa.PublicKey{N: new(big.Int).SetBytes(raw), E: 65537}, must(rsa.GenerateKey(rand.Reader, 2048))))
+	data, mediaType := envelope(t, subject("image"), chain, signing.NotaryOptions{})
+	for what, certs := range map[string][][]byte{
+		"a million bits": {chain.Certs[0].Raw, huge}, "16,384 bits": {chain.Certs[0].Raw, large}, "very many": slices.Repeat([][]byte{chain.Certs[0].Raw}, 17),
+	} {
+		var env map[string]any
+		if err := json.Unmarshal(data, &env); err != nil {
+			t.Fatal(err)
+		}
+		env["header"].(map[string]any)["x5c"] = certs
+		bad := must(json.Marshal(env))
+		_, err := notary.Verify(t.Context(), bad, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
+			notary.Trust{Store: stores{"ca:test": {chain.Root()}}})
+		var f *notary.Failure
+		if !errors.As(err, &f) || f.Reason != notary.Malformed || !errors.Is(err, layout.ErrLimit) {
+			t.Errorf("%s: %v, want a limit", what, err)
+		}
+		if urls := notary.Points(bad, mediaType); urls != nil {
+			t.Errorf("%s: %v", what, urls)
+		}
+	}
+}
+
+// The certificates of both kinds of envelope are looked at for their cost.
+func TestPoints(t *testing.T) {
+	ca := must(signing.NewTestCA("root", signing.TestOptions{}))
+	signer := issue(t, ca, "signer", signing.TestOptions{CRL: crlURL})
+	for _, format := range []signing.NotaryFormat{signing.NotaryJWS, signing.NotaryCOSE} {
+		data, mediaType := envelope(t, subject("image"), signer, signing.NotaryOptions{Format: format})
+		if got := notary.Points(data, mediaType); len(got) != 1 || got[0] != crlURL {
+			t.Errorf("%s: %v", mediaType, got)
+		}
+		if n := notary.Certificates(data, mediaType); n != 2 {
+			t.Errorf("%s: %d certificates seen, want 2", mediaType, n)
+		}
+	}
+	if notary.Points([]byte("x"), notary.MediaTypes[0]) != nil {
+		t.Error("nonsense has points")
+	}
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/notaryproject/notation-core-go/revocation/result"
 	"github.com/notaryproject/notation-core-go/signature"
 	"github.com/notaryproject/tspclient-go"
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 const (
@@ -110,7 +112,7 @@ func (l *lists) Fetch(_ context.Context, url string) (*crl.Bundle, error) {
 			continue
 		}
 		for _, list := range l.all.lists {
-			if covers(list, url) && bytes.Equal(list.RawIssuer, l.chain[i+1].RawSubject) &&
+			if covers(list, c, url) && bytes.Equal(list.RawIssuer, l.chain[i+1].RawSubject) &&
 				list.CheckSignatureFrom(l.chain[i+1]) == nil && newer(list, best) {
 				best, issuer = list, l.chain[i+1]
 			}
@@ -134,18 +136,103 @@ func newer(a, b *x509.RevocationList) bool {
 	return b == nil || number(a).Cmp(number(b)) > 0
 }
 
-// oidDistributionPoint is a list's Issuing Distribution Point (RFC 5280, 5.2.5).
-var oidDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
+// Extensions of lists (RFC 5280, 5.2).
+var (
+	oidDistributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28} // Issuing Distribution Point
+	oidListNumber        = asn1.ObjectIdentifier{2, 5, 29, 20}
+	oidAuthorityKey      = asn1.ObjectIdentifier{2, 5, 29, 35}
+)
 
-// covers says whether a list is for the certificates of a distribution point: one
-// that says which it is for has to say this.
-func covers(list *x509.RevocationList, url string) bool {
+// covers says whether a list is a complete one for a certificate and a distribution
+// point of that: no delta, no list of another point or of another kind of
+// certificate, and nothing about it that is critical and not known here.
+func covers(list *x509.RevocationList, cert *x509.Certificate, url string) bool {
 	for _, e := range list.Extensions {
-		if e.Id.Equal(oidDistributionPoint) {
-			return bytes.Contains(e.Value, []byte(url))
+		switch {
+		case e.Id.Equal(oidDistributionPoint):
+			p, err := parsePoint(e.Value)
+			if err != nil || !p.covers(cert, url) {
+				return false
+			}
+		case e.Id.Equal(oidListNumber), e.Id.Equal(oidAuthorityKey):
+		case e.Id.Equal(oidDelta), e.Critical:
+			return false
 		}
 	}
 	return true
+}
+
+// oidDelta marks a list that only says what changed (5.2.4).
+var oidDelta = asn1.ObjectIdentifier{2, 5, 29, 27}
+
+// point is an Issuing Distribution Point (RFC 5280, 5.2.5): which certificates a
+// list is about.
+type point struct {
+	named     bool // it names a distribution point
+	urls      []string
+	onlyUsers bool
+	onlyCAs   bool
+	partial   bool // only some reasons, other issuers, or attribute certificates
+}
+
+func (p *point) covers(cert *x509.Certificate, url string) bool {
+	return !p.partial && !(p.onlyUsers && cert.IsCA) && !(p.onlyCAs && !cert.IsCA) && (!p.named || slices.Contains(p.urls, url))
+}
+
+var errPoint = errors.New("malformed Issuing Distribution Point")
+
+func parsePoint(der []byte) (*point, error) {
+	context := func(n uint8) cbasn1.Tag { return cbasn1.Tag(n).ContextSpecific() }
+	in := cryptobyte.String(der)
+	var seq, name cryptobyte.String
+	p := &point{}
+	if !in.ReadASN1(&seq, cbasn1.SEQUENCE) || !in.Empty() || !seq.ReadOptionalASN1(&name, &p.named, context(0).Constructed()) {
+		return nil, errPoint
+	}
+	if p.named && !p.names(name, context) {
+		return nil, errPoint
+	}
+	for n := uint8(1); n <= 5; n++ {
+		var value cryptobyte.String
+		there := false
+		if !seq.ReadOptionalASN1(&value, &there, context(n)) {
+			return nil, errPoint
+		}
+		set := there && !(len(value) == 1 && value[0] == 0)
+		switch n {
+		case 1:
+			p.onlyUsers = set
+		case 2:
+			p.onlyCAs = set
+		default:
+			p.partial = p.partial || set
+		}
+	}
+	if !seq.Empty() {
+		return nil, errPoint
+	}
+	return p, nil
+}
+
+// names reads the URLs of a DistributionPointName; other names stay unknown, and so
+// fit nothing.
+func (p *point) names(in cryptobyte.String, context func(uint8) cbasn1.Tag) bool {
+	var full cryptobyte.String
+	there := false
+	if !in.ReadOptionalASN1(&full, &there, context(0).Constructed()) || !there {
+		return !in.Empty() // a relative name
+	}
+	for !full.Empty() {
+		var value cryptobyte.String
+		var tag cbasn1.Tag
+		if !full.ReadAnyASN1(&value, &tag) {
+			return false
+		}
+		if tag == context(6) {
+			p.urls = append(p.urls, string(value))
+		}
+	}
+	return in.Empty()
 }
 
 // maxPoints is how many distribution points of one envelope are looked at.
@@ -161,6 +248,9 @@ func Points(envelope []byte, mediaType string) (urls []string) {
 		}
 	}()
 	if len(envelope) > MaxEnvelopeBytes || !slices.Contains(MediaTypes, mediaType) {
+		return nil
+	}
+	if checkCost(envelope, mediaType) != nil {
 		return nil
 	}
 	env, err := signature.ParseEnvelope(mediaType, envelope)

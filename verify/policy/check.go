@@ -97,6 +97,9 @@ func (r *Requirement) checkLeaf() error {
 		if r.Attestation.PredicateType == "" {
 			return r.fail("attestation: no predicateType; any attestation would do")
 		}
+		if r.Attestation.MaxAge != 0 && r.Attestation.SignedBy.Key != "" {
+			return r.fail("attestation: maxAge: what a key signed long ago can be stamped or logged anew; limit the age by a condition on a time that is in the predicate")
+		}
 		return r.checkSigner("attestation: signedBy", r.Attestation.SignedBy, r.Attestation.SameSignerAs)
 	case r.Artifact != nil:
 		if r.Artifact.Type == "" {

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -73,10 +71,9 @@ func (r *Requirement) Holds(data []byte) error {
 	if len(list) == 0 {
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
 	var v any
-	if err := dec.Decode(&v); err != nil {
-		return fmt.Errorf("what the conditions are about is no JSON: %w", ErrCondition)
+	if err := strictJSON(data, &v); err != nil {
+		return fmt.Errorf("what the conditions are about: %v: %w", err, ErrCondition)
 	}
 	for _, c := range list {
 		out, _, err := c.program.Eval(map[string]any{c.about: v})

@@ -105,11 +105,43 @@ func parse(data []byte, env string) (*Policy, error) {
 	if err := yaml.Unmarshal(data, &root); err != nil {
 		return nil, plain(err)
 	}
+	if err := checkNodes(&root); err != nil {
+		return nil, err
+	}
 	doc.number(&root)
 	if err := doc.check(); err != nil {
 		return nil, err
 	}
 	return doc.policy(env)
+}
+
+// checkNodes refuses what YAML lets pass for nothing: an item that is null would
+// drop out of its list, and take a requirement with it.
+func checkNodes(n *yaml.Node) error {
+	switch n.Kind {
+	case yaml.AliasNode:
+		return nil // looked at where it is defined
+	case yaml.SequenceNode:
+		if len(n.Content) == 0 {
+			return fmt.Errorf("line %d: an empty list", n.Line)
+		}
+	case yaml.ScalarNode:
+		if n.ShortTag() == "!!null" {
+			return fmt.Errorf("line %d: nothing is there", n.Line)
+		}
+	}
+	if t := n.ShortTag(); t != "" && !strings.HasPrefix(t, "!!") {
+		return fmt.Errorf("line %d: tag %s", n.Line, t)
+	}
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "count" && c.ShortTag() != "!!int" {
+			return fmt.Errorf("line %d: count %s is no whole number", c.Line, c.Value)
+		}
+		if err := checkNodes(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plain words what the YAML library says, which names Go types.

@@ -48,7 +48,21 @@ func specific(pattern string) int {
 
 func fits(pattern string, ref layout.Reference) bool {
 	repo, tag := splitTag(pattern)
-	return glob(repo).MatchString(ref.Repository) && (tag == "" || ref.Tag != "" && glob(tag).MatchString(ref.Tag))
+	return glob(sameHost(repo)).MatchString(sameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && glob(tag).MatchString(ref.Tag))
+}
+
+// sameHost writes the host of a repository in one way: it is one registry, however
+// its name is spelled.
+func sameHost(repo string) string {
+	host, path, ok := strings.Cut(repo, "/")
+	if !ok {
+		return repo
+	}
+	host = strings.ToLower(host)
+	for _, port := range []string{":443", ":80"} {
+		host = strings.TrimSuffix(host, port)
+	}
+	return host + "/" + path
 }
 
 func glob(pattern string) *regexp.Regexp {

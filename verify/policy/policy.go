@@ -148,14 +148,17 @@ type Artifact struct {
 // Duration is a time.Duration that also knows days: 30d, 12h.
 type Duration time.Duration
 
+// maxDays is the longest age that can be asked for: a hundred years.
+const maxDays = 36500
+
 var days = regexp.MustCompile(`^([0-9]{1,6})d$`)
 
 // ParseDuration reads 90d, 12h, 30m.
 func ParseDuration(s string) (time.Duration, error) {
 	if m := days.FindStringSubmatch(s); m != nil {
 		var n int
-		if _, err := fmt.Sscan(m[1], &n); err != nil {
-			return 0, err
+		if _, err := fmt.Sscan(m[1], &n); err != nil || n < 1 || n > maxDays {
+			return 0, fmt.Errorf("%.50q: want 1d to %dd", s, maxDays)
 		}
 		return time.Duration(n) * 24 * time.Hour, nil
 	}

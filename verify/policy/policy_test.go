@@ -23,7 +23,7 @@ const keyed = "    cosign: {key: release}\n"
 func TestRefused(t *testing.T) {
 	for what, test := range map[string]struct{ text, says string }{
 		"empty":                   {"", "empty"},
-		"no version":              {"rules: []\n", "version"},
+		"no version":              {"rules: [x]\n", "line 1"},
 		"another version":         {"version: airgap.policy/v2\n", "version"},
 		"no rule":                 {"version: airgap.policy/v1\n", "no rule"},
 		"unknown field":           {head + "- name: r\n  matches: [x]\n", "line 4: field matches unknown here"},
@@ -34,7 +34,16 @@ func TestRefused(t *testing.T) {
 		"no name":                 {head + "- match: [x]\n  require:\n" + keyed, "name"},
 		"no pattern":              {head + "- name: r\n  require:\n" + keyed, "pattern"},
 		"no requirement":          {head + "- name: r\n  match: [x]\n", "want one"},
-		"a null requirement":      {onlyRule("    cosign:\n"), "line 6: 0 of"},
+		"a null requirement":      {onlyRule("    cosign:\n"), "line 6: nothing"},
+		"a null among others":     {onlyRule("    allOf:\n    - # notary: {}\n    - cosign: {key: a}\n"), "line 7: nothing"},
+		"a null condition":        {onlyRule("    attestation: {predicateType: x, signedBy: {key: a}, conditions: [~]}\n"), "line 6: nothing"},
+		"no conditions":           {onlyRule("    attestation: {predicateType: x, signedBy: {key: a}, conditions: []}\n"), "line 6: an empty"},
+		"a null level":            {onlyRule("    notary: {level: ~, stores: [\"ca:x\"], identities: [\"*\"]}\n"), "line 6: nothing"},
+		"a tag":                   {onlyRule("    cosign: !mine {key: a}\n"), "line 6: tag !mine"},
+		"part of a signature":     {onlyRule("    atLeast: {count: 1.9, of: [{cosign: {key: a}}, {cosign: {key: b}}]}\n"), "line 6: count 1.9"},
+		"age of no days":          {onlyRule("    attestation: {predicateType: x, signedBy: {identity: a, issuer: b}, maxAge: 0d}\n"), "line 6"},
+		"age of ages":             {onlyRule("    attestation: {predicateType: x, signedBy: {identity: a, issuer: b}, maxAge: 999999d}\n"), "line 6"},
+		"age of a key's word":     {onlyRule("    attestation: {predicateType: x, signedBy: {key: a}, maxAge: 30d}\n"), "line 6: attestation: maxAge"},
 		"two in one":              {onlyRule("    cosign: {key: release}\n    reject: true\n"), "line 6: 2 of"},
 		"allOf nothing":           {onlyRule("    allOf: []\n"), "line 6: an empty list"},
 		"anyOf nothing":           {onlyRule("    anyOf: []\n"), "line 6: an empty list"},
@@ -107,6 +116,8 @@ func TestMostSpecificRule(t *testing.T) {
 		"reg.example/team/other:v1":   "reg.example/team/*",
 		"reg.example/team/deep/x:v1":  "reg.example/**",
 		"reg.example/x:v1":            "reg.example/**",
+		"REG.example/team/app:v2":     "reg.example/team/app",
+		"reg.example:443/team/app:v2": "reg.example/team/app",
 		"other.example/x:v1":          "other.example/*",
 		"other.example/x/y:v1":        "**",
 		"xreg.example/team/app:v1":    "**",
@@ -191,6 +202,11 @@ func TestConditions(t *testing.T) {
 	}
 	if err := parse("true").Holds([]byte("no JSON")); !errors.Is(err, policy.ErrCondition) {
 		t.Errorf("no JSON: %v", err)
+	}
+	for _, data := range []string{`{"n":5,"n":3}`, `{"n":3} {"n":5}`, `{"n":3} x`} {
+		if err := parse("predicate.n == 3.0").Holds([]byte(data)); !errors.Is(err, policy.ErrCondition) {
+			t.Errorf("%s, which can be read in two ways: %v", data, err)
+		}
 	}
 	// Work is bounded, whatever the content.
 	long := `{"n":[` + strings.Repeat("0,", 3000) + `0]}`

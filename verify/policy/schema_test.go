@@ -59,7 +59,7 @@ func TestSchemaTakes(t *testing.T) {
 		"allOf: [{name: x, cosign: {key: a}}, {cosign: {sameSignerAs: x}}, {notary: {stores: [\"ca:x\"], identities: [\"*\"], sameSignerAs: x}}]",
 		"atLeast: {count: 1, of: [{reject: true}, {insecureAcceptAnything: true}]}",
 		"notary: {level: audit, override: {revocation: skip, expiry: log}, verifyTimestamp: always, stores: [\"ca:x\", \"tsa:y\"], identities: [\"x509.subject: C=US, ST=WA, O=x\"]}",
-		"attestation: {predicateType: x, signedBy: {key: a}, maxAge: 30d, conditions: [\"true\"]}",
+		"attestation: {predicateType: x, signedBy: {identity: a, issuer: b}, maxAge: 30d, conditions: [\"true\"]}",
 		"allOf: [{name: x, cosign: {key: a}}, {attestation: {predicateType: x, sameSignerAs: x}}]",
 		"artifact: {type: x, signedBy: {cosign: {key: a}}, conditions: [\"true\"]}",
 	} {
