@@ -62,14 +62,7 @@ func runDiff(ctx context.Context, u *ui, o diffOptions) error {
 	if len(o.targets) != 2 {
 		return usagef("diff wants two things to compare, %d were given", len(o.targets))
 	}
-	targets, err := parseTargets(o.targets)
-	if err == nil {
-		err = withHosts(targets)
-	}
-	if err != nil {
-		return err
-	}
-	op, err := newOpener(u, o.registry, o.as, targets)
+	targets, op, err := openerFor(u, o.registry, o.as, o.targets)
 	if err != nil {
 		return err
 	}

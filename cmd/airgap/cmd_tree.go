@@ -66,14 +66,7 @@ func runTree(ctx context.Context, u *ui, o treeOptions) error {
 	if err != nil {
 		return err
 	}
-	targets, err := parseTargets(o.targets)
-	if err == nil {
-		err = withHosts(targets)
-	}
-	if err != nil {
-		return err
-	}
-	op, err := newOpener(u, o.registry, o.as, targets)
+	targets, op, err := openerFor(u, o.registry, o.as, o.targets)
 	if err != nil {
 		return err
 	}

@@ -80,14 +80,7 @@ func runVerify(ctx context.Context, u *ui, o verifyOptions) error {
 	if err != nil {
 		return err
 	}
-	targets, err := parseTargets(o.targets)
-	if err == nil {
-		err = withHosts(targets)
-	}
-	if err != nil {
-		return err
-	}
-	op, err := newOpener(u, o.registry, o.as, targets)
+	targets, op, err := openerFor(u, o.registry, o.as, o.targets)
 	if err != nil {
 		return err
 	}

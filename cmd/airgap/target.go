@@ -158,6 +158,20 @@ type opener struct {
 	closes []func() error
 }
 
+// openerFor parses the targets of a command that only looks, and makes what opens
+// them.
+func openerFor(u *ui, registry registryOptions, as string, list []string) ([]target, *opener, error) {
+	targets, err := parseTargets(list)
+	if err == nil {
+		err = withHosts(targets)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	op, err := newOpener(u, registry, as, targets)
+	return targets, op, err
+}
+
 func newOpener(u *ui, reg registryOptions, as string, targets []target) (*opener, error) {
 	op := &opener{ui: u, reg: reg, as: as}
 	for _, t := range targets {
