@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,7 +96,8 @@ func storeDestination(dir string) (*destination, error) {
 
 // keptLists reads the revocation lists of a store, if there is one.
 func keptLists(dir string) ([]bundle.RevocationList, error) {
-	if _, err := os.Stat(filepath.Join(dir, "airgap.db")); err != nil {
+	// Lists that are there and cannot be read must not pass for none.
+	if _, err := os.Stat(filepath.Join(dir, "airgap.db")); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	s, err := readStore(context.Background(), dir)
