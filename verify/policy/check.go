@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"airgap/verify/predicate"
 )
 
 // check says whether a tree of requirements makes sense. An empty one would be
@@ -39,11 +41,23 @@ func (r *Requirement) parts() []Requirement {
 	return nil
 }
 
+// signedBy is the requirement on the artifact, or on the index, that r asks for;
+// nil for others.
+func (r *Requirement) signedBy() *Requirement {
+	switch {
+	case r.Artifact != nil:
+		return r.Artifact.SignedBy
+	case r.BuildKit != nil:
+		return r.BuildKit.SignedBy
+	}
+	return nil
+}
+
 func (r *Requirement) kinds() int {
 	n := 0
 	for _, set := range []bool{
 		r.AllOf != nil, r.AnyOf != nil, r.AtLeast != nil, r.Notary != nil, r.Cosign != nil,
-		r.Attestation != nil, r.Artifact != nil, r.InsecureAnything, r.Nothing,
+		r.Attestation != nil, r.Artifact != nil, r.BuildKit != nil, r.InsecureAnything, r.Nothing,
 	} {
 		if set {
 			n++
@@ -58,7 +72,7 @@ func (r *Requirement) collect(named map[string]*Requirement, depth int) error {
 		return r.fail("requirements are nested more than %d deep", maxDepth)
 	}
 	if n := r.kinds(); n != 1 {
-		return r.fail("%d of allOf, anyOf, atLeast, notary, cosign, attestation, artifact are given; want one", n)
+		return r.fail("%d of allOf, anyOf, atLeast, notary, cosign, attestation, artifact, buildkit are given; want one", n)
 	}
 	if r.Name != "" {
 		if named[r.Name] != nil {
@@ -75,8 +89,8 @@ func (r *Requirement) collect(named map[string]*Requirement, depth int) error {
 			return err
 		}
 	}
-	if a := r.Artifact; a != nil && a.SignedBy != nil {
-		return a.SignedBy.collect(named, depth+1)
+	if by := r.signedBy(); by != nil {
+		return by.collect(named, depth+1)
 	}
 	return nil
 }
@@ -107,6 +121,13 @@ func (r *Requirement) checkLeaf() error {
 		}
 		if r.Artifact.SignedBy == nil {
 			return r.fail("artifact: no signedBy; anybody can attach an artifact")
+		}
+	case r.BuildKit != nil:
+		if r.BuildKit.PredicateType == "" {
+			return r.fail("buildkit: no predicateType; any attestation would do")
+		}
+		if r.BuildKit.SignedBy == nil {
+			return r.fail("buildkit: no signedBy; nobody signs BuildKit's attestations, they count by a signature on the index")
 		}
 	}
 	return nil
@@ -170,8 +191,8 @@ func (r *Requirement) checkSame(named map[string]*Requirement) error {
 			return err
 		}
 	}
-	if a := r.Artifact; a != nil && a.SignedBy != nil {
-		return a.SignedBy.checkSame(named)
+	if by := r.signedBy(); by != nil {
+		return by.checkSame(named)
 	}
 	return nil
 }
@@ -188,16 +209,26 @@ func (r *Requirement) prepare(count *int, depth int) error {
 		}
 	}
 	var err error
-	if a := r.Attestation; a != nil {
-		if a.conditions, err = compile("predicate", a.Conditions); err != nil {
+	switch {
+	case r.Attestation != nil:
+		a := r.Attestation
+		a.PredicateType = predicate.Type(a.PredicateType)
+		if a.conditions, err = compile(aboutPredicate, a.Conditions); err != nil {
 			return r.fail("attestation: %w", err)
 		}
-	}
-	if a := r.Artifact; a != nil {
-		if a.conditions, err = compile("content", a.Conditions); err != nil {
+	case r.Artifact != nil:
+		if r.Artifact.conditions, err = compile(aboutContent, r.Artifact.Conditions); err != nil {
 			return r.fail("artifact: %w", err)
 		}
-		return a.SignedBy.prepare(count, depth+1)
+	case r.BuildKit != nil:
+		b := r.BuildKit
+		b.PredicateType = predicate.Type(b.PredicateType)
+		if b.conditions, err = compile(aboutPredicate, b.Conditions); err != nil {
+			return r.fail("buildkit: %w", err)
+		}
+	}
+	if by := r.signedBy(); by != nil {
+		return by.prepare(count, depth+1)
 	}
 	return nil
 }
@@ -214,5 +245,6 @@ func (r *Requirement) Refers() bool {
 			return true
 		}
 	}
-	return r.Artifact != nil && r.Artifact.SignedBy != nil && r.Artifact.SignedBy.Refers()
+	by := r.signedBy()
+	return by != nil && by.Refers()
 }

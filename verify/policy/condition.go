@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+
+	"airgap/verify/predicate"
 
 	"cel.dev/cel-go/cel"
 )
@@ -17,19 +20,61 @@ const (
 	conditionCost = 1_000_000
 )
 
+// about is what conditions are about: the name of the variable that holds it.
+type about string
+
+// A predicate of SLSA provenance is also there as `build`, in one form whatever its
+// version; see [predicate.Build].
+const (
+	aboutPredicate about = "predicate"
+	aboutContent   about = "content"
+	variableBuild        = "build"
+)
+
+func (a about) variables() []cel.EnvOption {
+	out := []cel.EnvOption{cel.Variable(string(a), cel.DynType)}
+	if a == aboutPredicate {
+		out = append(out, cel.Variable(variableBuild, cel.DynType))
+	}
+	return out
+}
+
+// values gives the variables what data says, which is JSON.
+func (a about) values(predicateType string, data []byte) (map[string]any, error) {
+	var v any
+	if err := strictJSON(data, &v); err != nil {
+		return nil, err
+	}
+	out := map[string]any{string(a): v}
+	if a != aboutPredicate {
+		return out, nil
+	}
+	build := map[string]any{} // a condition about what is not there does not hold
+	if b := predicate.ParseBuild(predicateType, data); b != nil {
+		raw, err := json.Marshal(b)
+		if err == nil {
+			err = json.Unmarshal(raw, &build)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	out[variableBuild] = build
+	return out, nil
+}
+
 // condition is a compiled CEL expression.
 type condition struct {
 	text    string
-	about   string
 	program cel.Program
 }
 
-// compile reads conditions about a variable of JSON. Each has to give a boolean.
-func compile(about string, texts []string) ([]*condition, error) {
+// compile reads conditions about some JSON. Each has to give a boolean.
+func compile(about about, texts []string) ([]*condition, error) {
 	if len(texts) > maxConditions {
 		return nil, fmt.Errorf("%d conditions, at most %d are accepted", len(texts), maxConditions)
 	}
-	env, err := cel.NewEnv(cel.Variable(about, cel.DynType))
+	env, err := cel.NewEnv(about.variables()...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +94,7 @@ func compile(about string, texts []string) ([]*condition, error) {
 		if err != nil {
 			return nil, fmt.Errorf("condition %q: %w", text, err)
 		}
-		out = append(out, &condition{text, about, prg})
+		out = append(out, &condition{text, prg})
 	}
 	return out, nil
 }
@@ -62,21 +107,25 @@ var ErrCondition = errors.New("condition does not hold")
 // there, does not hold.
 func (r *Requirement) Holds(data []byte) error {
 	var list []*condition
+	var about about
+	var typ string
 	switch {
 	case r.Attestation != nil:
-		list = r.Attestation.conditions
+		list, about, typ = r.Attestation.conditions, aboutPredicate, r.Attestation.PredicateType
 	case r.Artifact != nil:
-		list = r.Artifact.conditions
+		list, about = r.Artifact.conditions, aboutContent
+	case r.BuildKit != nil:
+		list, about, typ = r.BuildKit.conditions, aboutPredicate, r.BuildKit.PredicateType
 	}
 	if len(list) == 0 {
 		return nil
 	}
-	var v any
-	if err := strictJSON(data, &v); err != nil {
+	values, err := about.values(typ, data)
+	if err != nil {
 		return fmt.Errorf("what the conditions are about: %v: %w", err, ErrCondition)
 	}
 	for _, c := range list {
-		out, _, err := c.program.Eval(map[string]any{c.about: v})
+		out, _, err := c.program.Eval(values)
 		if err != nil {
 			return fmt.Errorf("%s: %v: %w", c.text, err, ErrCondition)
 		}

@@ -24,14 +24,16 @@ const Version = "airgap.policy/v1"
 type document struct {
 	Version      string                 `yaml:"version"`
 	Revocation   string                 `yaml:"revocation"`
+	MaxTrustAge  Duration               `yaml:"maxTrustAge"`
 	Rules        []rule                 `yaml:"rules"`
 	Environments map[string]environment `yaml:"environments"`
 }
 
 type environment struct {
-	Extends    string `yaml:"extends"`
-	Revocation string `yaml:"revocation"`
-	Rules      []rule `yaml:"rules"`
+	Extends     string   `yaml:"extends"`
+	Revocation  string   `yaml:"revocation"`
+	MaxTrustAge Duration `yaml:"maxTrustAge"`
+	Rules       []rule   `yaml:"rules"`
 }
 
 type rule struct {
@@ -159,7 +161,7 @@ var goTypes = regexp.MustCompile(`not found in type [A-Za-z.]+`)
 // policy puts an environment and those that it extends together. A rule replaces
 // one of the same name further down.
 func (d *document) policy(env string) (*Policy, error) {
-	p := &Policy{Environment: env}
+	p := &Policy{Environment: env, MaxTrustAge: d.MaxTrustAge}
 	revocation, rules := d.Revocation, d.Rules
 	switch {
 	case env == "" && len(d.Environments) > 0:
@@ -171,6 +173,7 @@ func (d *document) policy(env string) (*Policy, error) {
 		}
 		for _, e := range chain {
 			revocation = cmp.Or(e.Revocation, revocation)
+			p.MaxTrustAge = cmp.Or(e.MaxTrustAge, p.MaxTrustAge)
 			rules = override(rules, e.Rules)
 		}
 	}
@@ -249,8 +252,12 @@ func (r *Requirement) number(n *yaml.Node) {
 	if r.AtLeast != nil {
 		each(r.AtLeast.Of, field(field(n, "atLeast"), "of"))
 	}
-	if r.Artifact != nil && r.Artifact.SignedBy != nil {
-		r.Artifact.SignedBy.number(field(field(n, "artifact"), "signedBy"))
+	if by := r.signedBy(); by != nil {
+		of := "artifact"
+		if r.BuildKit != nil {
+			of = "buildkit"
+		}
+		by.number(field(field(n, of), "signedBy"))
 	}
 }
 

@@ -33,8 +33,8 @@ func (p *Policy) each(fn func(*Requirement)) {
 		for i := range parts {
 			walk(&parts[i])
 		}
-		if r.Artifact != nil {
-			walk(r.Artifact.SignedBy)
+		if by := r.signedBy(); by != nil {
+			walk(by)
 		}
 	}
 	for i := range p.Rules {

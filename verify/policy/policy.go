@@ -28,6 +28,9 @@ type Policy struct {
 	Digest      string // of the file, "sha256:…": a verdict names the policy it was made under
 	Environment string // which of the file's environments; empty if it has none
 	Rules       []Rule
+	// MaxTrustAge is how long ago somebody may have confirmed what is pinned, for
+	// anything to pass by it. Zero asks for no confirmation.
+	MaxTrustAge Duration
 	// StrictRevocation lets no Notary requirement pass whose certificates'
 	// revocation is unknown, whatever its level says.
 	StrictRevocation bool
@@ -63,6 +66,7 @@ type Requirement struct {
 	Cosign      *Cosign      `yaml:"cosign"`
 	Attestation *Attestation `yaml:"attestation"`
 	Artifact    *Artifact    `yaml:"artifact"`
+	BuildKit    *BuildKit    `yaml:"buildkit"`
 
 	// InsecureAnything is met by everything, unsigned as it may be.
 	InsecureAnything bool `yaml:"insecureAcceptAnything"`
@@ -145,6 +149,19 @@ type Artifact struct {
 	conditions []*condition
 }
 
+// BuildKit asks that each image of an index has an attestation of a type beside it,
+// as BuildKit puts them there. Nobody signs those: they count by a signature on the
+// index that lists them.
+type BuildKit struct {
+	PredicateType string `yaml:"predicateType"`
+	// SignedBy is judged with the index in the image's place.
+	SignedBy *Requirement `yaml:"signedBy"`
+	// Conditions are CEL expressions about `predicate`, all of which hold.
+	Conditions []string `yaml:"conditions"`
+
+	conditions []*condition
+}
+
 // Duration is a time.Duration that also knows days: 30d, 12h.
 type Duration time.Duration
 
@@ -188,6 +205,12 @@ func (r *Requirement) Text() string {
 		s := "artifact " + r.Artifact.Type
 		if r.Artifact.SignedBy != nil {
 			s += ", with a " + r.Artifact.SignedBy.Text()
+		}
+		return s
+	case r.BuildKit != nil:
+		s := "BuildKit attestation " + r.BuildKit.PredicateType
+		if r.BuildKit.SignedBy != nil {
+			s += ", on the index a " + r.BuildKit.SignedBy.Text()
 		}
 		return s
 	case r.InsecureAnything:

@@ -2,8 +2,10 @@ package policy_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"airgap/layout"
 	"airgap/verify/policy"
@@ -141,6 +143,7 @@ func TestMostSpecificRule(t *testing.T) {
 
 func TestEnvironments(t *testing.T) {
 	text := `version: airgap.policy/v1
+maxTrustAge: 90d
 rules:
 - name: shared
   match: ["**"]
@@ -154,6 +157,7 @@ environments:
   prod:
     extends: base
     revocation: strict
+    maxTrustAge: 7d
     rules:
     - name: apps
       match: ["reg.example/**"]
@@ -169,6 +173,9 @@ environments:
 		}
 		if r := p.For(layout.Reference{Repository: "x.example/x", Tag: "v1"}); !r.Require.Nothing {
 			t.Errorf("%s: the shared rule is lost: %+v", env, r)
+		}
+		if days := map[string]time.Duration{"base": 90, "prod": 7}[env]; p.MaxTrustAge.Age() != days*24*time.Hour {
+			t.Errorf("%s: trust may be %s old", env, p.MaxTrustAge.Age())
 		}
 		if p.StrictRevocation != (env == "prod") {
 			t.Errorf("%s: strict revocation %v", env, p.StrictRevocation)
@@ -212,6 +219,32 @@ func TestConditions(t *testing.T) {
 	long := `{"n":[` + strings.Repeat("0,", 3000) + `0]}`
 	if err := parse("predicate.n.all(a, predicate.n.all(b, predicate.n.all(c, true)))").Holds([]byte(long)); !errors.Is(err, policy.ErrCondition) {
 		t.Errorf("27 thousand million comparisons: %v", err)
+	}
+}
+
+// SLSA provenance has one form in conditions, whatever its version, and one of
+// BuildKit's is no different.
+func TestBuildConditions(t *testing.T) {
+	statements := map[string]string{
+		"slsaprovenance02": `{"builder":{"id":"https://b.example"},"invocation":{"configSource":{"uri":"git+https://g.example/a"}},"materials":[{"uri":"m"}]}`,
+		"slsaprovenance1":  `{"runDetails":{"builder":{"id":"https://b.example"}},"buildDefinition":{"externalParameters":{"configSource":{"uri":"git+https://g.example/a"}},"resolvedDependencies":[{"uri":"m"}]}}`,
+		"vuln":             `{}`,
+	}
+	for _, form := range []string{"attestation: {predicateType: %s, signedBy: {key: a}, conditions: ['%s']}", "buildkit: {predicateType: %s, signedBy: {cosign: {key: a}}, conditions: ['%s']}"} {
+		for c, want := range map[string]bool{
+			`build.builder == "https://b.example"`: true, `build.source.uri.startsWith("git+https://g.example/")`: true,
+			`build.materials.exists(m, m.uri == "m")`: true, `build.builder == "https://c.example"`: false, `build.type == ""`: false,
+		} {
+			for typ, data := range statements {
+				p, err := policy.Parse("p", []byte(onlyRule("    "+fmt.Sprintf(form, typ, c)+"\n")), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := p.Rules[0].Require.Holds([]byte(data)); (err == nil) != (want && typ != "vuln") {
+					t.Errorf("%s of %s: %v, want %v", c, typ, err, want)
+				}
+			}
+		}
 	}
 }
 

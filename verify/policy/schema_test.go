@@ -62,6 +62,7 @@ func TestSchemaTakes(t *testing.T) {
 		"attestation: {predicateType: x, signedBy: {identity: a, issuer: b}, maxAge: 30d, conditions: [\"true\"]}",
 		"allOf: [{name: x, cosign: {key: a}}, {attestation: {predicateType: x, sameSignerAs: x}}]",
 		"artifact: {type: x, signedBy: {cosign: {key: a}}, conditions: [\"true\"]}",
+		"buildkit: {predicateType: x, signedBy: {cosign: {key: a}}, conditions: [\"true\"]}",
 	} {
 		texts = append(texts, onlyRule("    "+r+"\n"))
 	}
@@ -95,7 +96,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"notary: {stores: [\"ca:x\"]}", "notary: {identities: [\"*\"]}", "notary: {level: skip, stores: [\"ca:x\"], identities: [\"*\"]}",
 		"notary: {stores: [\"x:y\"], identities: [\"*\"]}", "notary: {override: {integrity: log}, stores: [\"ca:x\"], identities: [\"*\"]}",
 		"attestation: {signedBy: {key: a}}", "attestation: {predicateType: x}", "attestation: {predicateType: x, signedBy: {key: a, b: c}}",
-		"artifact: {type: x}", "artifact: {signedBy: {cosign: {key: a}}}", "reject: false", "insecureAcceptAnything: false",
+		"artifact: {type: x}", "buildkit: {predicateType: x}", "buildkit: {signedBy: {cosign: {key: a}}}", "artifact: {signedBy: {cosign: {key: a}}}", "reject: false", "insecureAcceptAnything: false",
 	} {
 		text := onlyRule("    " + r + "\n")
 		if valid(t, s, text) == nil {
