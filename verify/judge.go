@@ -151,7 +151,7 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 		if _, here := b.g.Place(b.repo, c.Digest); !here || c.BuildKit && b.inert(c.Digest) {
 			continue
 		}
-		s := &scene{bench: b, digest: c.Digest, named: map[string]*Outcome{}}
+		s := &scene{bench: b, digest: c.Digest, parent: n.Descriptor.Digest, named: map[string]*Outcome{}}
 		o, err := s.judge(ctx, &rule.Require)
 		if err != nil {
 			return v, err

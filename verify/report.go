@@ -85,6 +85,8 @@ type Evidence struct {
 	SignedAt *time.Time `json:"signedAt,omitempty"`
 	Clock    string     `json:"clock,omitempty"`
 	Says     string     `json:"says,omitempty"` // the signed predicate type
+	// Summary is what the statement says in a few words, which are the signer's.
+	Summary string `json:"summary,omitempty"`
 }
 
 // Attempt is a signature that did not do.

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"airgap/layout"
@@ -19,7 +20,14 @@ import (
 type scene struct {
 	*bench
 	digest digest.Digest
+	parent digest.Digest       // the index whose child it is judged as; may be empty
 	named  map[string]*Outcome // requirements judged so far, by name
+}
+
+// inside is another manifest under a part of the same rule. Requirements outside
+// stay known by their names, so that sameSignerAs can lead from one to the other.
+func (s *scene) inside(d digest.Digest) *scene {
+	return &scene{bench: s.bench, digest: d, named: maps.Clone(s.named)}
 }
 
 // signer is who met a requirement, to be compared: by the key, or by identity and
@@ -65,6 +73,8 @@ func (s *scene) judge(ctx context.Context, r *policy.Requirement) (*Outcome, err
 		err = s.attestation(ctx, o, r)
 	case r.Artifact != nil:
 		err = s.artifact(ctx, o, r)
+	case r.BuildKit != nil:
+		err = s.buildkit(ctx, o, r)
 	case r.InsecureAnything:
 		o.State = Passed
 		o.Warnings = append(o.Warnings, "the policy accepts it unsigned")

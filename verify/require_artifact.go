@@ -33,13 +33,7 @@ func (s *scene) artifact(ctx context.Context, o *Outcome, r *policy.Requirement)
 
 func (s *scene) oneArtifact(ctx context.Context, o *Outcome, r *policy.Requirement, a *artifact) error {
 	dgst := a.node.Descriptor.Digest
-	// Names of requirements outside stay known, so that sameSignerAs can lead
-	// from the artifact's signature to the image's.
-	inner := &scene{bench: s.bench, digest: dgst, named: map[string]*Outcome{}}
-	for name, out := range s.named {
-		inner.named[name] = out
-	}
-	signature, err := inner.judge(ctx, r.Artifact.SignedBy)
+	signature, err := s.inside(dgst).judge(ctx, r.Artifact.SignedBy)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"airgap/verify/policy"
+	"airgap/verify/predicate"
 	"airgap/verify/sigstore"
 )
 
@@ -145,7 +146,7 @@ func (s *scene) sigstorePiece(o *Outcome, x *piece, wants []sigstore.Want, sameA
 			if err == nil {
 				o.met(Evidence{
 					Manifest: x.manifest, Kind: x.kind, Signer: signed.Signer.String(),
-					SignedAt: at(signed.Time), Clock: signed.TimeSource, Says: signed.PredicateType,
+					SignedAt: at(signed.Time), Clock: signed.TimeSource, Says: signed.PredicateType, Summary: predicate.Describe(signed.PredicateType, signed.Predicate),
 				}, who)
 				return
 			}

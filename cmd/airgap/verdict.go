@@ -90,6 +90,9 @@ func evidenceLine(e verify.Evidence) string {
 	if e.SignedAt != nil {
 		s += fmt.Sprintf(", %s by the clock of a %s", e.SignedAt.Format(time.RFC3339), e.Clock)
 	}
+	if e.Summary != "" {
+		s += ": " + e.Summary
+	}
 	return s
 }
 

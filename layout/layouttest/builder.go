@@ -164,7 +164,13 @@ func (b *Builder) DockerList(children ...layout.Descriptor) layout.Descriptor {
 // BuildKit adds an attestation manifest about child and returns it as an index
 // lists it.
 func (b *Builder) BuildKit(child layout.Descriptor) layout.Descriptor {
-	layer := b.Blob(inTotoType, []byte(`{"_type":"https://in-toto.io/Statement/v0.1","about":"`+string(child.Digest)+`"}`))
+	return b.Attestation(child, `{"_type":"https://in-toto.io/Statement/v0.1","about":"`+string(child.Digest)+`"}`)
+}
+
+// Attestation adds an attestation manifest about child that holds a statement, as
+// BuildKit does, and returns it as an index lists it.
+func (b *Builder) Attestation(child layout.Descriptor, statement string) layout.Descriptor {
+	layer := b.Blob(inTotoType, []byte(statement))
 	layer.Annotations = map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
 	d := b.image(layout.MediaTypeManifest, layout.MediaTypeImageConfig, "attestation of "+string(child.Digest), []layout.Descriptor{layer})
 	d.Platform = &layout.Platform{OS: "unknown", Architecture: "unknown"}

@@ -1,0 +1,29 @@
+package sigstore
+
+import (
+	"encoding/json"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Statement is an in-toto statement that nobody signed, such as BuildKit puts beside
+// images. It is worth as much as whoever vouches for its bytes.
+type Statement struct {
+	PredicateType string
+	Predicate     json.RawMessage
+	stmt          *statement
+}
+
+// ParseStatement reads a statement, v0.1 or v1, as strictly as a signed one. Its
+// error is a [*Failure].
+func ParseStatement(raw []byte) (s *Statement, err error) {
+	defer recovered(&err)
+	stmt, err := parseStatement(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &Statement{stmt.predicateType, stmt.predicate, stmt}, nil
+}
+
+// About says whether any subject of the statement is d.
+func (s *Statement) About(d digest.Digest) bool { return s.stmt.about(d) }
