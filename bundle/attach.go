@@ -53,12 +53,7 @@ func Attach(ctx context.Context, dst layout.Sink, all []Addition) (present []boo
 		return nil, err
 	}
 	for _, a := range all {
-		for _, blob := range a.Artifact.Blobs {
-			if _, err := putMissing(ctx, dst, a.Repository, blob.Desc, blob.Data); err != nil {
-				return nil, err
-			}
-		}
-		had, err := putMissing(ctx, dst, a.Repository, a.Artifact.Manifest, a.Artifact.Raw)
+		had, err := putAddition(ctx, dst, a)
 		if err != nil {
 			return nil, err
 		}
@@ -66,6 +61,16 @@ func Attach(ctx context.Context, dst layout.Sink, all []Addition) (present []boo
 	}
 	// No name is published; this is what makes the manifests be found.
 	return present, dst.Commit(ctx, nil)
+}
+
+// putAddition puts the blobs and then the manifest.
+func putAddition(ctx context.Context, dst layout.Sink, a Addition) (had bool, err error) {
+	for _, blob := range a.Artifact.Blobs {
+		if _, err := putMissing(ctx, dst, a.Repository, blob.Desc, blob.Data); err != nil {
+			return false, err
+		}
+	}
+	return putMissing(ctx, dst, a.Repository, a.Artifact.Manifest, a.Artifact.Raw)
 }
 
 func putMissing(ctx context.Context, dst layout.Sink, repo string, d layout.Descriptor, data []byte) (had bool, err error) {

@@ -39,8 +39,11 @@ type ImportOptions struct {
 	// InsecureSkipVerify imports without asking any policy. Integrity is
 	// checked all the same.
 	InsecureSkipVerify bool
-	Jobs               int
-	Progress           func(layout.Event)
+	// Approver attaches an approval to every image that comes in; nil attaches
+	// none. It needs a Judge whose policy has a digest.
+	Approver *Approver
+	Jobs     int
+	Progress func(layout.Event)
 }
 
 // ImportResult says what an import did.
@@ -49,6 +52,8 @@ type ImportResult struct {
 	Proven   bool          `json:"proven"`   // the whole bundle was proven against its export record
 	Verified bool          `json:"verified"` // a policy admitted it
 	Names    []ImportedTag `json:"names"`
+	// Approvals are what the Approver attached.
+	Approvals []Approval `json:"approvals,omitempty"`
 	// Report has the verdicts; nil if no policy was asked.
 	Report   *verify.Report `json:"report,omitempty"`
 	Contents Contents       `json:"contents"`
@@ -72,6 +77,9 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 	if !o.InsecureSkipVerify && o.Judge == nil {
 		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy}
 	}
+	if o.InsecureSkipVerify && o.Approver != nil {
+		return nil, fmt.Errorf("no approval of what no policy has judged: %w", ErrUsage)
+	}
 	g, err := b.Graph(ctx)
 	if err != nil {
 		return nil, err
@@ -85,6 +93,22 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 			return &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: report, Names: []ImportedTag{}}, err
 		}
 	}
+	to, err := b.whereTo(g, o.Mapping)
+	if err != nil {
+		return nil, err
+	}
+	approvals, err := b.approvals(ctx, g, report, to, o.Approver)
+	if err != nil {
+		return nil, err
+	}
+	if err := keepLists(dst, report); err != nil {
+		return nil, err
+	}
+	return b.bring(ctx, g, dst, to, report, approvals, o)
+}
+
+// whereTo says where everything of g goes.
+func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
 	for _, ref := range b.refs {
 		if ref.Repository == "" {
 			return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path,
@@ -92,24 +116,23 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 				Hint: "name it with --as REPOSITORY[:TAG]"}
 		}
 	}
-	to, err := o.Mapping.graph(g)
-	if err != nil {
-		return nil, err
-	}
-	if err := keepLists(dst, report); err != nil {
-		return nil, err
-	}
+	return m.graph(g)
+}
+
+// bring copies what was admitted, then adds the approvals, then publishes names.
+func (b *Bundle) bring(ctx context.Context, g *layout.Graph, dst layout.Sink, to *mapped, report *verify.Report, approvals []*approval, o ImportOptions) (*ImportResult, error) {
+	commit := o.Approver.before(dst, approvals)
 	if !o.Overwrite {
 		if _, err := b.checkMoves(ctx, g, dst, to.names); err != nil {
 			return nil, err
 		}
-		dst = b.guard(dst, g)
+		commit = b.guard(dst, g, commit)
 	}
 	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Verified: report != nil, Report: report, Contents: contents(g, newRecord(g))}
 	for i, n := range g.Roots {
 		res.Names = append(res.Names, ImportedTag{n.Reference.String(), to.names[i].Reference.String(), n.Descriptor.Digest.String()})
 	}
-	err = layout.Copy(ctx, dst, b.source, g, layout.CopyOptions{
+	err := layout.Copy(ctx, &committing{dst, commit}, b.source, g, layout.CopyOptions{
 		Jobs: o.Jobs, Names: to.names, ReadAll: true,
 		Rename:   func(repo string) string { return to.repos[repo] },
 		Progress: res.count(o.Progress),
@@ -117,7 +140,25 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 	if err != nil {
 		return nil, b.damaged(err)
 	}
+	res.Approvals = results(approvals)
 	return res, nil
+}
+
+// approvals signs what is to be attached, before anything is written.
+func (b *Bundle) approvals(ctx context.Context, g *layout.Graph, r *verify.Report, to *mapped, a *Approver) ([]*approval, error) {
+	if a == nil {
+		return nil, nil
+	}
+	all, err := a.approve(g, r, to)
+	if err != nil {
+		return nil, b.fail(err)
+	}
+	for i, one := range all {
+		if err := a.comesAlong(ctx, b, g, g.Roots[i], one); err != nil {
+			return nil, b.damaged(err)
+		}
+	}
+	return all, nil
 }
 
 func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
@@ -187,19 +228,20 @@ func (b *Bundle) move(ctx context.Context, g *layout.Graph, dst layout.Sink, n l
 	return fmt.Sprintf("\n  %s is %s, would become %s", ref, was.Digest, n.Descriptor.Digest), false, nil
 }
 
-// guarded looks at the tags of the destination once more before they are written:
-// the copy took its time, and others may have set them. A registry has no
-// conditional write, so that a moment is left in which it could still happen.
-type guarded struct {
+// committing is a sink with another end: its content goes to the sink, and what
+// publishes the names is commit.
+type committing struct {
 	layout.Sink
 	commit func(ctx context.Context, names []layout.Name) error
 }
 
 // Commit implements [layout.Sink].
-func (s *guarded) Commit(ctx context.Context, names []layout.Name) error { return s.commit(ctx, names) }
+func (s *committing) Commit(ctx context.Context, names []layout.Name) error {
+	return s.commit(ctx, names)
+}
 
 // Mount implements [layout.Mounter].
-func (s *guarded) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
+func (s *committing) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
 	m, ok := s.Sink.(layout.Mounter)
 	if !ok {
 		return false, nil
@@ -207,12 +249,15 @@ func (s *guarded) Mount(ctx context.Context, repo string, d layout.Descriptor, f
 	return m.Mount(ctx, repo, d, from)
 }
 
-func (b *Bundle) guard(dst layout.Sink, g *layout.Graph) layout.Sink {
-	return &guarded{Sink: dst, commit: func(ctx context.Context, names []layout.Name) error {
+// guard looks at the tags of the destination once more before they are written:
+// the copy took its time, and others may have set them. A registry has no
+// conditional write, so that a moment is left in which it could still happen.
+func (b *Bundle) guard(dst layout.Sink, g *layout.Graph, commit func(context.Context, []layout.Name) error) func(context.Context, []layout.Name) error {
+	return func(ctx context.Context, names []layout.Name) error {
 		left, err := b.checkMoves(ctx, g, dst, names)
 		if err != nil {
 			return err
 		}
-		return dst.Commit(ctx, left)
-	}}
+		return commit(ctx, left)
+	}
 }

@@ -93,7 +93,7 @@ func runAttest(ctx context.Context, u *ui, o attestOptions) error {
 	if err != nil {
 		return err
 	}
-	key, err := o.readKey(ctx, u)
+	key, err := o.readKey(ctx, u, "--key")
 	if err != nil {
 		return err
 	}

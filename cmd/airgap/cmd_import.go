@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"airgap/bundle"
 	"airgap/layout"
 	"airgap/verify"
+	"airgap/verify/policy"
+	"airgap/verify/signing"
 
 	"github.com/urfave/cli/v2"
 )
@@ -26,6 +29,9 @@ type importOptions struct {
 	skip      bool // verification
 	partial   bool
 
+	approver keyOptions // whose key countersigns
+	verifier string     // what approvals name
+
 	judge    policyOptions
 	registry registryOptions
 	outputOptions
@@ -41,12 +47,20 @@ func importCommand(u *ui) *cli.Command {
 stdin) into a registry or a store: blobs first, then manifests, names last. Every
 digest, every size and the export record are checked always; nothing damaged gets a
 name. Whether it may enter is for a policy to say (see airgap help verify); nothing
-enters unless every image passes, or with --partial, those that do. Without a policy
-nothing enters; --insecure-skip-verify imports what nobody has judged.
+enters unless every image passes, or with --partial, those that do; if that is not
+all of them, the exit code still says so (3 or 8). Without a policy nothing enters;
+--insecure-skip-verify imports what nobody has judged.
 
 Into a registry, ghcr.io/acme/app becomes HOST/PREFIX/acme/app; into a store, names
 stay. --map overrides both. A tag that stands for something else at the destination,
 or two names that would become one, is refused before anything is written.
+
+With --countersign each image that passed gets this side's approval, signed with KEY:
+an attestation (SLSA Verification Summary) that names the policy, the evidence, the
+source and the destination. It arrives together with the image, and a policy can ask
+for it later, instead of for what was asked for here. The key is one that airgap
+attest takes; its password comes from --password-file, $AIRGAP_PASSWORD or
+$COSIGN_PASSWORD, or is asked for if there is a terminal.
 
 Several bundles are imported one after the other; the first that fails ends it.
 Running the same command again sends only what is missing.
@@ -55,6 +69,8 @@ Examples:
    airgap import app.tar --policy policy.yaml --to registry.corp:5000/mirror
    airgap import app.tar --policy policy.yaml --env prod --store /srv/airgap
    airgap import app.tar --key cosign.pub --store /srv/airgap
+   airgap import app.tar --policy policy.yaml --store /srv/airgap \
+      --countersign import.key --verifier-id https://corp.example/import
    airgap import app.tar --to registry.corp --map ghcr.io/acme=registry.corp/acme
    airgap import ./skopeo-layout --as ghcr.io/acme/app --to registry.corp
    receive-from-diode | airgap import - --store /srv/airgap`,
@@ -68,6 +84,9 @@ Examples:
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
 			&cli.BoolFlag{Name: "partial", Usage: "import the images that pass, and leave the others", Destination: &o.partial},
 			asFlag(&o.as),
+			&cli.StringFlag{Name: "countersign", Category: "Signing:", Usage: "attach to every image that passes an approval, signed with the private key in `KEY` (PEM, or as cosign encrypts it)", DefaultText: "none", Destination: &o.approver.key},
+			&cli.StringFlag{Name: "verifier-id", Category: "Signing:", Usage: "approvals name `URI` as who verified", DefaultText: "nih:sha-256; and the fingerprint of the key", Destination: &o.verifier},
+			o.approver.passwordFlag("Signing:"),
 		}, append(o.judge.flags(), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.bundles, o.rules = c.Args().Slice(), c.StringSlice("map")
@@ -103,12 +122,53 @@ func (o *importOptions) check(u *ui) error {
 		return &adviceError{usagef("--verify=false is not how to say that"), "to import what no policy has judged, use --insecure-skip-verify"}
 	case o.to != "" && !validHost(o.to):
 		return usagef("--to %q: want HOST[/PREFIX]", o.to)
+	case o.skip && o.approver.key != "":
+		return usagef("--insecure-skip-verify lets in what no policy has judged; there is nothing to --countersign")
 	case o.skip && (o.judge.given(u) || o.partial):
 		return usagef("--insecure-skip-verify asks no policy; give one or the other")
 	case !o.skip && !o.judge.given(u):
 		return noPolicy("; nothing was read. To import what nobody has judged, add --insecure-skip-verify")
 	}
+	return o.checkApprover()
+}
+
+// checkApprover finds what an approval would lack.
+func (o *importOptions) checkApprover() error {
+	switch {
+	case o.approver.key == "" && o.verifier != "":
+		return usagef("--verifier-id is about approvals; make them with --countersign KEY")
+	case o.approver.key == "" && o.approver.passwordFile != "":
+		return usagef("--password-file is about the key of --countersign")
+	case o.approver.key != "" && o.judge.signer != (policy.Signer{}):
+		return &adviceError{usagef("--countersign needs a policy in a file: an approval names it by its digest"), "write what --key or the identity say into a policy; see docs/policy.md"}
+	case o.verifier != "" && signing.CheckURI(o.verifier) != nil:
+		return usagef("--verifier-id %q: want a URI, as https://corp.example/import", o.verifier)
+	}
 	return nil
+}
+
+// readApprover reads the key that countersigns; nil if there is none.
+func (o *importOptions) readApprover(ctx context.Context, u *ui) (*bundle.Approver, error) {
+	if o.approver.key == "" {
+		return nil, nil
+	}
+	key, err := o.approver.readKey(ctx, u, "--countersign")
+	if err == nil {
+		err = signing.CheckP256(key)
+	}
+	var name string
+	if err == nil {
+		name, err = fingerprint(key)
+	}
+	if err != nil {
+		if !errors.Is(err, errUsage) {
+			err = usagef("--countersign %s: %w", o.approver.key, err)
+		}
+		return nil, err
+	}
+	return &bundle.Approver{Key: key, Verifier: signing.Verifier{
+		ID: cmp.Or(o.verifier, signing.KeyURI(name)), Version: map[string]string{"airgap": readVersion().Version},
+	}}, nil
 }
 
 // validHost says whether to is HOST[/PREFIX].
@@ -158,6 +218,10 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 			return err
 		}
 	}
+	approver, err := o.readApprover(ctx, u)
+	if err != nil {
+		return err
+	}
 	seen := newSeen(&o, mapping)
 	if err := seen.ahead(ctx); err != nil {
 		return err
@@ -175,7 +239,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	}
 	res := &importResult{Destination: dst.name}
 	for _, path := range o.bundles {
-		one, err := o.importOne(ctx, u, path, dst, mapping, judge, seen)
+		one, err := o.importOne(ctx, u, path, dst, mapping, judge, approver, seen)
 		if one != nil && one.ImportResult != nil {
 			res.Bundles = append(res.Bundles, *one)
 		}
@@ -193,10 +257,31 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	if err := dst.close(); err != nil {
 		return err
 	}
-	return u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) })
+	if err := u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) }); err != nil {
+		return err
+	}
+	return res.leftOut()
 }
 
-func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping, j *verify.Judge, seen *seen) (*importedBundle, error) {
+// leftOut is the error of an import that let in some images and not all, or nil:
+// a script that looks at the exit code alone has to know.
+func (r *importResult) leftOut() error {
+	var verdicts []error
+	came, judged := 0, 0
+	for _, b := range r.Bundles {
+		if b.Report == nil {
+			continue
+		}
+		came, judged = came+len(b.Names), judged+len(b.Report.Verdicts)
+		verdicts = append(verdicts, bundle.Err(b.Report))
+	}
+	if err := worst(verdicts); err != nil {
+		return &adviceError{err, fmt.Sprintf("--partial: %d of %s imported to %s, the others were left out", came, plural(judged, "image"), r.Destination)}
+	}
+	return nil
+}
+
+func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping, j *verify.Judge, a *bundle.Approver, seen *seen) (*importedBundle, error) {
 	b, err := o.open(ctx, u, path, dst)
 	if err != nil {
 		return nil, local(err)
@@ -220,7 +305,7 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	p := u.progress("import", o.outputOptions)
 	defer p.close()
 	res, err := bundle.Import(ctx, b, sink, bundle.ImportOptions{
-		Mapping: m, Overwrite: o.overwrite, Judge: j, Partial: o.partial, InsecureSkipVerify: o.skip, Jobs: o.jobs, Progress: p.event,
+		Mapping: m, Overwrite: o.overwrite, Judge: j, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: a, Jobs: o.jobs, Progress: p.event,
 	})
 	return &importedBundle{res, caveats}, local(err)
 }
@@ -274,8 +359,26 @@ func writeImport(w io.Writer, res *importResult) {
 		}
 		table(w, rows)
 		fmt.Fprintf(w, "\n%s, %s; attached: %s\n", plural(b.Contents.Manifests, "manifest"), plural(b.Contents.Blobs, "blob"), escape(kindCounts(b.Contents.Attachments)))
+		writeApprovals(w, b.Approvals)
 		fmt.Fprintf(w, "integrity: %s\npolicy: %s\n", proven(b.Proven), admitted(b.Verified))
 	}
+}
+
+func writeApprovals(w io.Writer, all []bundle.Approval) {
+	if len(all) == 0 {
+		return
+	}
+	there := 0
+	for _, a := range all {
+		if a.Present {
+			there++
+		}
+	}
+	fmt.Fprintf(w, "approved: %s as %s", plural(len(all), "image"), escape(all[0].Verifier))
+	if there > 0 {
+		fmt.Fprintf(w, "; %d of the approvals were there already", there)
+	}
+	fmt.Fprintln(w)
 }
 
 func proven(ok bool) string {

@@ -86,7 +86,7 @@ func runSign(ctx context.Context, u *ui, o signOptions) error {
 			return err
 		}
 	}
-	if chain.Key, err = o.readKey(ctx, u); err != nil {
+	if chain.Key, err = o.readKey(ctx, u, "--key"); err != nil {
 		return err
 	}
 	res := &signResult{Form: o.form}

@@ -79,7 +79,7 @@ func storeDestination(dir string) (*destination, error) {
 				if err != nil {
 					return nil, nil, err
 				}
-				return session, func() { _ = session.Close() }, nil
+				return storeSink{session, s}, func() { _ = session.Close() }, nil
 			}}
 			return l, l.close, nil
 		},
@@ -92,6 +92,17 @@ func storeDestination(dir string) (*destination, error) {
 			return err
 		},
 	}, nil
+}
+
+// storeSink is a session that can also be asked what is attached in the store.
+type storeSink struct {
+	*store.Session
+	store *store.Store
+}
+
+// Attached says what was attached before this session.
+func (s storeSink) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
+	return s.store.Attached(ctx, repo, subject)
 }
 
 // keptLists reads the revocation lists of a store, if there is one.
@@ -153,6 +164,16 @@ func (l *lateSink) Open(ctx context.Context, repo string, d layout.Descriptor) (
 	return l.sink.(interface {
 		Open(context.Context, string, layout.Descriptor) (io.ReadCloser, error)
 	}).Open(ctx, repo, d)
+}
+
+// Attached says what was attached in the sink before.
+func (l *lateSink) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
+	if err := l.opened(); err != nil {
+		return nil, err
+	}
+	return l.sink.(interface {
+		Attached(context.Context, string, layout.Descriptor) (layout.Attachments, error)
+	}).Attached(ctx, repo, subject)
 }
 
 // Has implements [layout.Sink].

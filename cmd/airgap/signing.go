@@ -21,11 +21,10 @@ import (
 // signingOptions are what sign and attest have in common: what to sign, with which
 // key, and what to say of it.
 type signingOptions struct {
-	targets      []string
-	key          string
-	passwordFile string
-	recursive    bool
-	registry     registryOptions
+	targets   []string
+	recursive bool
+	registry  registryOptions
+	keyOptions
 	outputOptions
 }
 
@@ -33,7 +32,7 @@ func (o *signingOptions) flags(own ...cli.Flag) []cli.Flag {
 	const group = "Signing:"
 	flags := append([]cli.Flag{
 		&cli.StringFlag{Name: "key", Category: group, Usage: "sign with the private key in `FILE` (PEM, or as cosign encrypts it)", DefaultText: "none; required", Destination: &o.key},
-		&cli.StringFlag{Name: "password-file", Category: group, Usage: "the key's password is the first line of `FILE`", DefaultText: "$AIRGAP_PASSWORD, $COSIGN_PASSWORD, else it is asked for on a terminal", Destination: &o.passwordFile},
+		o.passwordFlag(group),
 		&cli.BoolFlag{Name: "recursive", Category: group, Usage: "of an index, also sign each manifest it lists", Destination: &o.recursive},
 	}, own...)
 	return append(flags, append(o.registry.flags(), o.outputOptions.flags()...)...)
@@ -94,7 +93,7 @@ type signedManifest struct {
 func fingerprint(key crypto.Signer) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return "", usagef("--key: %w", err)
+		return "", usagef("the key: %w", err)
 	}
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:]), nil

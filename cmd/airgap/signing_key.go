@@ -13,17 +13,30 @@ import (
 	"airgap/layout"
 	"airgap/verify/signing"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
 
-// readKey reads the key, and asks for its password if it has one.
-func (o *signingOptions) readKey(ctx context.Context, u *ui) (crypto.Signer, error) {
+// keyOptions say which private key signs.
+type keyOptions struct {
+	key          string
+	passwordFile string
+}
+
+// passwordFlag says where the password of the key that flag names comes from.
+func (o *keyOptions) passwordFlag(group string) cli.Flag {
+	return &cli.StringFlag{Name: "password-file", Category: group, Usage: "the key's password is the first line of `FILE`", DefaultText: "$AIRGAP_PASSWORD, $COSIGN_PASSWORD, else it is asked for on a terminal", Destination: &o.passwordFile}
+}
+
+// readKey reads the key that was given with flag, and asks for its password if it
+// has one.
+func (o *keyOptions) readKey(ctx context.Context, u *ui, flag string) (crypto.Signer, error) {
 	if strings.Contains(o.key, "://") {
-		return nil, usagef("--key %s: keys in files alone can be used", o.key)
+		return nil, usagef("%s %s: keys in files alone can be used", flag, o.key)
 	}
 	data, err := readSmall(o.key, signing.MaxKeyBytes)
 	if err != nil {
-		return nil, usagef("--key: %w", err)
+		return nil, usagef("%s: %w", flag, err)
 	}
 	from := ""
 	key, err := signing.ParsePrivateKey(data, func() (password []byte, err error) {
@@ -34,13 +47,13 @@ func (o *signingOptions) readKey(ctx context.Context, u *ui) (crypto.Signer, err
 	case err == nil:
 		return key, nil
 	case errors.Is(err, signing.ErrPassword):
-		return nil, &adviceError{usagef("--key %s: %w", o.key, err), "the password came from " + from}
+		return nil, &adviceError{usagef("%s %s: %w", flag, o.key, err), "the password came from " + from}
 	}
-	return nil, usagef("--key %s: %w", o.key, err)
+	return nil, usagef("%s %s: %w", flag, o.key, err)
 }
 
 // password returns the key's password and where it came from.
-func (o *signingOptions) password(ctx context.Context, u *ui) (password []byte, from string, err error) {
+func (o *keyOptions) password(ctx context.Context, u *ui) (password []byte, from string, err error) {
 	if o.passwordFile != "" {
 		data, err := readSmall(o.passwordFile, maxPasswordBytes)
 		if err != nil {

@@ -80,13 +80,8 @@ func publicDER(key crypto.Signer) ([]byte, error) {
 // whatever the curve, sigstore-go with the hash that fits the curve, and a
 // signature that only one of them accepts helps nobody.
 func signP256(key crypto.Signer, message []byte) ([]byte, error) {
-	if key == nil {
-		return nil, fmt.Errorf("%w: none given", ErrKey)
-	}
-	pub, ok := key.Public().(*ecdsa.PublicKey)
-	if !ok || pub.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("%w: cosign and Sigstore forms need ECDSA on curve P-256, this is %T; make one with GenerateKey",
-			ErrKey, key.Public())
+	if err := CheckP256(key); err != nil {
+		return nil, err
 	}
 	sum := sha256.Sum256(message)
 	sig, err := key.Sign(entropy(key), sum[:], crypto.SHA256)
@@ -103,4 +98,18 @@ func entropy(key crypto.Signer) io.Reader {
 		return nil
 	}
 	return rand.Reader
+}
+
+// CheckP256 says whether key can sign in cosign's and Sigstore's forms, so that it
+// can be said before there is anything to sign.
+func CheckP256(key crypto.Signer) error {
+	if key == nil {
+		return fmt.Errorf("%w: none given", ErrKey)
+	}
+	pub, ok := key.Public().(*ecdsa.PublicKey)
+	if !ok || pub.Curve != elliptic.P256() {
+		return fmt.Errorf("%w: cosign and Sigstore forms need ECDSA on curve P-256, this is %T; make one with GenerateKey",
+			ErrKey, key.Public())
+	}
+	return nil
 }
