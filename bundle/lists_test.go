@@ -3,25 +3,21 @@ package bundle_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"airgap/bundle"
 	"airgap/layout"
 	"airgap/layout/layouttest"
 	"airgap/verify"
-	"airgap/verify/policy"
 	"airgap/verify/signing"
-	"airgap/verify/trust"
+	"airgap/verify/verifytest"
 )
 
 const listURL = "http://crl.example/ca.crl"
@@ -30,14 +26,8 @@ const listURL = "http://crl.example/ca.crl"
 // revocation list, its CA, and the certificate.
 func pointed(t *testing.T) (layouttest.Content, *signing.TestCA, *x509.Certificate) {
 	t.Helper()
-	ca, err := signing.NewTestCA("root", signing.TestOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, err := ca.Issue("publisher", signing.TestOptions{CRL: listURL})
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := verifytest.Root(t, "root")
+	chain := verifytest.Issue(t, ca, "publisher", signing.TestOptions{CRL: listURL})
 	b := layouttest.New(repo)
 	image := b.Image("signed")
 	b.Tag("v1", image)
@@ -54,48 +44,23 @@ func pointed(t *testing.T) (layouttest.Content, *signing.TestCA, *x509.Certifica
 
 func crl(t *testing.T, ca *signing.TestCA, number int64, revoked ...*x509.Certificate) []byte {
 	t.Helper()
-	template := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
-	for _, c := range revoked {
-		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: c.SerialNumber, RevocationTime: time.Now().Add(-time.Minute),
-		})
-	}
-	der, err := x509.CreateRevocationList(rand.Reader, template, ca.Certs[0], ca.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
+	return verifytest.CRL(t, ca, verifytest.List{Number: number, Revoked: revoked}).Raw
 }
 
 // judgeOf trusts ca and demands its signature, strictly.
 func judgeOf(t *testing.T, ca *signing.TestCA) *verify.Judge {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "trust")
-	if err := trust.Init(dir); err != nil {
-		t.Fatal(err)
+	return &verify.Judge{
+		Policy: verifytest.Policy(t, `notary: {stores: ["ca:acme"], identities: ["*"]}`),
+		Trust:  verifytest.Trust(t, verifytest.Pins{CA: map[string]*x509.Certificate{"acme": ca.Certs[0]}}),
 	}
-	if _, err := trust.AddCertificate(dir, "ca", "acme", signing.CertificatesPEM(ca.Certs...), "root.pem"); err != nil {
-		t.Fatal(err)
-	}
-	tr, err := trust.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := policy.Parse("p", []byte("version: airgap.policy/v1\nrules:\n- {name: r, match: [\"**\"], require: {notary: {stores: [\"ca:acme\"], identities: [\"*\"]}}}\n"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &verify.Judge{Policy: p, Trust: tr}
 }
 
 // What the lists that travel say decides; without them it is not known whether a
 // certificate was revoked.
 func TestRevocationListsTravel(t *testing.T) {
 	content, ca, cert := pointed(t)
-	other, err := signing.NewTestCA("root", signing.TestOptions{}) // the same name
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := verifytest.Root(t, "root") // the same name
 	for what, test := range map[string]struct {
 		fetched func(string) ([]byte, error)
 		state   verify.State

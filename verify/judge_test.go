@@ -1,14 +1,13 @@
 package verify_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,20 +17,20 @@ import (
 	"airgap/verify/policy"
 	"airgap/verify/signing"
 	"airgap/verify/trust"
+	"airgap/verify/verifytest"
 
 	"github.com/opencontainers/go-digest"
 )
 
-const repo = "reg.example/team/app"
+const repo = verifytest.Name
 
 // fixture is a repository with images and what is attached to them.
 type fixture struct {
-	t     *testing.T
-	mem   *layout.Memory
-	names []layout.Name
+	*verifytest.Repository
+	t *testing.T
 }
 
-func newFixture(t *testing.T) *fixture { return &fixture{t: t, mem: layout.NewMemory()} }
+func newFixture(t *testing.T) *fixture { return &fixture{verifytest.NewRepository(t), t} }
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -40,124 +39,32 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// content loads what a builder made.
-func (f *fixture) content(c layouttest.Content) {
-	f.t.Helper()
-	if err := c.Put(f.t.Context(), f.mem); err != nil {
-		f.t.Fatal(err)
-	}
-	f.names = append(f.names, c.Names...)
-}
+func (f *fixture) content(c layouttest.Content) { f.t.Helper(); f.Put(c) }
 
-// image adds an image under a tag.
-func (f *fixture) image(tag string) layout.Descriptor {
-	b := layouttest.New(repo)
-	d := b.Image(tag)
-	b.Tag(tag, d)
-	f.content(b.Content())
-	return d
-}
+func (f *fixture) image(tag string) layout.Descriptor { f.t.Helper(); return f.Image(tag) }
 
-// attach puts signatures beside their subject.
-func (f *fixture) attach(as ...signing.Artifact) {
-	f.t.Helper()
-	put := func(d layout.Descriptor, data []byte) {
-		if err := f.mem.Put(f.t.Context(), repo, d, bytes.NewReader(data)); err != nil {
-			f.t.Fatal(err)
-		}
-	}
-	for _, a := range as {
-		for _, b := range a.Blobs {
-			put(layout.Descriptor{MediaType: b.Desc.MediaType, Digest: b.Desc.Digest, Size: b.Desc.Size}, b.Data)
-		}
-		put(layout.Descriptor{MediaType: a.Manifest.MediaType, Digest: a.Manifest.Digest, Size: a.Manifest.Size}, a.Raw)
-		if a.Tag != "" {
-			d := layout.Descriptor{MediaType: a.Manifest.MediaType, Digest: a.Manifest.Digest, Size: a.Manifest.Size}
-			f.names = append(f.names, layout.Name{Reference: layout.Reference{Repository: repo, Tag: a.Tag}, Descriptor: d, Manifest: a.Raw})
-		}
-	}
-}
+func (f *fixture) attach(as ...signing.Artifact) { f.t.Helper(); f.Attach(as...) }
 
 // judge walks everything and judges the tag.
 func (f *fixture) judge(j *verify.Judge, tag string) verify.Verdict {
 	f.t.Helper()
-	v, err := f.try(j, tag)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return v
-}
-
-func (f *fixture) try(j *verify.Judge, tag string) (verify.Verdict, error) {
-	f.t.Helper()
-	f.commit()
-	g, err := layout.Walk(f.t.Context(), f.mem, []layout.Reference{{Repository: repo, Tag: tag}}, layout.WalkOptions{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	r, err := j.Graph(f.t.Context(), f.mem, g)
-	if err != nil {
-		return verify.Verdict{}, err
-	}
-	if len(r.Verdicts) != 1 || (r.State == verify.Passed) != (r.Verdicts[0].State == verify.Passed) {
-		f.t.Errorf("report %s of %d verdicts", r.State, len(r.Verdicts))
-	}
-	return r.Verdicts[0], nil
-}
-
-// commit publishes all names.
-func (f *fixture) commit() {
-	f.t.Helper()
-	for i := range f.names {
-		if f.names[i].Manifest == nil {
-			f.names[i].Manifest = f.read(f.names[i].Descriptor)
-		}
-	}
-	if err := f.mem.Commit(f.t.Context(), f.names); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-func (f *fixture) read(d layout.Descriptor) []byte {
-	rc, err := f.mem.Open(f.t.Context(), repo, d)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return must(layout.ReadAll(rc, d))
+	return f.Judge(j, tag).Verdicts[0]
 }
 
 // pinned makes a trust directory.
 func pinned(t *testing.T, cas map[string]signing.Chain, keys map[string]crypto.Signer) *trust.Trust {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "trust")
-	if err := trust.Init(dir); err != nil {
-		t.Fatal(err)
-	}
+	p := verifytest.Pins{CA: map[string]*x509.Certificate{}, Keys: keys}
 	for name, c := range cas {
-		if _, err := trust.AddCertificate(dir, "ca", name, signing.CertificatesPEM(c.Root()), "root.pem"); err != nil {
-			t.Fatal(err)
-		}
+		p.CA[name] = c.Root()
 	}
-	for name, k := range keys {
-		if _, err := trust.AddKey(dir, name, must(signing.PublicKeyPEM(k))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return must(trust.Open(dir))
+	return verifytest.Trust(t, p)
 }
 
 // ruled parses a policy of one rule for everything.
 func ruled(t *testing.T, require string) *policy.Policy {
 	t.Helper()
-	text := "version: airgap.policy/v1\nrules:\n- name: rule\n  match: [\"**\"]\n  require:\n"
-	for line := range strings.Lines(require) {
-		text += "    " + line
-	}
-	p, err := policy.Parse("policy.yaml", []byte(text+"\n"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return verifytest.Policy(t, require)
 }
 
 const scanType = "https://cosign.sigstore.dev/attestation/vuln/v1"
@@ -344,50 +251,6 @@ func TestArtifactOfAnother(t *testing.T) {
 	}
 }
 
-// Each of N signatures lets its own image in, and no other.
-func TestEachForItsOwn(t *testing.T) {
-	key := signing.InsecureKey("key")
-	chain := must(signing.NewTestChain("vendor"))
-	tr := pinned(t, map[string]signing.Chain{"vendor": chain}, map[string]crypto.Signer{"release": key})
-	forms := map[string]struct {
-		require string
-		sign    func(layout.Descriptor) signing.Artifact
-	}{
-		"notary": {"notary: {stores: [\"ca:vendor\"], identities: [\"*\"]}", func(d layout.Descriptor) signing.Artifact {
-			return must(signing.Notary(d, chain, signing.NotaryOptions{}))
-		}},
-		"tag": {"cosign: {key: release}", func(d layout.Descriptor) signing.Artifact {
-			return must(signing.CosignSignature(d, signing.Claim{Reference: repo}, key))
-		}},
-		"bundle": {"cosign: {key: release}", func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, key)) }},
-	}
-	for form, test := range forms {
-		const n = 4
-		passed := 0
-		for i := range n { // signature of image i …
-			for k := range n { // … attached to image k
-				f := newFixture(t)
-				images := make([]layout.Descriptor, n)
-				for j := range n {
-					images[j] = f.image(fmt.Sprint("v", j))
-				}
-				a := test.sign(images[i])
-				f.attach(moved(a, images[k]))
-				v := f.judge(&verify.Judge{Policy: ruled(t, test.require), Trust: tr}, fmt.Sprint("v", k))
-				if v.State == verify.Passed {
-					passed++
-				}
-				if (v.State == verify.Passed) != (i == k) {
-					t.Errorf("%s of image %d on image %d: %s", form, i, k, v.State)
-				}
-			}
-		}
-		if passed != n {
-			t.Errorf("%s: %d passed, want %d", form, passed, n)
-		}
-	}
-}
-
 // moved attaches what is about another image to this one.
 func moved(a signing.Artifact, to layout.Descriptor) signing.Artifact {
 	if a.Tag != "" {
@@ -493,14 +356,10 @@ func TestSourceFails(t *testing.T) {
 	image := f.image("v1")
 	a := must(signing.BundleSignature(image, key))
 	f.attach(a)
-	f.commit()
-	g, err := layout.Walk(t.Context(), f.mem, []layout.Reference{{Repository: repo, Tag: "v1"}}, layout.WalkOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := f.Graph("v1")
 	layer := a.Blobs[len(a.Blobs)-1].Desc.Digest
 	r, err := (&verify.Judge{Policy: ruled(t, "cosign: {key: release}"), Trust: pinned(t, nil, map[string]crypto.Signer{"release": key})}).
-		Graph(t.Context(), loses{f.mem, layer}, g)
+		Graph(t.Context(), loses{f.Source, layer}, g)
 	if r != nil || !errors.Is(err, errLost) {
 		t.Errorf("%v, %v", r, err)
 	}

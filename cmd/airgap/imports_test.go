@@ -60,6 +60,9 @@ func TestImports(t *testing.T) {
 			if why := forbidden(folder, imp); why != "" {
 				t.Errorf("%s imports %s: %s", p.ImportPath, imp, why)
 			}
+			if forTests(imp) && !forTests(p.ImportPath) {
+				t.Errorf("%s imports %s, which is for tests", p.ImportPath, imp)
+			}
 		}
 		for _, imp := range slices.Concat(p.TestImports, p.XTestImports) {
 			// A test shows a package with its users, never the command.
@@ -127,6 +130,12 @@ func forbidden(folder, imp string) string {
 	return ""
 }
 
+// forTests says whether a package is for tests alone: package testing, and those of
+// ours whose name ends in "test".
+func forTests(path string) bool {
+	return path == "testing" || strings.HasPrefix(path, "testing/") || folderOf(path) != "" && strings.HasSuffix(path, "test")
+}
+
 // The test would pass as well if it forbade nothing.
 func TestForbidden(t *testing.T) {
 	for _, c := range [][2]string{
@@ -138,6 +147,14 @@ func TestForbidden(t *testing.T) {
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])
+		}
+	}
+	for path, want := range map[string]bool{
+		"testing": true, "testing/synctest": true, "airgap/verify/verifytest": true, "airgap/layout/layouttest": true,
+		"airgap/verify": false, "net/http/httptest": false,
+	} {
+		if forTests(path) != want {
+			t.Errorf("%s is for tests: want %v", path, want)
 		}
 	}
 	for _, c := range [][2]string{

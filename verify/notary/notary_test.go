@@ -1,7 +1,6 @@
 package notary_test
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -11,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -21,38 +19,12 @@ import (
 	"airgap/layout"
 	"airgap/verify/notary"
 	"airgap/verify/signing"
-
-	"github.com/notaryproject/notation-go/verifier/truststore"
-	"github.com/opencontainers/go-digest"
+	"airgap/verify/verifytest"
 )
 
-// stores are pinned certificates by "type:name".
-type stores map[string][]*x509.Certificate
+type stores = verifytest.Stores
 
-func (s stores) GetCertificates(_ context.Context, t truststore.Type, name string) ([]*x509.Certificate, error) {
-	if certs, ok := s[string(t)+":"+name]; ok {
-		return certs, nil
-	}
-	return nil, errors.New("no such store")
-}
-
-// dialler fails the test that leaves the machine by way of net/http's default.
-type dialler struct{ t *testing.T }
-
-func (d dialler) RoundTrip(r *http.Request) (*http.Response, error) {
-	d.t.Errorf("dialled %s", r.URL)
-	return nil, errors.New("no network")
-}
-
-func offline(t *testing.T) {
-	before := http.DefaultTransport
-	http.DefaultTransport = dialler{t}
-	t.Cleanup(func() { http.DefaultTransport = before })
-}
-
-func subject(label string) layout.Descriptor {
-	return layout.Descriptor{MediaType: layout.MediaTypeManifest, Digest: digest.FromString(label), Size: int64(len(label))}
-}
+var subject = verifytest.Subject
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -77,43 +49,20 @@ const crlURL = "http://crl.example/ca.crl"
 // list is a revocation list of ca's.
 func list(t *testing.T, ca *signing.TestCA, number int64, next time.Time, revoked ...*x509.Certificate) *x509.RevocationList {
 	t.Helper()
-	template := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: next}
-	for _, c := range revoked {
-		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: c.SerialNumber, RevocationTime: time.Now().Add(-time.Minute),
-		})
-	}
-	der, err := x509.CreateRevocationList(rand.Reader, template, ca.Certs[0], ca.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return must(x509.ParseRevocationList(der))
-}
-
-func issue(t *testing.T, ca *signing.TestCA, name string, o signing.TestOptions) signing.Chain {
-	t.Helper()
-	c, err := ca.Issue(name, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func identity(name string) string {
-	return "x509.subject: C=XX, ST=Test, O=airgap test, CN=" + name
+	return verifytest.CRL(t, ca, verifytest.List{Number: number, NextUpdate: next, Revoked: revoked})
 }
 
 func TestVerify(t *testing.T) {
-	offline(t)
-	ca := must(signing.NewTestCA("root", signing.TestOptions{}))
-	other := must(signing.NewTestCA("other root", signing.TestOptions{}))
-	twin := must(signing.NewTestCA("root", signing.TestOptions{})) // the same name, another key
+	verifytest.Offline(t)
+	ca := verifytest.Root(t, "root")
+	other := verifytest.Root(t, "other root")
+	twin := verifytest.Root(t, "root") // the same name, another key
 	later, earlier := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
-	plain := issue(t, ca, "signer", signing.TestOptions{})
-	pointed := issue(t, ca, "pointed", signing.TestOptions{CRL: crlURL})
-	ocsp := issue(t, ca, "ocsp", signing.TestOptions{OCSP: "http://ocsp.example"})
-	foreign := issue(t, other, "signer", signing.TestOptions{})
-	expired := issue(t, ca, "signer", signing.TestOptions{NotBefore: earlier.Add(-time.Hour), NotAfter: earlier})
+	plain := verifytest.Issue(t, ca, "signer", signing.TestOptions{})
+	pointed := verifytest.Issue(t, ca, "pointed", signing.TestOptions{CRL: crlURL})
+	ocsp := verifytest.Issue(t, ca, "ocsp", signing.TestOptions{OCSP: "http://ocsp.example"})
+	foreign := verifytest.Issue(t, other, "signer", signing.TestOptions{})
+	expired := verifytest.Issue(t, ca, "signer", signing.TestOptions{NotBefore: earlier.Add(-time.Hour), NotAfter: earlier})
 	crls := func(l ...*x509.RevocationList) []*x509.RevocationList { return l }
 	for what, test := range map[string]struct {
 		chain     signing.Chain
@@ -128,8 +77,8 @@ func TestVerify(t *testing.T) {
 		"good":             {chain: plain},
 		"good COSE":        {chain: plain, options: signing.NotaryOptions{Format: signing.NotaryCOSE}},
 		"with an expiry":   {chain: plain, options: signing.NotaryOptions{Expiry: later}},
-		"named":            {chain: plain, want: notary.Want{Identities: []string{identity("signer")}}},
-		"wrong identity":   {chain: plain, want: notary.Want{Identities: []string{identity("somebody")}}, reason: notary.WrongIdentity},
+		"named":            {chain: plain, want: notary.Want{Identities: []string{verifytest.Identity("signer")}}},
+		"wrong identity":   {chain: plain, want: notary.Want{Identities: []string{verifytest.Identity("somebody")}}, reason: notary.WrongIdentity},
 		"wrong root":       {chain: foreign, reason: notary.Untrusted},
 		"wrong subject":    {chain: plain, about: "another", reason: notary.BadSignature},
 		"wrong store type": {chain: plain, want: notary.Want{Stores: []string{"signingAuthority:test"}}, reason: notary.NotPinned, undecided: true},
@@ -274,48 +223,21 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// scoped is a list of ca's with an extension.
-func scoped(t *testing.T, ca *signing.TestCA, number int64, ext []pkix.Extension, revoked ...*x509.Certificate) *x509.RevocationList {
-	t.Helper()
-	template := &x509.RevocationList{
-		Number: big.NewInt(number), ThisUpdate: time.Now().Add(-2 * time.Hour), NextUpdate: time.Now().Add(time.Hour), ExtraExtensions: ext,
-	}
-	for _, c := range revoked {
-		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: c.SerialNumber, RevocationTime: time.Now().Add(-time.Minute),
-		})
-	}
-	return must(x509.ParseRevocationList(must(x509.CreateRevocationList(rand.Reader, template, ca.Certs[0], ca.Key))))
-}
-
-// onlyFor is an Issuing Distribution Point of one URL, with flags by their number.
-func onlyFor(url string, flags ...int) []pkix.Extension {
-	tag := func(n int, compound bool, b []byte) []byte {
-		return must(asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: n, IsCompound: compound, Bytes: b}))
-	}
-	body := tag(0, true, tag(0, true, tag(6, false, []byte(url))))
-	for _, f := range flags {
-		body = append(body, tag(f, false, []byte{0xff})...)
-	}
-	value := must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: body}))
-	return []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: value}}
-}
-
 // A list that is not the complete one for this certificate never stands in for it,
 // however new it is and whoever signed it.
 func TestListsOfOtherScope(t *testing.T) {
-	ca := must(signing.NewTestCA("root", signing.TestOptions{}))
-	signer := issue(t, ca, "signer", signing.TestOptions{CRL: crlURL})
-	delta := []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: must(asn1.Marshal(big.NewInt(1)))}}
-	strange := []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true, Value: []byte{5, 0}}}
-	broken := []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte(crlURL)}}
+	ca := verifytest.Root(t, "root")
+	signer := verifytest.Issue(t, ca, "signer", signing.TestOptions{CRL: crlURL})
+	only := func(url string, flags ...int) []pkix.Extension { return verifytest.OnlyFor(t, url, flags...) }
+	strange := verifytest.Critical(asn1.ObjectIdentifier{1, 2, 3}, []byte{5, 0})
+	broken := verifytest.Critical(asn1.ObjectIdentifier{2, 5, 29, 28}, []byte(crlURL))
 	revokes := list(t, ca, 1, time.Now().Add(time.Hour), signer.Certs[0])
 	for what, ext := range map[string][]pkix.Extension{
-		"delta": delta, "another point": onlyFor("http://crl.example/other.crl"), "a longer name": onlyFor(crlURL + "0"),
-		"of CAs": onlyFor(crlURL, 2), "of attribute certificates": onlyFor(crlURL, 5), "of other issuers": onlyFor(crlURL, 4),
-		"some reasons": onlyFor(crlURL, 3), "unknown and critical": strange, "malformed": broken,
+		"delta": verifytest.Delta(t, 1), "another point": only("http://crl.example/other.crl"), "a longer name": only(crlURL + "0"),
+		"of CAs": only(crlURL, verifytest.OnlyCAs), "of attribute certificates": only(crlURL, verifytest.OnlyAttributes), "of other issuers": only(crlURL, verifytest.Indirect),
+		"some reasons": only(crlURL, verifytest.SomeReasons), "unknown and critical": strange, "malformed": broken,
 	} {
-		newer := scoped(t, ca, 2, ext)
+		newer := verifytest.CRL(t, ca, verifytest.List{Number: 2, Scope: ext})
 		for _, beside := range []bool{true, false} {
 			crls, want := []*x509.RevocationList{newer}, notary.UnknownRevoked
 			if beside {
@@ -331,10 +253,10 @@ func TestListsOfOtherScope(t *testing.T) {
 		}
 	}
 	// Those of just this scope count.
-	for what, ext := range map[string][]pkix.Extension{"this point": onlyFor(crlURL), "of users, this point": onlyFor(crlURL, 1)} {
+	for what, ext := range map[string][]pkix.Extension{"this point": only(crlURL), "of users, this point": only(crlURL, verifytest.OnlyUsers)} {
 		data, mediaType := envelope(t, subject("image"), signer, signing.NotaryOptions{})
 		if _, err := notary.Verify(t.Context(), data, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test"}, Identities: []string{"*"}},
-			notary.Trust{Store: stores{"ca:test": ca.Certs}, CRLs: []*x509.RevocationList{scoped(t, ca, 2, ext)}}); err != nil {
+			notary.Trust{Store: stores{"ca:test": ca.Certs}, CRLs: []*x509.RevocationList{verifytest.CRL(t, ca, verifytest.List{Number: 2, Scope: ext})}}); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -374,8 +296,8 @@ func TestCostlyChain(t *testing.T) {
 
 // The certificates of both kinds of envelope are looked at for their cost.
 func TestPoints(t *testing.T) {
-	ca := must(signing.NewTestCA("root", signing.TestOptions{}))
-	signer := issue(t, ca, "signer", signing.TestOptions{CRL: crlURL})
+	ca := verifytest.Root(t, "root")
+	signer := verifytest.Issue(t, ca, "signer", signing.TestOptions{CRL: crlURL})
 	for _, format := range []signing.NotaryFormat{signing.NotaryJWS, signing.NotaryCOSE} {
 		data, mediaType := envelope(t, subject("image"), signer, signing.NotaryOptions{Format: format})
 		if got := notary.Points(data, mediaType); len(got) != 1 || got[0] != crlURL {
