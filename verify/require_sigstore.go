@@ -14,6 +14,13 @@ import (
 // wants lists whose signatures would do: the one that the policy names, or each
 // who met the requirement that it refers to.
 func (s *scene) wants(want policy.Signer, same []signer) ([]sigstore.Want, error) {
+	if p := want.Pinned; p != nil && len(p.Keys) > 0 {
+		var out []sigstore.Want
+		for _, k := range p.Keys {
+			out = append(out, sigstore.Want{Key: k, RequireLog: want.Log, NoLog: !want.Log})
+		}
+		return out, nil
+	}
 	if want != (policy.Signer{}) {
 		w := sigstore.Want{
 			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: want.Key != "" && !want.Log,
@@ -42,6 +49,9 @@ func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) err
 	return s.sigstore(ctx, o, want.Signer, want.SameSignerAs, func(signed *sigstore.Signed) error {
 		if !signed.IsSignature {
 			return fmt.Errorf("it is no signature but an attestation of type %s", signed.PredicateType)
+		}
+		if want.Reference != nil {
+			return want.Reference.Accepts(signed.Reference)
 		}
 		return nil
 	})
@@ -120,7 +130,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		if err := x.load(ctx, s.collector); err != nil {
 			return err
 		}
-		s.sigstorePiece(o, x, wants, sameAs, same, accept)
+		s.sigstorePiece(o, x, s.material(want), wants, sameAs, same, accept)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -128,7 +138,16 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 	return nil
 }
 
-func (s *scene) sigstorePiece(o *Outcome, x *piece, wants []sigstore.Want, sameAs string, same []signer, accept func(*sigstore.Signed) error) {
+// material is what is pinned: by the policy itself, if it is one of another tool's
+// that does, else in the trust directory.
+func (s *scene) material(want policy.Signer) sigstore.Material {
+	if want.Pinned != nil && len(want.Pinned.Roots) > 0 {
+		return sigstore.Material{Roots: want.Pinned.Roots}
+	}
+	return sigstore.Material{Roots: s.roots}
+}
+
+func (s *scene) sigstorePiece(o *Outcome, x *piece, m sigstore.Material, wants []sigstore.Want, sameAs string, same []signer, accept func(*sigstore.Signed) error) {
 	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused}
 	if x.err != nil {
 		a.State, a.Reason, a.Claims = decide(x.err), x.err.Error(), claims(x.err)
@@ -136,7 +155,7 @@ func (s *scene) sigstorePiece(o *Outcome, x *piece, wants []sigstore.Want, sameA
 		return
 	}
 	for i, w := range wants {
-		signed, err := x.envelope.Verify(s.digest, sigstore.Material{Roots: s.roots}, w)
+		signed, err := x.envelope.Verify(s.digest, m, w)
 		if err == nil {
 			err = accept(signed)
 			who := signerOf(signed, w)

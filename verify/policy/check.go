@@ -140,6 +140,8 @@ func (r *Requirement) checkSigner(what string, s Signer, same string) error {
 	switch {
 	case s == (Signer{}) && same != "":
 		return nil
+	case s.Pinned != nil && len(s.Pinned.Keys) > 0 && s.Key == "" && identity == "" && issuer == "":
+		return nil
 	case s.Key != "" && (identity != "" || issuer != ""), s.Identity != "" && s.IdentityRegexp != "", s.Issuer != "" && s.IssuerRegexp != "":
 		return r.fail("%s: more than one signer; %w", what, errSigner)
 	case s.Key == "" && (identity == "") != (issuer == ""):

@@ -13,6 +13,41 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// foreign returns what reads a policy of another tool, known by its fields at the
+// top, or nil.
+func foreign(data []byte) func(string, []byte) (*Policy, error) {
+	if len(data) <= MaxBytes && isContainers(data) {
+		return FromContainers
+	}
+	return nil
+}
+
+// isContainers looks at the keys at the top, also of JSON that is broken further
+// down.
+func isContainers(data []byte) bool {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return false
+	}
+	is := false
+	for dec.More() {
+		t, err := dec.Token()
+		if err != nil {
+			return is
+		}
+		switch t {
+		case "version":
+			return false
+		case "default", "transports":
+			is = true
+		}
+		if dec.Decode(new(json.RawMessage)) != nil {
+			return is
+		}
+	}
+	return is
+}
+
 // FromNotation reads a trust policy of the Notary Project (trustpolicy.json,
 // version 1.0) as it is; name is for errors. A scope is a repository, written in
 // full, and "*" is for all that no other scope is for. Level "skip" accepts what

@@ -80,8 +80,15 @@ func ReadFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Parse reads the policy in data; name is for errors.
+// Parse reads the policy in data; name is for errors. It knows by what is in it whose
+// form it has: ours, that of containers/image, or ClusterImagePolicies.
 func Parse(name string, data []byte, env string) (*Policy, error) {
+	if read := foreign(data); read != nil {
+		if env != "" {
+			return nil, fmt.Errorf("%s: it has no environments, so not %.50q: %w", name, env, ErrPolicy)
+		}
+		return read(name, data)
+	}
 	p, err := parse(data, env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", name, err, ErrPolicy)

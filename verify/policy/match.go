@@ -10,12 +10,29 @@ import (
 	"airgap/layout"
 )
 
-// For returns the rule for an image, found by its source reference, or nil. A
-// pattern is a repository with "*" for any run of characters within a path
-// element and "**" for any at all, and may end in a tag. Of several that fit, the
-// one with the most characters that are no wildcard decides; a pattern with a tag
-// is more specific than any without.
+// For returns the rule for an image, found by its source reference, or nil. What the
+// rule demands of names is about that image.
+//
+// In our own policies a pattern is a repository with "*" for any run of characters
+// within a path element and "**" for any at all, and may end in a tag. Of several
+// that fit, the one with the most characters that are no wildcard decides; a pattern
+// with a tag is more specific than any without. Policies of other tools choose as
+// those tools do.
 func (p *Policy) For(ref layout.Reference) *Rule {
+	choose := p.choose
+	if choose == nil {
+		choose = p.mostSpecific
+	}
+	found := choose(ref)
+	if found == nil {
+		return nil
+	}
+	rule := *found
+	rule.Require = rule.Require.forImage(ref)
+	return &rule
+}
+
+func (p *Policy) mostSpecific(ref layout.Reference) *Rule {
 	var best *Rule
 	score := -1
 	for i := range p.Rules {
@@ -103,8 +120,11 @@ func checkPatterns(rules []Rule) error {
 	return nil
 }
 
-// sorted returns the rules with the most specific first, as they are tried.
+// Sorted returns the rules with the most specific first, as they are tried.
 func (p *Policy) Sorted() []Rule {
+	if p.choose != nil {
+		return p.Rules // in order already
+	}
 	return slices.SortedStableFunc(slices.Values(p.Rules), func(a, b Rule) int {
 		return cmp.Compare(highest(b), highest(a))
 	})

@@ -12,6 +12,9 @@ import (
 // Environments lists the environments of a policy file: one without a name, if it
 // has none.
 func Environments(name string, data []byte) ([]string, error) {
+	if foreign(data) != nil {
+		return []string{""}, nil
+	}
 	var doc struct {
 		Environments map[string]yaml.Node `yaml:"environments"`
 	}

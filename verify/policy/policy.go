@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"time"
 
+	"airgap/layout"
 	"airgap/verify/notary"
 )
 
@@ -34,6 +35,11 @@ type Policy struct {
 	// StrictRevocation lets no Notary requirement pass whose certificates'
 	// revocation is unknown, whatever its level says.
 	StrictRevocation bool
+
+	// choose finds the rule for an image as the tool does whose policy it is;
+	// nil for our own.
+	choose   func(layout.Reference) *Rule
+	warnings []string
 }
 
 // Index says through what an index may be accepted.
@@ -116,12 +122,17 @@ type Signer struct {
 	IdentityRegexp string `yaml:"identityRegexp"`
 	Issuer         string `yaml:"issuer"`
 	IssuerRegexp   string `yaml:"issuerRegexp"`
+
+	// Pinned is what the policies of other tools bring instead of names.
+	Pinned *Pinned `yaml:"-"`
 }
 
 // Cosign asks for a signature of cosign's, in any of its forms.
 type Cosign struct {
 	Signer       `yaml:",inline"`
 	SameSignerAs string `yaml:"sameSignerAs"`
+	// Reference is the name under which the image has to have been signed.
+	Reference *Identity `yaml:"reference"`
 }
 
 // Attestation asks for a signed in-toto statement about the image.
@@ -198,7 +209,7 @@ func (r *Requirement) Text() string {
 	case r.Notary != nil:
 		return "Notary signature" + r.Notary.text()
 	case r.Cosign != nil:
-		return "cosign signature" + by(r.Cosign.text(), r.Cosign.SameSignerAs)
+		return "cosign signature" + by(r.Cosign.text(), r.Cosign.SameSignerAs) + r.Cosign.as()
 	case r.Attestation != nil:
 		return "attestation " + r.Attestation.PredicateType + by(r.Attestation.SignedBy.text(), r.Attestation.SameSignerAs)
 	case r.Artifact != nil:
@@ -240,7 +251,18 @@ func (n *Notary) text() string {
 	return " by" + s
 }
 
+// as is the name that is asked for, in words.
+func (c *Cosign) as() string {
+	if c.Reference == nil {
+		return ""
+	}
+	return ", as " + c.Reference.String()
+}
+
 func (s Signer) text() string {
+	if s.Pinned != nil && len(s.Pinned.Keys) > 0 {
+		return s.Pinned.text()
+	}
 	if s.Key != "" {
 		return "key " + s.Key
 	}

@@ -1,0 +1,325 @@
+package policy
+
+import (
+	"cmp"
+	"crypto/ecdsa"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// FromContainers reads a policy.json of containers/image, as podman, skopeo and
+// CRI-O use it (containers-policy.json(5)); name is for errors. Images come from
+// registries, so of its transports "docker" is the one that applies; what it says of
+// others is not looked into, and [Policy.Warnings] says so.
+//
+// Of its requirements, reject, insecureAcceptAnything and sigstoreSigned with keys
+// are judged as containers/image judges them. signedBy (GPG), fulcio and pki are
+// errors that name them, as is every field that is not known.
+func FromContainers(name string, data []byte) (*Policy, error) {
+	return fromContainers(name, data, readKeyFile)
+}
+
+func fromContainers(name string, data []byte, readFile func(string) ([]byte, error)) (*Policy, error) {
+	p, err := (&containersReader{readFile: readFile}).policy(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", name, err, ErrPolicy)
+	}
+	p.File, p.Digest = name, digest.FromBytes(data).String()
+	return p, nil
+}
+
+// containersReader reads a policy.json.
+type containersReader struct {
+	readFile func(path string) ([]byte, error)
+	count    int
+}
+
+func (r *containersReader) policy(data []byte) (*Policy, error) {
+	if len(data) > MaxBytes {
+		return nil, fmt.Errorf("larger than %d bytes", MaxBytes)
+	}
+	doc, err := readJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := doc.only(nil, "default", "transports"); err != nil {
+		return nil, err
+	}
+	if doc.fields["default"] == nil {
+		return nil, doc.fail("no default, which every policy.json has")
+	}
+	p := &Policy{}
+	scopes := map[string]*Rule{}
+	if t := doc.fields["transports"]; t != nil {
+		if err := r.transports(p, t, scopes); err != nil {
+			return nil, err
+		}
+	}
+	// The default is checked even where the transport has one of its own.
+	all, err := r.rule("default", "", doc.fields["default"])
+	if err != nil {
+		return nil, err
+	}
+	if scopes[""] == nil {
+		scopes[""] = all
+	}
+	p.Rules = scopeOrder(scopes)
+	p.choose = func(ref layout.Reference) *Rule { return byScope(scopes, ref) }
+	return p, nil
+}
+
+// transports reads what is for images of registries.
+func (r *containersReader) transports(p *Policy, n *node, scopes map[string]*Rule) error {
+	if err := n.is(kindObject); err != nil {
+		return err
+	}
+	var others []string
+	for _, name := range n.keys {
+		t := n.fields[name]
+		if err := t.is(kindObject); err != nil {
+			return err
+		}
+		if name != "docker" {
+			others = append(others, name)
+			continue
+		}
+		for _, scope := range t.keys {
+			if err := checkScope(scope); err != nil {
+				return t.fields[scope].fail("%w", err)
+			}
+			rule, err := r.rule(cmp.Or(scope, "docker"), scope, t.fields[scope])
+			if err != nil {
+				return err
+			}
+			scopes[scope] = rule
+		}
+	}
+	if len(others) > 0 {
+		slices.Sort(others)
+		p.warnings = append(p.warnings, fmt.Sprintf("what it says of %s is not asked: images here come from registries, for which docker stands", strings.Join(others, ", ")))
+	}
+	return nil
+}
+
+// scopeGrammar is a registry, a namespace, a repository or a tagged image in full,
+// or the subdomains of a domain.
+var scopeGrammar = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9._/:-]*[A-Za-z0-9_-])?$`)
+
+// checkScope refuses scopes that containers would let stand and that no image could
+// ever have, where that would leave images to a laxer rule; "" is the transport's
+// default.
+func checkScope(scope string) error {
+	switch {
+	case scope == "":
+		return nil
+	case strings.Contains(scope, "@"):
+		return fmt.Errorf("scope %.200q: one for a digest is not supported: rules are found by the name that an image came under", scope)
+	case !scopeGrammar.MatchString(scope), strings.Contains(scope, "//"), len(scope) > maxReferenceBytes:
+		return fmt.Errorf("scope %.200q: want a registry, a namespace or an image in full, or *.DOMAIN", scope)
+	case strings.HasPrefix(scope, "*.") && strings.ContainsAny(scope, "/:"):
+		return fmt.Errorf("scope %.200q: the subdomains of a domain, and nothing behind them", scope)
+	}
+	return nil
+}
+
+// byScope finds the rule of the most specific scope: the image, its repository, the
+// namespaces that is in, its registry, and the domains of that.
+func byScope(scopes map[string]*Rule, ref layout.Reference) *Rule {
+	tries := []string{ref.Repository}
+	if ref.Tag != "" {
+		tries = []string{ref.Repository + ":" + ref.Tag, ref.Repository}
+	}
+	name := ref.Repository
+	for i := strings.LastIndex(name, "/"); i >= 0; i = strings.LastIndex(name, "/") {
+		name = name[:i]
+		tries = append(tries, name)
+	}
+	host, _, _ := strings.Cut(name, ":")
+	for {
+		_, parent, ok := strings.Cut(host, ".")
+		if !ok {
+			break
+		}
+		host = parent
+		tries = append(tries, "*."+host)
+	}
+	for _, scope := range append(tries, "") {
+		if rule := scopes[scope]; rule != nil {
+			return rule
+		}
+	}
+	return nil
+}
+
+// scopeOrder lists the rules as they are tried: the longest scope first, subdomains
+// after registries, the default last.
+func scopeOrder(scopes map[string]*Rule) []Rule {
+	var out []Rule
+	for _, r := range scopes {
+		out = append(out, *r)
+	}
+	weight := func(scope string) int {
+		switch {
+		case scope == anyScope:
+			return -10_000
+		case strings.HasPrefix(scope, "*."):
+			return len(scope) - 5_000
+		}
+		return len(scope)
+	}
+	slices.SortFunc(out, func(a, b Rule) int {
+		return cmp.Or(cmp.Compare(weight(b.Match[0]), weight(a.Match[0])), cmp.Compare(a.Match[0], b.Match[0]))
+	})
+	return out
+}
+
+// anyScope is how the default is shown.
+const anyScope = "**"
+
+// rule reads a list of requirements, all of which have to be met.
+func (r *containersReader) rule(name, scope string, n *node) (*Rule, error) {
+	items, err := n.list()
+	if err != nil {
+		return nil, err
+	}
+	rule := &Rule{Name: name, Match: []string{cmp.Or(scope, anyScope)}, Index: IndexItself}
+	var all []Requirement
+	for _, item := range items {
+		req, err := r.requirement(item)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, req)
+	}
+	rule.Require = all[0]
+	if len(all) > 1 {
+		rule.Require = Requirement{AllOf: all, line: n.line}
+	}
+	if err := rule.Require.check(); err != nil {
+		return nil, err
+	}
+	return rule, nil
+}
+
+func (r *containersReader) requirement(n *node) (Requirement, error) {
+	out := Requirement{line: n.line}
+	if r.count++; r.count > maxRequirements {
+		return out, n.fail("more than %d requirements", maxRequirements)
+	}
+	if err := n.is(kindObject); err != nil {
+		return out, err
+	}
+	typ, err := n.string("type")
+	if err != nil {
+		return out, err
+	}
+	switch typ {
+	case "reject":
+		out.Nothing = true
+		return out, n.only(nil, "type")
+	case "insecureAcceptAnything":
+		out.InsecureAnything = true
+		return out, n.only(nil, "type")
+	case "sigstoreSigned":
+		out.Cosign, err = r.sigstoreSigned(n)
+		return out, err
+	case "signedBy":
+		return out, n.fail("type signedBy (GPG) is not supported here; nothing of this policy can be used while an image's rule asks for it")
+	case "signedBaseLayer":
+		return out, n.fail("type signedBaseLayer is not supported here")
+	case "":
+		return out, n.fail("no type")
+	}
+	return out, n.fail("type %.100q is not known", typ)
+}
+
+// refusedSigners are the fields of sigstoreSigned that are known and not supported.
+var refusedSigners = map[string]string{
+	"fulcio": "fulcio is not supported here; name the authority in a Sigstore trusted root of the trust directory, and the identity in a policy of airgap's",
+	"pki":    "pki is not supported here: its certificates count only while they are valid by the clock of whoever verifies",
+}
+
+func (r *containersReader) sigstoreSigned(n *node) (*Cosign, error) {
+	err := n.only(refusedSigners, "type", "keyPath", "keyPaths", "keyData", "keyDatas",
+		"rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas", "signedIdentity")
+	if err != nil {
+		return nil, err
+	}
+	pinned := &Pinned{}
+	if pinned.Keys, err = r.keySource(n, "key"); err != nil {
+		return nil, err
+	}
+	if len(pinned.Keys) == 0 {
+		return nil, n.fail("no key: want one of keyPath, keyPaths, keyData, keyDatas")
+	}
+	logs, err := r.keySource(n, "rekorPublicKey")
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range logs {
+		if _, ok := k.(*ecdsa.PublicKey); !ok {
+			return nil, n.fail("a rekorPublicKey that is no ECDSA key")
+		}
+	}
+	c := &Cosign{Signer: Signer{Pinned: pinned, Log: len(logs) > 0}}
+	if len(logs) > 0 {
+		lr, err := logRoot(logs)
+		if err != nil {
+			return nil, n.fail("%w", err)
+		}
+		pinned.Roots = append(pinned.Roots, lr)
+	}
+	c.Reference, err = signedIdentity(n.fields["signedIdentity"])
+	return c, err
+}
+
+// signedIdentity reads under what name it has to be signed; nil is for the default.
+func signedIdentity(n *node) (*Identity, error) {
+	if n == nil {
+		return &Identity{kind: matchRepoDigestOrExact}, nil
+	}
+	if err := n.is(kindObject); err != nil {
+		return nil, err
+	}
+	kind, err := n.string("type")
+	if err != nil {
+		return nil, err
+	}
+	w := &Identity{kind: kind}
+	fields := map[string]*string{}
+	switch kind {
+	case matchExact, matchRepository, matchRepoDigestOrExact:
+	case matchExactReference:
+		fields["dockerReference"] = &w.reference
+	case matchExactRepository:
+		fields["dockerRepository"] = &w.reference
+	case matchRemapIdentity:
+		fields["prefix"], fields["signedPrefix"] = &w.prefix, &w.signedPrefix
+	default:
+		return nil, n.fail("type %.100q is not known", kind)
+	}
+	known := []string{"type"}
+	for key, into := range fields {
+		known = append(known, key)
+		if n.fields[key] == nil {
+			return nil, n.fail("no %s", key)
+		}
+		if *into, err = n.string(key); err != nil {
+			return nil, err
+		}
+	}
+	if err := n.only(nil, known...); err != nil {
+		return nil, err
+	}
+	w.reference = inFull(w.reference, kind)
+	if err := w.check(); err != nil {
+		return nil, n.fail("%w", err)
+	}
+	return w, nil
+}

@@ -1,0 +1,4 @@
+package policy
+
+// FromContainersWith lets tests say what is in files.
+var FromContainersWith = fromContainers
