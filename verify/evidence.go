@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"airgap/layout"
 	"airgap/verify/notary"
@@ -28,8 +29,50 @@ const (
 const maxRootBytes = 512 << 20
 
 // MaxEvidenceBytes is how large one attached signature, attestation or document
-// may be to be looked at. SBOMs have megabytes.
-const MaxEvidenceBytes = 32 << 20
+// may be to be looked at. SBOMs have tens of megabytes, in base64.
+const MaxEvidenceBytes = sigstore.MaxEnvelopeBytes
+
+// What one judgement may cost, in bytes of evidence that are looked at, each time
+// anew: what is carried once can be attached to any number of images, and a policy
+// may ask for it several times. It grows with what is carried, and so the work stays
+// in proportion.
+const (
+	baseWork    = maxRootBytes
+	nodeWork    = 64 << 10 // for each manifest
+	repeatWork  = 16       // times the bytes of everything that is attached
+	minimumWork = 4 << 10  // that looking at something costs, however small
+)
+
+// errWork says that a graph asks for more work than one of its size may.
+var errWork = fmt.Errorf("judging it takes more work than signatures of this size and number should; nothing was decided: %w", layout.ErrLimit)
+
+// work is what is left of it, shared between roots.
+type work struct{ left atomic.Int64 }
+
+func newWork(g *layout.Graph) *work {
+	distinct := map[digest.Digest]bool{}
+	total := int64(baseWork)
+	for d := range g.Attachments() {
+		n := g.Nodes[d]
+		for _, b := range n.Blobs {
+			if b.Size > 0 && b.Size <= MaxEvidenceBytes && !distinct[b.Digest] {
+				distinct[b.Digest] = true
+				total += repeatWork * b.Size
+			}
+		}
+	}
+	w := &work{}
+	w.left.Store(total + nodeWork*int64(len(g.Nodes)))
+	return w
+}
+
+// spend takes what looking at size bytes costs.
+func (w *work) spend(size int64) error {
+	if w.left.Add(-max(size, minimumWork)) < 0 {
+		return errWork
+	}
+	return nil
+}
 
 // piece is one thing that is attached and could speak for its subject.
 type piece struct {
@@ -64,8 +107,9 @@ func (a *artifact) typ() string { return a.node.Descriptor.ArtifactType }
 
 // collector reads what is attached, each manifest once.
 type collector struct {
-	src layout.Source
-	g   *layout.Graph
+	src  layout.Source
+	g    *layout.Graph
+	work *work
 
 	mu    sync.Mutex
 	known map[key]*pieces
@@ -139,8 +183,12 @@ func (p *pieces) add(x *piece) {
 	}
 }
 
-// load reads a piece's bytes, once, and parses those of Sigstore's forms.
+// load reads a piece's bytes, once, and parses those of Sigstore's forms. It is
+// called each time that the piece is looked at.
 func (x *piece) load(ctx context.Context, c *collector) error {
+	if err := c.work.spend(x.layer.Size); err != nil {
+		return err
+	}
 	x.once.Do(func() {
 		x.data, x.err, x.fatal = c.read(ctx, x.repo, x.layer)
 		if x.err != nil || x.fatal != nil {
@@ -166,6 +214,9 @@ func (x *piece) load(ctx context.Context, c *collector) error {
 func (c *collector) read(ctx context.Context, repo string, d layout.Descriptor) (data []byte, bad, fatal error) {
 	if d.Size > MaxEvidenceBytes {
 		return nil, fmt.Errorf("%d bytes, at most %d are looked at: %w", d.Size, MaxEvidenceBytes, layout.ErrLimit), nil
+	}
+	if err := c.work.spend(d.Size); err != nil {
+		return nil, nil, err
 	}
 	c.mu.Lock()
 	c.bytes += max(d.Size, 0)

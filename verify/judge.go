@@ -48,14 +48,21 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, root := range g.Roots {
+	budget := newWork(g)
+	for _, same := range byManifest(g.Roots) {
 		group.Go(func() error {
-			// What is read for one root is let go of with it.
-			c := &collector{src: src, g: g, known: map[key]*pieces{}}
-			b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins}
-			v, err := b.root(gctx, root)
-			r.Verdicts[i] = v
-			return err
+			// What is read for one manifest is let go of with it.
+			c := &collector{src: src, g: g, work: budget, known: map[key]*pieces{}}
+			for _, i := range same {
+				root := g.Roots[i]
+				b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins}
+				v, err := b.root(gctx, root)
+				if err != nil {
+					return err
+				}
+				r.Verdicts[i] = v
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -77,6 +84,23 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 		}
 	}
 	return r, nil
+}
+
+// byManifest puts the roots together that are the same manifest in the same
+// repository, under several tags; in the order of the first of each.
+func byManifest(roots []layout.Name) [][]int {
+	var out [][]int
+	at := map[key]int{}
+	for i, root := range roots {
+		k := key{root.Reference.Repository, root.Descriptor.Digest}
+		n, ok := at[k]
+		if !ok {
+			n, at[k] = len(out), len(out)
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], i)
+	}
+	return out
 }
 
 // bench is one root being judged.

@@ -284,7 +284,10 @@ func among(who signer, list []signer) bool {
 // decide tells "no" from "could not be checked".
 func decide(err error) State {
 	var u interface{ Undecided() bool }
-	if errors.As(err, &u) && u.Undecided() {
+	switch {
+	case errors.As(err, &u) && u.Undecided():
+		return Undecided
+	case errors.Is(err, layout.ErrLimit): // too large to be looked at
 		return Undecided
 	}
 	return Refused

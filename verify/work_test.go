@@ -1,0 +1,88 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"testing"
+
+	"airgap/layout"
+	"airgap/layout/layouttest"
+	"airgap/verify"
+	"airgap/verify/signing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// One large document, carried once and attached to any number of images, must not
+// cost its size for each of them.
+func TestWorkIsBounded(t *testing.T) {
+	tr := pinned(t, map[string]signing.Chain{"vendor": must(signing.NewTestChain("vendor"))}, nil)
+	junk := signing.Document{MediaType: "application/jose+json", Data: bytes.Repeat([]byte{'a'}, 60<<20)}
+	judge := func(images int) error {
+		f := newFixture(t)
+		var tags []string
+		for i := range images {
+			tag := fmt.Sprint("v", i)
+			f.attach(must(signing.Referrer(f.image(tag), junk)))
+			tags = append(tags, tag)
+		}
+		g := f.Graph(tags...)
+		_, err := (&verify.Judge{Policy: ruled(t, `notary: {stores: ["ca:vendor"], identities: ["*"]}`), Trust: tr}).Graph(t.Context(), f.Source, g)
+		return err
+	}
+	if err := judge(2); err != nil {
+		t.Errorf("two images: %v", err)
+	}
+	if err := judge(27); !errors.Is(err, layout.ErrLimit) {
+		t.Errorf("27 images: %v, want %v", err, layout.ErrLimit)
+	}
+}
+
+// A manifest with many tags is read once.
+func TestTagsOfOneImage(t *testing.T) {
+	key := signing.InsecureKey("key")
+	f := newFixture(t)
+	b := layouttest.New(repo)
+	d := b.Image("x")
+	var tags []string
+	for i := range 50 {
+		tags = append(tags, fmt.Sprint("v", i))
+		b.Tag(tags[i], d)
+	}
+	f.content(b.Content())
+	signature := must(signing.BundleSignature(d, key))
+	f.attach(signature)
+	g := f.Graph(tags...)
+	src := &counts{Source: f.Source, digest: signature.Blobs[len(signature.Blobs)-1].Desc.Digest}
+	r, err := (&verify.Judge{Policy: ruled(t, "cosign: {key: release}"), Trust: pinned(t, nil, map[string]crypto.Signer{"release": key})}).Graph(t.Context(), src, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State != verify.Passed || len(r.Verdicts) != 50 || src.opened.Load() != 1 {
+		t.Errorf("%s, %d verdicts, the signature was opened %d times", r.State, len(r.Verdicts), src.opened.Load())
+	}
+	for i, v := range r.Verdicts {
+		if want := g.Roots[i].Reference.String(); v.Reference != want {
+			t.Errorf("verdict %d is on %s, want %s", i, v.Reference, want)
+		}
+	}
+}
+
+// counts is a source that counts how often one blob is opened.
+type counts struct {
+	layout.Source
+	digest digest.Digest
+	opened atomic.Int64
+}
+
+func (c *counts) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	if d.Digest == c.digest {
+		c.opened.Add(1)
+	}
+	return c.Source.Open(ctx, repo, d)
+}
