@@ -14,16 +14,12 @@ import (
 // wants lists whose signatures would do: the one that the policy names, or each
 // who met the requirement that it refers to.
 func (s *scene) wants(want policy.Signer, same []signer) ([]sigstore.Want, error) {
-	if p := want.Pinned; p != nil && len(p.Keys) > 0 {
-		var out []sigstore.Want
-		for _, k := range p.Keys {
-			out = append(out, sigstore.Want{Key: k, RequireLog: want.Log, NoLog: !want.Log})
-		}
-		return out, nil
-	}
 	if want != (policy.Signer{}) {
 		w := sigstore.Want{
 			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: want.Key != "" && !want.Log,
+		}
+		if want.Pinned != nil {
+			return pinnedWants(w, want.Pinned), nil
 		}
 		if want.Key != "" {
 			k, err := s.bench.judge.key(want.Key)
@@ -43,6 +39,20 @@ func (s *scene) wants(want policy.Signer, same []signer) ([]sigstore.Want, error
 		}
 	}
 	return out, nil
+}
+
+// pinnedWants is w, with each of the keys that the policy brings, if it brings any.
+func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
+	w.AuthorityURL, w.LogURL, w.InsecureNoSCT, w.CarriedChain = p.Authority, p.Log, p.InsecureNoSCT, p.CarriedChain
+	if len(p.Keys) == 0 {
+		return []sigstore.Want{w}
+	}
+	var out []sigstore.Want
+	for _, k := range p.Keys {
+		w.Key, w.NoLog = k, !w.RequireLog
+		out = append(out, w)
+	}
+	return out
 }
 
 func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) error {

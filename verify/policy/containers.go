@@ -2,7 +2,9 @@ package policy
 
 import (
 	"cmp"
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/x509"
 	"fmt"
 	"regexp"
 	"slices"
@@ -18,9 +20,9 @@ import (
 // registries, so of its transports "docker" is the one that applies; what it says of
 // others is not looked into, and [Policy.Warnings] says so.
 //
-// Of its requirements, reject, insecureAcceptAnything and sigstoreSigned with keys
-// are judged as containers/image judges them. signedBy (GPG), fulcio and pki are
-// errors that name them, as is every field that is not known.
+// Of its requirements, reject, insecureAcceptAnything and sigstoreSigned are judged as
+// containers/image judges them. signedBy (GPG) and pki are errors that name them, as
+// is every field that is not known.
 func FromContainers(name string, data []byte) (*Policy, error) {
 	return fromContainers(name, data, readKeyFile)
 }
@@ -241,22 +243,19 @@ func (r *containersReader) requirement(n *node) (Requirement, error) {
 
 // refusedSigners are the fields of sigstoreSigned that are known and not supported.
 var refusedSigners = map[string]string{
-	"fulcio": "fulcio is not supported here; name the authority in a Sigstore trusted root of the trust directory, and the identity in a policy of airgap's",
-	"pki":    "pki is not supported here: its certificates count only while they are valid by the clock of whoever verifies",
+	"pki": "pki is not supported here: its certificates count only while they are valid by the clock of whoever verifies",
 }
 
 func (r *containersReader) sigstoreSigned(n *node) (*Cosign, error) {
-	err := n.only(refusedSigners, "type", "keyPath", "keyPaths", "keyData", "keyDatas",
+	err := n.only(refusedSigners, "type", "keyPath", "keyPaths", "keyData", "keyDatas", "fulcio",
 		"rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas", "signedIdentity")
 	if err != nil {
 		return nil, err
 	}
 	pinned := &Pinned{}
+	c := &Cosign{Signer: Signer{Pinned: pinned}}
 	if pinned.Keys, err = r.keySource(n, "key"); err != nil {
 		return nil, err
-	}
-	if len(pinned.Keys) == 0 {
-		return nil, n.fail("no key: want one of keyPath, keyPaths, keyData, keyDatas")
 	}
 	logs, err := r.keySource(n, "rekorPublicKey")
 	if err != nil {
@@ -267,16 +266,53 @@ func (r *containersReader) sigstoreSigned(n *node) (*Cosign, error) {
 			return nil, n.fail("a rekorPublicKey that is no ECDSA key")
 		}
 	}
-	c := &Cosign{Signer: Signer{Pinned: pinned, Log: len(logs) > 0}}
-	if len(logs) > 0 {
-		lr, err := logRoot(logs)
-		if err != nil {
-			return nil, n.fail("%w", err)
-		}
-		pinned.Roots = append(pinned.Roots, lr)
+	c.Log = len(logs) > 0
+	var cas []*x509.Certificate
+	switch f := n.fields["fulcio"]; {
+	case f != nil && len(pinned.Keys) > 0:
+		return nil, n.fail("both a key and fulcio are given; want one")
+	case f != nil && len(logs) == 0:
+		return nil, n.fail("fulcio without a rekorPublicKey: nothing would say when it was signed")
+	case f != nil:
+		cas, err = r.fulcio(f, &c.Signer)
+	case len(pinned.Keys) == 0:
+		err = n.fail("no key: want one of keyPath, keyPaths, keyData, keyDatas, fulcio")
 	}
-	c.Reference, err = signedIdentity(n.fields["signedIdentity"])
+	if err == nil && len(logs) > 0 {
+		err = pinned.pin(cas, logs)
+	}
+	if err == nil {
+		c.Reference, err = signedIdentity(n.fields["signedIdentity"])
+	}
 	return c, err
+}
+
+func (p *Pinned) pin(cas []*x509.Certificate, logs []crypto.PublicKey) error {
+	m, err := materialOf(cas, logs)
+	if err == nil {
+		p.Roots = append(p.Roots, m)
+	}
+	return err
+}
+
+// fulcio reads by which authority which identity has to be vouched for. As in
+// containers/image, no certificate log is asked, and what is between the certificate
+// and the authority's may stand beside the signature.
+func (r *containersReader) fulcio(n *node, s *Signer) ([]*x509.Certificate, error) {
+	if err := n.only(nil, "caPath", "caData", "oidcIssuer", "subjectEmail"); err != nil {
+		return nil, err
+	}
+	for key, into := range map[string]*string{"oidcIssuer": &s.Issuer, "subjectEmail": &s.Identity} {
+		var err error
+		if *into, err = n.string(key); err != nil {
+			return nil, err
+		}
+		if *into == "" {
+			return nil, n.fail("no %s", key)
+		}
+	}
+	s.Pinned.InsecureNoSCT, s.Pinned.CarriedChain = true, true
+	return r.authorities(n)
 }
 
 // signedIdentity reads under what name it has to be signed; nil is for the default.

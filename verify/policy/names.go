@@ -91,7 +91,7 @@ func (p *Policy) Keys() []string {
 // root.
 func (p *Policy) Keyless() bool {
 	return len(p.names(func(r *Requirement) []string {
-		if s := r.signer(); s != nil && s.Identity+s.IdentityRegexp != "" {
+		if s := r.signer(); s != nil && s.Identity+s.IdentityRegexp != "" && (s.Pinned == nil || len(s.Pinned.Roots) == 0) {
 			return []string{"yes"}
 		}
 		return nil

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -30,6 +31,9 @@ type Pinned struct {
 	Authority, Log string
 	// InsecureNoSCT takes certificates that no certificate log knows of.
 	InsecureNoSCT bool
+	// CarriedChain takes the certificates between a signer's and a root from beside
+	// the signature.
+	CarriedChain bool
 }
 
 // Fingerprints name the keys: "sha256:" and the SHA-256 of each key's PKIX form.
@@ -138,18 +142,9 @@ func (r *containersReader) keySource(n *node, stem string) ([]crypto.PublicKey, 
 }
 
 func (r *containersReader) key(n *node, isPath bool) (crypto.PublicKey, error) {
-	if err := n.is(kindText); err != nil {
-		return nil, err
-	}
-	var data []byte
-	var err error
-	if isPath {
-		data, err = r.readFile(n.text)
-	} else if data, err = base64.StdEncoding.DecodeString(n.text); err != nil {
-		err = errors.New("no base64")
-	}
+	data, err := r.bytes(n, isPath)
 	if err != nil {
-		return nil, n.fail("%w", err)
+		return nil, err
 	}
 	key, err := parseKey(data)
 	if err != nil {
@@ -158,11 +153,35 @@ func (r *containersReader) key(n *node, isPath bool) (crypto.PublicKey, error) {
 	return key, nil
 }
 
-// logRoot is a root of nothing but logs with these keys. A log is known by the
-// SHA-256 of its key (RFC 6962, 3.2). They have no beginning and no end.
-func logRoot(keys []crypto.PublicKey) (*root.TrustedRoot, error) {
+// bytes is what a path leads to, or what is there in base64.
+func (r *containersReader) bytes(n *node, isPath bool) ([]byte, error) {
+	if err := n.is(kindText); err != nil {
+		return nil, err
+	}
+	if isPath {
+		data, err := r.readFile(n.text)
+		if err != nil {
+			return nil, n.fail("%w", err)
+		}
+		return data, nil
+	}
+	data, err := base64.StdEncoding.DecodeString(n.text)
+	if err != nil {
+		return nil, n.fail("no base64")
+	}
+	return data, nil
+}
+
+// materialOf is a root of certificate authorities and of logs with these keys. A log
+// is known by the SHA-256 of its key (RFC 6962, 3.2). They have no beginning and no
+// end but those in the certificates.
+func materialOf(authorities []*x509.Certificate, logKeys []crypto.PublicKey) (*root.TrustedRoot, error) {
+	var cas []root.CertificateAuthority
+	for _, c := range authorities {
+		cas = append(cas, &root.FulcioCertificateAuthority{Root: c})
+	}
 	logs := map[string]*root.TransparencyLog{}
-	for _, key := range keys {
+	for _, key := range logKeys {
 		der, err := x509.MarshalPKIXPublicKey(key)
 		if err != nil {
 			return nil, err
@@ -173,5 +192,26 @@ func logRoot(keys []crypto.PublicKey) (*root.TrustedRoot, error) {
 			HashFunc: crypto.SHA256, SignatureHashFunc: crypto.SHA256,
 		}
 	}
-	return root.NewTrustedRoot(root.TrustedRootMediaType01, nil, nil, nil, logs)
+	return root.NewTrustedRoot(root.TrustedRootMediaType01, cas, nil, nil, logs)
+}
+
+// authorities reads the certificates of fulcio's caPath or caData.
+func (r *containersReader) authorities(n *node) ([]*x509.Certificate, error) {
+	path, data := n.fields["caPath"], n.fields["caData"]
+	switch {
+	case path != nil && data != nil:
+		return nil, n.fail("both caPath and caData are given; want one")
+	case path == nil && data == nil:
+		return nil, n.fail("no certificates: want caPath or caData")
+	}
+	f := cmp.Or(path, data)
+	raw, err := r.bytes(f, path != nil)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := cryptoutils.UnmarshalCertificatesFromPEM(raw)
+	if err != nil || len(certs) == 0 || len(certs) > maxKeys || len(raw) > maxKeyBytes {
+		return nil, f.fail("want 1 to %d certificates in PEM form", maxKeys)
+	}
+	return certs, nil
 }

@@ -36,6 +36,9 @@ type Envelope struct {
 	artifact []byte
 	// logged is the DSSE envelope as it went to the log, if that is known.
 	logged []byte
+	// chain is the certificates that stand beside the signer's, in PEM form and not
+	// read, if there are any.
+	chain string
 }
 
 // Signer is who signed: the holder of a key, or whom an issuer vouched for in a

@@ -16,12 +16,13 @@ import (
 )
 
 // Annotations of a layer in cosign's older forms (sigstore/cosign,
-// specs/SIGNATURE_SPEC.md). A chain of certificates may be there too and is not
-// read: what is between a certificate and a root is in the pinned root.
+// specs/SIGNATURE_SPEC.md). The chain of certificates is read only for those who
+// ask: what is between a certificate and a root is in the pinned root.
 const (
 	annotationSignature   = "dev.cosignproject.cosign/signature"
 	annotationCertificate = "dev.sigstore.cosign/certificate"
 	annotationBundle      = "dev.sigstore.cosign/bundle"
+	annotationChain       = "dev.sigstore.cosign/chain"
 	annotationTimestamp   = "dev.sigstore.cosign/rfc3161timestamp"
 )
 
@@ -58,7 +59,7 @@ func ParseSimpleSigning(payload []byte, annotations map[string]string) (e *Envel
 	if err != nil {
 		return nil, err
 	}
-	return &Envelope{signed: []*sgbundle.Bundle{b}, simple: simple, artifact: payload}, nil
+	return &Envelope{signed: []*sgbundle.Bundle{b}, simple: simple, artifact: payload, chain: annotations[annotationChain]}, nil
 }
 
 // ParseDSSE reads a layer of cosign's older attestations: a DSSE envelope and the
@@ -72,7 +73,7 @@ func ParseDSSE(envelope []byte, annotations map[string]string) (e *Envelope, err
 	if err != nil {
 		return nil, err
 	}
-	e = &Envelope{logged: envelope}
+	e = &Envelope{logged: envelope, chain: annotations[annotationChain]}
 	if err := e.read(env.PayloadType, env.Payload); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,8 @@ const (
 	MaxTimestampBytes = 32 << 10
 	// MaxCertificateBytes is how large a certificate may be.
 	MaxCertificateBytes = 32 << 10
+	// MaxChain is how many certificates may stand beside the signer's.
+	MaxChain = 8
 	// MaxRoots is how many trusted roots may be pinned at once.
 	MaxRoots = 64
 )

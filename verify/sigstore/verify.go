@@ -124,7 +124,14 @@ func (c *candidate) judge() (*Signed, *Failure) {
 		return nil, f
 	}
 	var worst *Failure
+	chain, f := c.carried()
+	if f != nil {
+		return nil, f
+	}
 	for _, tm := range c.trusted {
+		if len(chain) > 0 {
+			tm = &throughChain{tm, chain}
+		}
 		var cause error
 		for _, a := range c.attempts {
 			stamps, err := c.try(tm, a)

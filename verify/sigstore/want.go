@@ -36,6 +36,14 @@ type Want struct {
 	// InsecureNoSCT takes certificates that no certificate transparency log
 	// knows of. A private CA may have no such log.
 	InsecureNoSCT bool
+
+	// AuthorityURL and LogURL are addresses, as a trusted root gives them: of the
+	// pinned certificate authorities and logs, only those with that address count.
+	AuthorityURL, LogURL string
+	// CarriedChain takes the certificates between the signer's and a pinned root
+	// from beside the signature, where cosign's older forms have them. They are not
+	// trusted for that: they must lead to the root.
+	CarriedChain bool
 }
 
 // Sources of a trusted time.
@@ -124,7 +132,7 @@ func newPlan(m Material, w Want) (*plan, error) {
 		if r == nil {
 			return nil, &Failure{Reason: NotPinned, Err: errors.New("an empty root")}
 		}
-		p.trusted = append(p.trusted, r)
+		p.trusted = append(p.trusted, w.some(r))
 	}
 	if len(p.trusted) == 0 {
 		return p, p.withoutRoots()
