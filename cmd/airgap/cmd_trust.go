@@ -44,6 +44,7 @@ var trustVerbs = []struct {
 	{"list", nil, runTrustList},
 	{"check", []string{"within"}, runTrustCheck},
 	{"remove", nil, runTrustRemove},
+	{"confirm", nil, runTrustConfirm},
 }
 
 func trustFlag(dir *string) cli.Flag {
@@ -55,7 +56,7 @@ func trustCommand(u *ui) *cli.Command {
 	return &cli.Command{
 		Name:      "trust",
 		Usage:     "keep the folder that says whom to trust",
-		ArgsUsage: "init [DIR] | add FILE... | list | check | remove FILE...",
+		ArgsUsage: "init [DIR] | add FILE... | list | check | remove FILE... | confirm [DIR]",
 		Description: `Trust comes from one folder alone, which holds certificates, public keys, Sigstore
 trusted roots and revocation lists (CRLs). Certificates lie as in notation's trust
 store, truststore/x509/TYPE/STORE/FILE, so notation's own folder can be used as it is.
@@ -64,12 +65,17 @@ A file in it that cannot be read as what it should be is an error, for every com
     init    make the folder, with nothing in it
     add     put FILEs into it: certificates with --ca, --signing-authority or --tsa,
             which name a store; one public key with --key; a trusted root with
-            --trusted-root; CRLs with --crl. Nothing is replaced by something else,
-            and private keys are refused
+            --trusted-root; CRLs with --crl. A CRL takes the place of older ones of
+            the same issuer; nothing else is replaced, and private keys are refused
     list    say what is in it
     check   say what has expired, what soon will, which CRL is stale and what else is
             odd; exit code 1 if something has expired or is stale
     remove  take FILEs away, named as list does
+    confirm say that somebody has looked it over and all of it is still to be trusted
+
+The folder remembers when it was last confirmed. Init, add and remove confirm what
+they come to, unless something was there that nobody had confirmed: a folder that was
+never confirmed, or changed by other ways, waits for confirm.
 
 Examples:
    airgap trust init /etc/airgap/trust
@@ -78,7 +84,8 @@ Examples:
    airgap trust add --trusted-root trusted_root.json --name public-good
    airgap trust add --crl acme.crl acme-tsa.crl
    airgap trust check --within 90d --format json
-   airgap trust remove keys/release.pub`,
+   airgap trust remove keys/release.pub
+   airgap trust confirm /etc/airgap/trust`,
 		Flags: append([]cli.Flag{
 			trustFlag(&o.dir),
 			&cli.StringFlag{Name: "ca", Usage: "add FILEs with certificates of a CA to the store `STORE`", DefaultText: "none", Destination: &o.ca},
@@ -157,19 +164,11 @@ type trustInitResult struct {
 }
 
 func runTrustInit(_ context.Context, u *ui, o trustOptions) error {
-	switch {
-	case len(o.args) > 1:
-		return usagef("trust init makes one folder, %d were given", len(o.args))
-	case len(o.args) == 1 && o.dir != "":
-		return usagef("trust init: give either DIR or --trust")
-	case len(o.args) == 1:
-		o.dir, o.args = o.args[0], nil
-	}
-	dir, err := u.trustDir(o.dir)
+	dir, err := o.folder(u)
 	if err != nil {
 		return err
 	}
-	if err := trust.Init(dir); err != nil {
+	if err := (trust.Editor{Dir: dir, Now: u.now}).Init(); err != nil {
 		return err
 	}
 	t, err := trust.Open(dir)
@@ -185,11 +184,64 @@ func runTrustInit(_ context.Context, u *ui, o trustOptions) error {
 	})
 }
 
+// folder is the folder of a verb that takes it as an argument, too.
+func (o *trustOptions) folder(u *ui) (string, error) {
+	switch {
+	case len(o.args) > 1:
+		return "", usagef("trust %s is about one folder, %d were given", o.verb, len(o.args))
+	case len(o.args) == 1 && o.dir != "":
+		return "", usagef("trust %s: give either DIR or --trust", o.verb)
+	case len(o.args) == 1:
+		return u.trustDir(o.args[0])
+	}
+	return u.trustDir(o.dir)
+}
+
+// trustConfirmed is what trust confirm reports.
+type trustConfirmed struct {
+	Trust     string    `json:"trust"`
+	Digest    string    `json:"digest"`
+	Items     int       `json:"items"`
+	Confirmed time.Time `json:"confirmed"`
+}
+
+func runTrustConfirm(_ context.Context, u *ui, o trustOptions) error {
+	dir, err := o.folder(u)
+	if err != nil {
+		return err
+	}
+	t, err := (trust.Editor{Dir: dir, Now: u.now}).Confirm()
+	if err != nil {
+		return err
+	}
+	at, _ := t.Confirmed()
+	res := trustConfirmed{dir, t.Digest(), len(t.Items()), at}
+	return u.result(o.outputOptions, "TrustConfirmed", res, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %s, %s\n%s\n", escape(dir), plural(res.Items, "item"), res.Digest, confirmedText(t))
+	})
+}
+
+// confirmedText says when the directory was last confirmed.
+func confirmedText(t *trust.Trust) string {
+	if at, ok := t.Confirmed(); ok {
+		return "confirmed " + at.Format(time.RFC3339)
+	}
+	return "not confirmed; airgap trust confirm says that somebody has looked it over"
+}
+
+// confirmedAt is the zero time for what is not confirmed.
+func confirmedAt(t *trust.Trust) time.Time {
+	at, _ := t.Confirmed()
+	return at
+}
+
 // trustList is what trust list reports.
 type trustList struct {
-	Trust  string       `json:"trust"`
-	Digest string       `json:"digest"` // names it in verdicts
-	Items  []trust.Item `json:"items"`
+	Trust  string `json:"trust"`
+	Digest string `json:"digest"` // names it in verdicts
+	// Confirmed is missing from one that is not.
+	Confirmed time.Time    `json:"confirmed,omitzero"`
+	Items     []trust.Item `json:"items"`
 }
 
 func runTrustList(_ context.Context, u *ui, o trustOptions) error {
@@ -197,9 +249,9 @@ func runTrustList(_ context.Context, u *ui, o trustOptions) error {
 	if err != nil {
 		return err
 	}
-	res := trustList{o.dir, t.Digest(), append([]trust.Item{}, t.Items()...)}
+	res := trustList{o.dir, t.Digest(), confirmedAt(t), append([]trust.Item{}, t.Items()...)}
 	return u.result(o.outputOptions, "TrustList", res, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %s, %s\n", escape(o.dir), plural(len(res.Items), "item"), t.Digest())
+		fmt.Fprintf(w, "%s: %s, %s\n%s\n", escape(o.dir), plural(len(res.Items), "item"), t.Digest(), confirmedText(t))
 		if len(res.Items) > 0 {
 			fmt.Fprintln(w)
 			writeItems(w, res.Items)
@@ -221,11 +273,13 @@ func writeItems(w io.Writer, items []trust.Item) {
 
 // trustCheck is what trust check reports.
 type trustCheck struct {
-	Trust    string          `json:"trust"`
-	Digest   string          `json:"digest"`
-	Items    int             `json:"items"`
-	Problems int             `json:"problems"` // findings that make the exit code 1
-	Findings []trust.Finding `json:"findings"`
+	Trust  string `json:"trust"`
+	Digest string `json:"digest"`
+	// Confirmed is missing from one that is not.
+	Confirmed time.Time       `json:"confirmed,omitzero"`
+	Items     int             `json:"items"`
+	Problems  int             `json:"problems"` // findings that make the exit code 1
+	Findings  []trust.Finding `json:"findings"`
 }
 
 func runTrustCheck(_ context.Context, u *ui, o trustOptions) error {
@@ -237,23 +291,23 @@ func runTrustCheck(_ context.Context, u *ui, o trustOptions) error {
 	if err != nil {
 		return err
 	}
-	res := trustCheck{Trust: o.dir, Digest: t.Digest(), Items: len(t.Items()), Findings: append([]trust.Finding{}, t.Check(u.now(), within)...)}
+	res := trustCheck{Trust: o.dir, Digest: t.Digest(), Confirmed: confirmedAt(t), Items: len(t.Items()), Findings: append([]trust.Finding{}, t.Check(u.now(), within)...)}
 	for _, f := range res.Findings {
 		if f.Problem {
 			res.Problems++
 		}
 	}
-	if err := u.result(o.outputOptions, "TrustCheck", res, func(w io.Writer) { writeTrustCheck(w, res) }); err != nil {
+	if err := u.result(o.outputOptions, "TrustCheck", res, func(w io.Writer) { writeTrustCheck(w, res, confirmedText(t)) }); err != nil {
 		return err
 	}
 	if res.Problems > 0 {
-		return &adviceError{fmt.Errorf("%s: expired or stale: %d", o.dir, res.Problems), "add what takes its place, then airgap trust remove the old file"}
+		return &adviceError{fmt.Errorf("%s: expired, stale or of the future: %d", o.dir, res.Problems), "add what takes its place, then airgap trust remove the old file"}
 	}
 	return nil
 }
 
-func writeTrustCheck(w io.Writer, res trustCheck) {
-	fmt.Fprintf(w, "%s: %s, %s\n", escape(res.Trust), plural(res.Items, "item"), res.Digest)
+func writeTrustCheck(w io.Writer, res trustCheck, confirmed string) {
+	fmt.Fprintf(w, "%s: %s, %s\n%s\n", escape(res.Trust), plural(res.Items, "item"), res.Digest, confirmed)
 	if len(res.Findings) == 0 {
 		fmt.Fprintln(w, "nothing to do")
 		return
@@ -309,7 +363,7 @@ func runTrustRemove(_ context.Context, u *ui, o trustOptions) error {
 	}
 	res := trustRemoved{Trust: dir, Removed: []string{}}
 	for _, file := range o.args {
-		if err := trust.Remove(dir, file); err != nil {
+		if err := (trust.Editor{Dir: dir, Now: u.now}).Remove(file); err != nil {
 			return alsoDone(err, "removed", res.Removed)
 		}
 		res.Removed = append(res.Removed, file)

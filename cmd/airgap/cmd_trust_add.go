@@ -20,7 +20,7 @@ type trustAdded struct {
 }
 
 func runTrustAdd(_ context.Context, u *ui, o trustOptions) error {
-	files, add, err := o.adder()
+	files, err := o.files()
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func runTrustAdd(_ context.Context, u *ui, o trustOptions) error {
 	res := trustAdded{Trust: dir, Added: []trust.Added{}}
 	var done []string
 	for _, file := range files {
-		a, err := add(dir, file)
+		a, err := o.addFile(trust.Editor{Dir: dir, Now: u.now}, file)
 		if err != nil {
 			return alsoDone(unfit(file, err), "added", done)
 		}
@@ -41,8 +41,8 @@ func runTrustAdd(_ context.Context, u *ui, o trustOptions) error {
 	return u.result(o.outputOptions, "TrustAdded", res, func(w io.Writer) { writeAdded(w, res) })
 }
 
-// adder says which files are to be added, and how.
-func (o *trustOptions) adder() ([]string, func(dir, file string) (trust.Added, error), error) {
+// files says which files are to be added.
+func (o *trustOptions) files() ([]string, error) {
 	chosen := 0
 	for _, s := range []string{o.ca, o.signingAuthority, o.tsa, o.key, o.root, strings.Join(o.crls, "")} {
 		if s != "" {
@@ -56,19 +56,19 @@ func (o *trustOptions) adder() ([]string, func(dir, file string) (trust.Added, e
 	files = append(slices.Clone(o.crls), files...)
 	switch {
 	case chosen != 1:
-		return nil, nil, &adviceError{usagef("trust add wants one of --ca, --signing-authority, --tsa, --key, --trusted-root and --crl"), "airgap help trust has examples"}
+		return nil, &adviceError{usagef("trust add wants one of --ca, --signing-authority, --tsa, --key, --trusted-root and --crl"), "airgap help trust has examples"}
 	case len(files) == 0:
-		return nil, nil, usagef("trust add wants a file")
+		return nil, usagef("trust add wants a file")
 	case len(files) > 1 && (o.key != "" || o.root != "" || o.name != ""):
-		return nil, nil, usagef("one name is for one file, %d were given", len(files))
+		return nil, usagef("one name is for one file, %d were given", len(files))
 	case o.key != "" && o.name != "":
-		return nil, nil, usagef("--key names the key; there is no use for --name")
+		return nil, usagef("--key names the key; there is no use for --name")
 	}
-	return files, o.addFile, nil
+	return files, nil
 }
 
 // addFile adds one file.
-func (o *trustOptions) addFile(dir, file string) (trust.Added, error) {
+func (o *trustOptions) addFile(e trust.Editor, file string) (trust.Added, error) {
 	limit := int64(max(trust.MaxCRLBytes, trust.MaxRootBytes, trust.MaxCertificateBytes))
 	data, err := readInput(file, limit)
 	if err != nil {
@@ -80,17 +80,17 @@ func (o *trustOptions) addFile(dir, file string) (trust.Added, error) {
 	}
 	switch {
 	case o.key != "":
-		return trust.AddKey(dir, o.key, data)
+		return e.AddKey(o.key, data)
 	case o.root != "":
-		return trust.AddRoot(dir, name, data)
+		return e.AddRoot(name, data)
 	case o.ca != "":
-		return trust.AddCertificate(dir, trust.TypeCA, o.ca, data, name)
+		return e.AddCertificate(trust.TypeCA, o.ca, data, name)
 	case o.signingAuthority != "":
-		return trust.AddCertificate(dir, trust.TypeSigningAuthority, o.signingAuthority, data, name)
+		return e.AddCertificate(trust.TypeSigningAuthority, o.signingAuthority, data, name)
 	case o.tsa != "":
-		return trust.AddCertificate(dir, trust.TypeTSA, o.tsa, data, name)
+		return e.AddCertificate(trust.TypeTSA, o.tsa, data, name)
 	}
-	return trust.AddCRL(dir, data, name)
+	return e.AddCRL(data, name)
 }
 
 // readInput reads a file that the user named.
@@ -137,6 +137,9 @@ func writeAdded(w io.Writer, res trustAdded) {
 			how = "was there already:"
 		}
 		fmt.Fprintf(w, "%s %s\n", how, escape(a.File))
+		if len(a.Replaced) > 0 {
+			fmt.Fprintf(w, "   in place of an older list: %s\n", escape(strings.Join(a.Replaced, ", ")))
+		}
 		items = append(items, a.Items...)
 	}
 	fmt.Fprintln(w)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"math/big"
 	"os"
@@ -77,6 +78,7 @@ func TestTrustGolden(t *testing.T) {
 		{"check.json", "check", 1},
 		{"remove.json", "remove crl/acme.crl truststore/x509/ca/acme/old.pem", 0},
 		{"check-mended.json", "check --within 10d", 0},
+		{"confirm.json", "confirm T", 0},
 	}
 	for _, c := range lines {
 		stdout, stderr, code := runLine(t, trustUI(), append(append([]string{"trust"}, strings.Fields(c.args)...), "--format", "json")...)
@@ -88,6 +90,50 @@ func TestTrustGolden(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(golden, "*.json"))
 	if err != nil || len(files) != len(lines) {
 		t.Errorf("%d golden files, want %d", len(files), len(lines))
+	}
+}
+
+// A newer revocation list takes the place of the older one, whatever it is called,
+// and that is told; an older one and a delta are refused.
+func TestTrustNewerList(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ca, err := signing.NewTestCA("acme", signing.TestOptions{InsecureSeed: "trust", NotAfter: trustNow.AddDate(1, 0, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		number int64
+		delta  bool
+	}{"five.crl": {5, false}, "six.crl": {6, false}, "delta.crl": {7, true}} {
+		l := &x509.RevocationList{Number: big.NewInt(c.number), ThisUpdate: trustNow.AddDate(0, 0, -1), NextUpdate: trustNow.AddDate(0, 1, 0)}
+		if c.delta {
+			l.ExtraExtensions = []pkix.Extension{{Id: []int{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 5}}}
+		}
+		der, err := x509.CreateRevocationList(nil, l, ca.Certs[0], ca.Key)
+		if err == nil {
+			err = os.WriteFile(name, der, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		line           string
+		code           int
+		stdout, stderr string
+	}{
+		{"init T", 0, "", ""},
+		{"add --crl five.crl", 0, "added crl/five.crl\n\n", ""},
+		{"add --crl six.crl", 0, "added crl/six.crl\n   in place of an older list: crl/five.crl\n", ""},
+		{"add --crl six.crl --format json", 0, `"already": true`, ""},
+		{"add --crl five.crl", 1, "", "there is a newer one: it is number 5, and crl/six.crl is number 6 of the same issuer"},
+		{"add --crl delta.crl", 2, "", "delta.crl: invalid: it is a delta CRL"},
+		{"list", 0, ": 1 item, ", ""},
+	} {
+		stdout, stderr, code := runLine(t, trustUI(), append([]string{"trust"}, strings.Fields(c.line)...)...)
+		if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
+			t.Errorf("trust %s: exit code %d\n%s%s", c.line, code, stdout, stderr)
+		}
 	}
 }
 

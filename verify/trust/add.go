@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"airgap/layout/disk"
 )
@@ -23,47 +24,103 @@ truststore/x509/tsa/STORE/FILE               roots of timestamping authorities
 keys/NAME.pub                                a public key, PEM
 trusted_root*.json                           Sigstore trusted roots
 crl/NAME.crl                                 revocation lists, PEM or DER
+confirmed.json                               when somebody last looked it over
 
 "airgap trust add" puts things here, "airgap trust check" says what has expired.
 Files in the wrong place, and private keys, are refused.
 `
 
-// Init makes the skeleton of a trust directory in the folder dir, which is made
-// if it is missing. In a trust directory it makes what is missing; any other
-// folder with something in it is refused and left alone.
-func Init(dir string) error {
-	d, err := disk.Create(dir)
+// Editor changes a trust directory.
+type Editor struct {
+	Dir string
+	// Now replaces time.Now, for tests. It is by that clock that what is
+	// changed counts as confirmed.
+	Now func() time.Time
+}
+
+func (e Editor) now() time.Time {
+	if e.Now == nil {
+		return time.Now()
+	}
+	return e.Now()
+}
+
+// The functions of the package are those of an [Editor] by this machine's clock.
+
+// Init is [Editor.Init].
+func Init(dir string) error { return Editor{Dir: dir}.Init() }
+
+// AddCertificate is [Editor.AddCertificate].
+func AddCertificate(dir string, typ StoreType, store string, file []byte, name string) (Added, error) {
+	return Editor{Dir: dir}.AddCertificate(typ, store, file, name)
+}
+
+// AddKey is [Editor.AddKey].
+func AddKey(dir, name string, file []byte) (Added, error) {
+	return Editor{Dir: dir}.AddKey(name, file)
+}
+
+// AddRoot is [Editor.AddRoot].
+func AddRoot(dir, name string, file []byte) (Added, error) {
+	return Editor{Dir: dir}.AddRoot(name, file)
+}
+
+// AddCRL is [Editor.AddCRL].
+func AddCRL(dir string, file []byte, name string) (Added, error) {
+	return Editor{Dir: dir}.AddCRL(file, name)
+}
+
+// Remove is [Editor.Remove].
+func Remove(dir, file string) error { return Editor{Dir: dir}.Remove(file) }
+
+// Init makes the skeleton of a trust directory in the folder, which is made if it
+// is missing. In a trust directory it makes what is missing; any other folder with
+// something in it is refused and left alone.
+func (e Editor) Init() error {
+	d, err := disk.Create(e.Dir)
 	if err != nil {
-		return inDir(dir, "", err)
+		return inDir(e.Dir, "", err)
 	}
 	defer d.Close()
 	entries, err := readDir(d, ".")
 	if err != nil {
-		return inDir(dir, "", err)
+		return inDir(e.Dir, "", err)
 	}
-	return initIn(d, dir, entries)
+	return e.initIn(d, entries)
 }
 
-func initIn(d disk.FS, dir string, entries []fs.DirEntry) error {
-	for _, e := range entries {
-		if !isPart(e.Name()) && !isPassedOver(e.Name()) {
-			return inDir(dir, "", hint(fmt.Errorf("%w: it holds %s", ErrNotTrust, e.Name()), "name an empty or a new folder"))
+func (e Editor) initIn(d disk.FS, entries []fs.DirEntry) error {
+	for _, entry := range entries {
+		if !isPart(entry.Name()) && !isPassedOver(entry.Name()) {
+			return inDir(e.Dir, "", hint(fmt.Errorf("%w: it holds %s", ErrNotTrust, entry.Name()), "name an empty or a new folder"))
 		}
 	}
 	for _, sub := range skeleton {
 		if err := d.Mkdir(sub); err != nil {
-			return inDir(dir, sub, err)
+			return inDir(e.Dir, sub, err)
 		}
 	}
-	w, err := openWriter(d, dir)
+	w, err := openWriter(d, e.Dir)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return isRemark(e.Name()) && e.Name() != ".gitignore" }) {
+	if !slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return isRemark(entry.Name()) && entry.Name() != ".gitignore" }) {
+		if err := w.put("README", []byte(readme)); err != nil {
+			return err
+		}
+	}
+	return w.keep(w.before(), e.now())
+}
+
+// before is what there was, or nil if it cannot be read, and so cannot have been
+// confirmed.
+func (w *writer) before() *Trust {
+	t, err := load(w.fsys, w.dir)
+	if err != nil {
 		return nil
 	}
-	return w.put("README", []byte(readme))
+	return t
 }
 
 // Added is what adding a file came to.
@@ -72,13 +129,15 @@ type Added struct {
 	File string `json:"file"`
 	// Already says that it was there before.
 	Already bool `json:"already"`
+	// Replaced are the files of older CRLs whose place it took.
+	Replaced []string `json:"replaced,omitempty"`
 	// Items are what is in it.
 	Items []Item `json:"items"`
 }
 
 // AddCertificate puts a file of certificates, PEM or DER, into a store, under
 // name.
-func AddCertificate(dir string, typ StoreType, store string, file []byte, name string) (Added, error) {
+func (e Editor) AddCertificate(typ StoreType, store string, file []byte, name string) (Added, error) {
 	if !isStoreType(string(typ)) {
 		return Added{}, fmt.Errorf("%w: there is no type of store %q; want ca, signingAuthority or tsa", ErrInvalid, typ)
 	}
@@ -97,11 +156,11 @@ func AddCertificate(dir string, typ StoreType, store string, file []byte, name s
 	for _, c := range certs {
 		out.Items = append(out.Items, certificateItem(s, Certificate{out.File, c}))
 	}
-	return add(dir, out, file, nil)
+	return e.add(out, file, nil)
 }
 
 // AddKey puts a public key, PEM, under name, which has no suffix.
-func AddKey(dir, name string, file []byte) (Added, error) {
+func (e Editor) AddKey(name string, file []byte) (Added, error) {
 	if err := checkName("key", name); err != nil {
 		return Added{}, err
 	}
@@ -115,20 +174,20 @@ func AddKey(dir, name string, file []byte) (Added, error) {
 	k := Key{Name: name, File: keysDir + "/" + name + ".pub", Public: public, Fingerprint: keyFingerprint(public)}
 	// The same name may be taken with the other suffix, or another spelling of
 	// the same key.
-	find := func(t *Trust) (string, bool) {
+	find := func(t *Trust) (found, error) {
 		for _, have := range t.keys {
 			if have.Name == name {
-				return have.File, have.Fingerprint == k.Fingerprint
+				return found{there: have.File, same: have.Fingerprint == k.Fingerprint}, nil
 			}
 		}
-		return "", false
+		return found{}, nil
 	}
-	return add(dir, Added{File: k.File, Items: []Item{keyItem(k)}}, file, find)
+	return e.add(Added{File: k.File, Items: []Item{keyItem(k)}}, file, find)
 }
 
 // AddRoot puts a Sigstore trusted root: as trusted_root.json, or if name is not
 // empty, as trusted_root-<name>.json.
-func AddRoot(dir, name string, file []byte) (Added, error) {
+func (e Editor) AddRoot(name string, file []byte) (Added, error) {
 	base := "trusted_root"
 	if name != "" {
 		if err := checkName("trusted root", name); err != nil {
@@ -144,12 +203,14 @@ func AddRoot(dir, name string, file []byte) (Added, error) {
 		return Added{}, err
 	}
 	r := rootFile{base + ".json", base, tr}
-	return add(dir, Added{File: r.file, Items: r.items()}, file, nil)
+	return e.add(Added{File: r.file, Items: r.items()}, file, nil)
 }
 
 // AddCRL puts a revocation list, PEM or DER, under name, whose suffix becomes
-// ".crl". Who signed it is for Check to say.
-func AddCRL(dir string, file []byte, name string) (Added, error) {
+// ".crl". It takes the place of older ones of the same issuer, by their number;
+// an older one than is there is refused with ErrOlder, and so is a delta. Who
+// signed it is for Check to say.
+func (e Editor) AddCRL(file []byte, name string) (Added, error) {
 	name = strings.TrimSuffix(name, path.Ext(name))
 	if err := checkName("CRL", name); err != nil {
 		return Added{}, err
@@ -162,7 +223,11 @@ func AddCRL(dir string, file []byte, name string) (Added, error) {
 		return Added{}, err
 	}
 	c := crlFile{crlDir + "/" + name + ".crl", name, crl}
-	return add(dir, Added{File: c.file, Items: []Item{c.item()}}, file, nil)
+	find := func(t *Trust) (found, error) {
+		older, already, err := t.replaces(c, e.now())
+		return found{there: already, same: already != "", older: older}, err
+	}
+	return e.add(Added{File: c.file, Items: []Item{c.item()}}, file, find)
 }
 
 func checkName(what, name string) error {
@@ -180,49 +245,90 @@ func checkSize(file []byte, limit int) error {
 	return nil
 }
 
-// add writes a file that has been found good. Find, if there is one, returns the
-// file that has its name already, and whether it says the same.
-func add(dir string, a Added, file []byte, find func(*Trust) (string, bool)) (Added, error) {
-	d, err := openDir(dir)
+// found is what there is already that has to do with what is to be added.
+type found struct {
+	there string   // a file that has its name, or is it
+	same  bool     // it says the same
+	older []string // files whose place it takes
+}
+
+// add writes a file that has been found good. Find, if there is one, looks for what
+// it has to do with.
+func (e Editor) add(a Added, file []byte, find func(*Trust) (found, error)) (Added, error) {
+	d, err := openDir(e.Dir)
 	if err != nil {
 		return Added{}, err
 	}
 	defer d.Close()
-	return addTo(d, dir, a, file, find)
+	return e.addTo(d, a, file, find)
 }
 
-func addTo(d disk.FS, dir string, a Added, file []byte, find func(*Trust) (string, bool)) (Added, error) {
-	w, err := openWriter(d, dir)
+func (e Editor) addTo(d disk.FS, a Added, file []byte, find func(*Trust) (found, error)) (Added, error) {
+	w, err := openWriter(d, e.Dir)
 	if err != nil {
 		return Added{}, err
 	}
 	defer w.close()
 	// One that is damaged has to be mended first, and one that would be too
 	// large is not made so.
-	t, err := load(d, dir)
+	t, err := load(d, e.Dir)
 	if err != nil {
 		return Added{}, err
 	}
 	there, same, err := w.find(a.File, file)
-	if err == nil && !there && find != nil {
-		var other string
-		if other, same = find(t); other != "" {
-			there, a = true, a.at(other)
+	if err == nil && !same && find != nil {
+		var f found
+		if f, err = find(t); err != nil {
+			err = inDir(e.Dir, a.File, err)
+		}
+		a.Replaced = f.older
+		switch {
+		case f.there != "":
+			there, same, a = true, f.same, a.at(f.there)
+		case slices.Contains(f.older, a.File):
+			there = false // it is meant to go
 		}
 	}
 	switch {
 	case err != nil:
 		return Added{}, err
 	case there && !same:
-		return Added{}, inDir(dir, a.File, hint(ErrExists, "give it another name, or take the old one away with airgap trust remove "+a.File))
+		return Added{}, inDir(e.Dir, a.File, hint(ErrExists, "give it another name, or take the old one away with airgap trust remove "+a.File))
 	case there:
-		a.Already = true
-		return a, nil
+		a.Already, a.Replaced = true, nil
+		return a, w.keep(t, e.now())
 	}
 	if err := checkTotal(t.files+1, t.bytes+int64(len(file))); err != nil {
-		return Added{}, inDir(dir, a.File, err)
+		return Added{}, inDir(e.Dir, a.File, err)
 	}
-	return a, w.put(a.File, file)
+	if err := w.put(a.File, file); err != nil {
+		return Added{}, err
+	}
+	if err := w.takeAway(a.Replaced, a.File); err != nil {
+		return Added{}, err
+	}
+	return a, w.keep(t, e.now())
+}
+
+// takeAway removes files that another has replaced, which has been put.
+func (w *writer) takeAway(files []string, but string) error {
+	gone := false
+	for _, file := range files {
+		if file == but {
+			continue
+		}
+		if err := w.fsys.Remove(file); err != nil {
+			return inDir(w.dir, file, err)
+		}
+		gone = true
+	}
+	if !gone {
+		return nil
+	}
+	if err := w.fsys.Flush(); err != nil {
+		return inDir(w.dir, "", err)
+	}
+	return nil
 }
 
 // at is a, lying elsewhere.
@@ -236,16 +342,17 @@ func (a Added) at(file string) Added {
 
 // Remove takes a file away, named as [Item.File] does. It works where Open does
 // not, so that what Open refuses can be removed.
-func Remove(dir, file string) error {
-	d, err := openDir(dir)
+func (e Editor) Remove(file string) error {
+	d, err := openDir(e.Dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	return removeFrom(d, dir, file)
+	return e.removeFrom(d, file)
 }
 
-func removeFrom(d disk.FS, dir, file string) error {
+func (e Editor) removeFrom(d disk.FS, file string) error {
+	dir := e.Dir
 	if !isTrusted(file) {
 		return inDir(dir, "", hint(fmt.Errorf("%w: %.200q is no name of a file there", ErrNotFound, file), "airgap trust list shows the files"))
 	}
@@ -254,6 +361,7 @@ func removeFrom(d disk.FS, dir, file string) error {
 		return err
 	}
 	defer w.close()
+	was := w.before()
 	// Whatever it is, a link too, but no folder.
 	_, err = readDir(d, file)
 	switch {
@@ -271,7 +379,7 @@ func removeFrom(d disk.FS, dir, file string) error {
 	if err := d.Flush(); err != nil {
 		return inDir(dir, "", err)
 	}
-	return nil
+	return w.keep(was, e.now())
 }
 
 // find says whether there is a file, and whether it holds just this.

@@ -35,7 +35,7 @@ func tree(t *testing.T, dir string) []string {
 func TestInit(t *testing.T) {
 	dir := filepath.Join(tempDir(t), "a", "b")
 	must(t, trust.Init(dir))
-	want := []string{"README", "crl", "keys", "truststore", "truststore/x509", "truststore/x509/ca", "truststore/x509/signingAuthority", "truststore/x509/tsa"}
+	want := []string{"README", "confirmed.json", "crl", "keys", "truststore", "truststore/x509", "truststore/x509/ca", "truststore/x509/signingAuthority", "truststore/x509/tsa"}
 	if got := tree(t, dir); !slices.Equal(got, want) {
 		t.Errorf("made %v", got)
 	}
@@ -156,7 +156,7 @@ func TestAdd(t *testing.T) {
 		}
 		must(t, trust.Remove(dir, file))
 	}
-	if got := tree(t, dir); len(got) != 8 {
+	if got := tree(t, dir); len(got) != 9 {
 		t.Errorf("all is removed, and there is %v", got)
 	}
 }

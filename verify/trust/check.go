@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +24,8 @@ const (
 	FindEmpty      = "empty"         // a store without certificates
 	FindPrivateKey = "private-key"   // one lies in the folder
 	FindNothing    = "trusts-nobody" // there is nothing here
+	FindChanged    = "changed"       // since it was confirmed, by other ways
+	FindFuture     = "future"        // it was confirmed at a time yet to come, a problem too
 )
 
 // The smallest keys that are not weak: what notation asks for
@@ -66,6 +67,7 @@ func (t *Trust) Check(now time.Time, within time.Duration) []Finding {
 	for _, file := range t.privateKeys {
 		c.add(Item{File: file}, Finding{Code: FindPrivateKey, Message: "a private key does not belong with what is trusted; " + keepPrivate})
 	}
+	c.confirmed()
 	if len(t.stores)+len(t.keys)+len(t.roots) == 0 {
 		c.add(Item{}, Finding{Code: FindNothing, Message: "nobody is trusted yet; airgap trust add adds somebody"})
 	}
@@ -168,7 +170,7 @@ func later(a, b Item) bool {
 
 func (c *checker) crl(l crlFile) {
 	i := l.item()
-	if why := c.unsigned(l); why != "" {
+	if why := c.t.unsigned(l); why != "" {
 		c.add(i, Finding{Code: FindUnsigned, Message: why})
 	}
 	if newer := c.newer(l); newer != "" {
@@ -191,25 +193,17 @@ func (c *checker) crl(l crlFile) {
 // grows (RFC 5280, 5.2.3). It has to be signed: anybody can make a high number.
 func (c *checker) newer(l crlFile) string {
 	for _, o := range c.t.crls {
-		if bytes.Equal(o.RawIssuer, l.RawIssuer) && bytes.Equal(o.AuthorityKeyId, l.AuthorityKeyId) &&
-			number(o).Cmp(number(l)) > 0 && !o.ThisUpdate.After(c.now) && c.unsigned(o) == "" {
+		if sameList(o, l) && compareAge(o, l) > 0 && !o.ThisUpdate.After(c.now) && c.t.unsigned(o) == "" {
 			return o.file
 		}
 	}
 	return ""
 }
 
-func number(l crlFile) *big.Int {
-	if l.Number == nil {
-		return big.NewInt(-1)
-	}
-	return l.Number
-}
-
 // unsigned says why no certificate here vouches for a CRL, or "".
-func (c *checker) unsigned(l crlFile) string {
+func (t *Trust) unsigned(l crlFile) string {
 	namesakes := 0
-	for _, s := range c.t.stores {
+	for _, s := range t.stores {
 		for _, cert := range s.Certificates {
 			if !bytes.Equal(cert.RawSubject, l.RawIssuer) {
 				continue

@@ -10,14 +10,16 @@
 //	keys/<name>.pub or keys/<name>.pem               one public key each, PEM
 //	trusted_root*.json                               Sigstore trusted roots
 //	crl/<name>.crl                                   revocation lists, PEM or DER
+//	confirmed.json                                   when somebody last confirmed it
 //
 // The first three are notation's trust store as its specification lays it out
 // (notaryproject/specifications, trust-store-trust-policy.md, "Trust Store"), so
 // notation's own configuration folder can be used as it is.
 //
-// [Open] reads all of it, once, into a [Trust] that never changes. [Init] makes
-// one; [AddCertificate], [AddKey], [AddRoot], [AddCRL] and [Remove] change one.
-// [Trust.Check] says what has expired or is about to.
+// [Open] reads all of it, once, into a [Trust] that never changes. An [Editor] makes
+// one and changes it; [Init], [AddCertificate], [AddKey], [AddRoot], [AddCRL] and
+// [Remove] do so by this machine's clock. [Trust.Check] says what has expired or is
+// about to, and [Trust.Confirmed] when somebody last looked it over.
 //
 // # What it guarantees
 //
@@ -27,7 +29,7 @@
 // Certificates that notation would refuse are refused.
 //
 // A file is added whole or not at all, and never takes the place of different
-// content. Private keys are refused wherever they turn up.
+// content, but for a CRL that of an older one by the same issuer. Private keys are refused wherever they turn up.
 //
 // # What it does not
 //

@@ -23,6 +23,8 @@ var (
 	ErrPrivateKey = errors.New("it holds a private key")
 	// ErrExists: there is something else under that name.
 	ErrExists = errors.New("something else has that name")
+	// ErrOlder: there is a newer one of the same kind, and it stays.
+	ErrOlder = errors.New("there is a newer one")
 	// ErrNotFound: there is no such file in the trust directory.
 	ErrNotFound = errors.New("not in it")
 )

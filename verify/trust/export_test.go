@@ -5,17 +5,17 @@ import "airgap/layout/disk"
 // What the exported functions do to a folder once it is open.
 
 func AddTo(d disk.FS, dir, file string, data []byte) (Added, error) {
-	return addTo(d, dir, Added{File: file}, data, nil)
+	return Editor{Dir: dir}.addTo(d, Added{File: file}, data, nil)
 }
 
-func RemoveFrom(d disk.FS, dir, file string) error { return removeFrom(d, dir, file) }
+func RemoveFrom(d disk.FS, dir, file string) error { return Editor{Dir: dir}.removeFrom(d, file) }
 
 func InitIn(d disk.FS, dir string) error {
 	entries, err := readDir(d, ".")
 	if err != nil {
 		return err
 	}
-	return initIn(d, dir, entries)
+	return Editor{Dir: dir}.initIn(d, entries)
 }
 
 func Load(d disk.FS, dir string) (*Trust, error) { return load(d, dir) }

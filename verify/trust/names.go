@@ -40,7 +40,7 @@ func isRemark(name string) bool {
 // isPassedOver says whether something at the top is known to give no trust.
 func isPassedOver(name string) bool {
 	return isRemark(name) || slices.Contains(notationNames, name) ||
-		name == ".git" || name == ".gitattributes" || name == lockFile || strings.HasPrefix(name, tempPrefix)
+		name == ".git" || name == ".gitattributes" || name == confirmedFile || name == lockFile || strings.HasPrefix(name, tempPrefix)
 }
 
 // isPart says whether something at the top makes the folder a trust directory.

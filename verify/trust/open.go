@@ -43,13 +43,16 @@ func openDir(dir string) (*disk.Dir, error) {
 
 // load reads what Open promises from an open folder.
 func load(fsys disk.FS, dir string) (*Trust, error) {
-	l := &loader{fsys: fsys, dir: dir, t: &Trust{}}
+	return (&loader{fsys: fsys, dir: dir, t: &Trust{}}).load()
+}
+
+func (l *loader) load() (*Trust, error) {
 	entries, err := l.list(".")
 	if err != nil {
 		return nil, err
 	}
 	if !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return isPart(e.Name()) }) {
-		return nil, inDir(dir, "", hint(fmt.Errorf("%w: neither truststore nor keys, crl or a trusted_root.json is in it", ErrNotTrust), howToInit))
+		return nil, inDir(l.dir, "", hint(fmt.Errorf("%w: neither truststore nor keys, crl or a trusted_root.json is in it", ErrNotTrust), howToInit))
 	}
 	for _, e := range entries {
 		if err := l.top(e); err != nil {
@@ -81,6 +84,8 @@ type loader struct {
 	dir  string // for errors
 	t    *Trust
 	sums map[string]string // of every file that was read
+
+	unconfirmed bool // the confirmation is not to be read
 }
 
 func (l *loader) top(e fs.DirEntry) error {
@@ -88,6 +93,8 @@ func (l *loader) top(e fs.DirEntry) error {
 	switch {
 	case name == localKeysDir:
 		return l.localKeys()
+	case name == confirmedFile && !l.unconfirmed:
+		return l.confirmation()
 	case isPassedOver(name):
 		return nil
 	case name == "truststore":

@@ -146,6 +146,10 @@ func parseCRL(data []byte) (*x509.RevocationList, error) {
 	if len(crl.Raw) != len(der) {
 		return nil, fmt.Errorf("%w: %d bytes after the revocation list", ErrInvalid, len(der)-len(crl.Raw))
 	}
+	if hasExtension(crl, oidDelta) {
+		return nil, hint(fmt.Errorf("%w: it is a delta CRL, which lists only what changed since another one, and nothing is decided by it", ErrInvalid),
+			"get the complete list of the same issuer")
+	}
 	return crl, nil
 }
 

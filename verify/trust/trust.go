@@ -33,9 +33,10 @@ type Trust struct {
 	// read and should not be here.
 	privateKeys []string
 
-	digest string
-	files  int
-	bytes  int64
+	confirmation confirmation // the zero value if there is none
+	digest       string
+	files        int
+	bytes        int64
 }
 
 // Store is a named store of certificates.
@@ -136,6 +137,7 @@ func (t *Trust) CRLs() []*x509.RevocationList {
 
 // Digest names this trust: two with the same digest hold the same files. It is
 // "sha256:" and the hex SHA-256 of one line per file, "<hex SHA-256 of the
-// content>  <name>\n", sorted by the bytes of the name; what is not read, a README
-// or a policy, does not count. sha256sum makes the same lines.
+// content>  <name>\n", sorted by the bytes of the name; what gives no trust, such as a
+// README, a policy or the time of the last confirmation, does not count. sha256sum
+// makes the same lines.
 func (t *Trust) Digest() string { return t.digest }

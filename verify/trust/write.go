@@ -69,7 +69,7 @@ func (w *writer) sweep(entries []fs.DirEntry) {
 	}
 }
 
-// put writes a file that is not there. It is written at the top and moved, as
+// put writes a file, or puts another in its place. It is written at the top and moved, as
 // notation would read half a file in a store.
 func (w *writer) put(file string, data []byte) error {
 	temp := tempPrefix + rand.Text()
