@@ -1,0 +1,68 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// tileHeight is that of c2sp.org/tlog-tiles.
+const tileHeight = 8
+
+// Tiles gives put every file of the log as a folder of tiles (c2sp.org/tlog-tiles,
+// but for the checkpoint, which has to be signed): tile/<level>/<n> and
+// tile/entries/<n>, each with .p/<width> where it is not full yet.
+func (l Log) Tiles(put func(name string, data []byte) error) error {
+	size := l.Size()
+	// Partial tiles of no full level below are of this size alone.
+	for _, t := range tlog.NewTiles(tileHeight, 0, size) {
+		data, err := tlog.ReadTileData(t, tlog.HashReaderFunc(l.hashes))
+		if err != nil {
+			return err
+		}
+		if err := put(tilePath(fmt.Sprint(t.L), t.N, t.W), data); err != nil {
+			return err
+		}
+	}
+	const width = 1 << tileHeight
+	for from := int64(0); from < size; from += width {
+		w := int(min(width, size-from))
+		data, err := l.entryBundle(from, w)
+		if err != nil {
+			return err
+		}
+		if err := put(tilePath("entries", from/width, w), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entryBundle is w entries, each after its length in two bytes.
+func (l Log) entryBundle(from int64, w int) ([]byte, error) {
+	var out []byte
+	for n := from; n < from+int64(w); n++ {
+		data, err := l.Entry(n)
+		if err != nil {
+			return nil, err
+		}
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(data))), data...)
+	}
+	return out, nil
+}
+
+// tilePath is the path of a tile: n in groups of three digits, of which all but the
+// last begin with an x.
+func tilePath(level string, n int64, w int) string {
+	path := fmt.Sprintf("%03d", n%1000)
+	for n >= 1000 {
+		n /= 1000
+		path = fmt.Sprintf("x%03d/%s", n%1000, path)
+	}
+	if w < 1<<tileHeight {
+		path += fmt.Sprintf(".p/%d", w)
+	}
+	return strings.Join([]string{"tile", level, path}, "/")
+}
