@@ -72,7 +72,7 @@ func (r *containersReader) policy(data []byte) (*Policy, error) {
 		scopes[""] = all
 	}
 	p.Rules = scopeOrder(scopes)
-	p.choose = func(ref layout.Reference) *Rule { return byScope(scopes, ref) }
+	p.choose = func(ref layout.Reference) *Rule { return bySpelling(scopes, ref) }
 	return p, nil
 }
 
@@ -128,6 +128,19 @@ func checkScope(scope string) error {
 		return fmt.Errorf("scope %.200q: the subdomains of a domain, and nothing behind them", scope)
 	}
 	return nil
+}
+
+// bySpelling finds the rule for an image, and if there is none but a general one, that
+// for its registry in another spelling: whoever made the bundle must not get past the
+// rule for reg.example by writing reg.example:443.
+func bySpelling(scopes map[string]*Rule, ref layout.Reference) *Rule {
+	rule := byScope(scopes, ref)
+	plain := sameHost(ref.Repository)
+	if plain == ref.Repository || rule != nil && rule.Match[0] != anyScope && !strings.HasPrefix(rule.Match[0], "*.") {
+		return rule
+	}
+	ref.Repository = plain
+	return byScope(scopes, ref)
 }
 
 // byScope finds the rule of the most specific scope: the image, its repository, the

@@ -6,46 +6,71 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"airgap/layout"
 
 	"github.com/notaryproject/notation-go/verifier/trustpolicy"
 	"github.com/opencontainers/go-digest"
+	"go.yaml.in/yaml/v3"
 )
 
 // foreign returns what reads a policy of another tool, known by its fields at the
 // top, or nil.
 func foreign(data []byte) func(string, []byte) (*Policy, error) {
-	if len(data) <= MaxBytes && isContainers(data) {
+	if len(data) > MaxBytes {
+		return nil
+	}
+	keys := topKeys(data)
+	switch {
+	case slices.Contains(keys, "version"):
+	case slices.Contains(keys, "apiVersion"), slices.Contains(keys, "kind"):
+		return FromClusterImagePolicies
+	case slices.Contains(keys, "default"), slices.Contains(keys, "transports"):
 		return FromContainers
 	}
 	return nil
 }
 
-// isContainers looks at the keys at the top, also of JSON that is broken further
-// down.
-func isContainers(data []byte) bool {
+// topKeys lists the keys at the top of the first document, also of one that is broken
+// further down.
+func topKeys(data []byte) []string {
+	if top := bytes.TrimSpace(data); len(top) > 0 && top[0] == '{' {
+		return topKeysJSON(data)
+	}
+	for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var doc yaml.Node
+		if dec.Decode(&doc) != nil {
+			return nil
+		}
+		if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+			continue
+		}
+		var keys []string
+		for i := 0; i < len(doc.Content[0].Content); i += 2 {
+			keys = append(keys, doc.Content[0].Content[i].Value)
+		}
+		return keys
+	}
+}
+
+func topKeysJSON(data []byte) (keys []string) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return false
+		return nil
 	}
-	is := false
 	for dec.More() {
 		t, err := dec.Token()
-		if err != nil {
-			return is
+		key, ok := t.(string)
+		if err != nil || !ok {
+			return keys
 		}
-		switch t {
-		case "version":
-			return false
-		case "default", "transports":
-			is = true
-		}
+		keys = append(keys, key)
 		if dec.Decode(new(json.RawMessage)) != nil {
-			return is
+			return keys
 		}
 	}
-	return is
+	return keys
 }
 
 // FromNotation reads a trust policy of the Notary Project (trustpolicy.json,

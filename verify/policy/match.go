@@ -65,7 +65,7 @@ func specific(pattern string) int {
 
 func fits(pattern string, ref layout.Reference) bool {
 	repo, tag := splitTag(pattern)
-	return glob(sameHost(repo)).MatchString(sameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && glob(tag).MatchString(ref.Tag))
+	return globPattern(sameHost(repo)).MatchString(sameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && globPattern(tag).MatchString(ref.Tag))
 }
 
 // sameHost writes the host of a repository in one way: it is one registry, however
@@ -82,7 +82,7 @@ func sameHost(repo string) string {
 	return host + "/" + path
 }
 
-func glob(pattern string) *regexp.Regexp {
+func globPattern(pattern string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("^")
 	for i := 0; i < len(pattern); i++ {
