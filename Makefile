@@ -4,7 +4,8 @@
 # make check    what a change has to pass: format, vet, staticcheck, race tests, known vulnerabilities
 # make large    a blob of 20 GiB through export, inspect and import; some minutes
 # make interop  this tool and its peers against each other; installs the peers (as root, on Debian)
-# make bench    this tool and its peers side by side; writes docs/benchmarks.md
+# make bench    this tool and its peers side by side; writes docs/benchmarks.md;
+#               BENCH="-only verify,judge" for parts of it
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -52,7 +53,7 @@ interop: build
 
 bench: build
 	testdata/interop/install.sh crane oras regctl registry skopeo
-	$(GO) run ./cmd/airgap/internal/bench -o docs/benchmarks.md
+	$(GO) run ./cmd/airgap/internal/bench -o docs/benchmarks.md $(BENCH)
 
 clean:
 	rm -rf bin

@@ -20,7 +20,7 @@ func TestTiny(t *testing.T) {
 	}
 	o := &options{}
 	if err := o.parse([]string{"-size", "2", "-runs", "1", "-latency-images", "20", "-latency", "1ms",
-		"-latency-runs", "1", "-head-size", "1", "-scale", "50,100"}); err != nil {
+		"-latency-runs", "1", "-head-size", "1", "-scale", "50,100", "-pairs", "1", "-judge-signatures", "40", "-judge-runs", "1"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(o.tools, "registry")); err != nil {
@@ -84,5 +84,29 @@ func TestMeasure(t *testing.T) {
 	defer cancel()
 	if _, err := r.measure(ctx, [][]string{{"sleep", "100"}}); err == nil {
 		t.Error("a command that takes too long gives no error")
+	}
+}
+
+// BenchmarkJudge is for profiles; the figures of the page are the program's.
+func BenchmarkJudge(b *testing.B) {
+	const images = 100
+	run, err := newJudgeRun(b.Context(), images, filepath.Join(b.TempDir(), "trust"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, kind := range judgeKinds {
+		way, err := run.way(kind.name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(kind.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if good, err := way(b.Context()); err != nil || good != images*kind.share {
+					b.Fatalf("%d found good: %v", good, err)
+				}
+			}
+			b.ReportMetric(float64(b.N*images*kind.share)/b.Elapsed().Seconds(), "signatures/s")
+		})
 	}
 }

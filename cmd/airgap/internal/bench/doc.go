@@ -17,8 +17,13 @@
 //   - main: images made of real files, signed in every form, from one registry
 //     to the disk, and from there into an empty registry and into a store.
 //   - latency: many small images in a registry that answers 50 ms late.
-//   - head: a bundle of 100 GB, looked at.
+//   - head: a bundle of 100 GB, looked at and judged.
 //   - scale: up to 100,000 manifests.
+//   - verify: what judging by a policy adds to an import, in pairs of runs.
+//   - judge: 10,000 signatures, in one process.
+//
+// -only picks some of them; the rest of the page then stays as it is, and what is
+// new says which run it is from.
 //
 // Registries are processes started here, on loopback addresses, with their
 // content in the working folder, which is the same file system for all. Source

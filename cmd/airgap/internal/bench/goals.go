@@ -13,6 +13,13 @@ type results struct {
 	Latency *latencyResult
 	Head    *headResult
 	Scale   *scaleResult
+	Verify  *verifyResult
+	Judge   *judgeResult
+}
+
+// whole says whether every workload ran.
+func (r *results) whole() bool {
+	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil
 }
 
 // goal is one line of the table of goals.
@@ -30,6 +37,8 @@ const (
 	goalHead        = time.Second
 	goalLinear      = 1.3 // times the cost of a manifest in the smallest set
 	goalPerManifest = 2048
+	goalJudged      = 1.05 // times the same without a policy
+	goalParallel    = 0.9  // of what a second processor gives at best
 )
 
 const notMeasured = "not measured"
@@ -61,18 +70,34 @@ func goals(r *results) []goal {
 			out = append(out, faster(fmt.Sprintf("export from a registry %v away", l.Delay), peer, l.Export, peer, goalLatency))
 		}
 	}
-	out = append(out, memoryGoal(r))
-	if h := r.Head; h != nil {
-		if s := h.Inspect.find(nameHuge); s != nil {
-			took := s.median().Wall
-			out = append(out, goal{
-				fmt.Sprintf("inspect of a bundle of %s GB", megabytes(h.Size/1000)), "≤ 1 s",
-				seconds(took) + " s", atMost(took.Seconds(), goalHead.Seconds()),
-			})
-		}
+	if r.Main != nil { // else it would be about very little
+		out = append(out, memoryGoal(r))
+	}
+	if r.Head != nil {
+		out = append(out, r.Head.goals()...)
 	}
 	if r.Scale != nil {
 		out = append(out, r.Scale.goals()...)
+	}
+	if r.Verify != nil {
+		out = append(out, r.Verify.goals()...)
+	}
+	if r.Judge != nil {
+		out = append(out, r.Judge.goals()...)
+	}
+	return out
+}
+
+func (h *headResult) goals() []goal {
+	var out []goal
+	for _, c := range []struct{ what, name string }{{"inspect", nameHuge}, {"verify", nameVerifyHuge}} {
+		if s := h.Inspect.find(c.name); s != nil {
+			took := s.median().Wall
+			out = append(out, goal{
+				fmt.Sprintf("%s of a bundle of %s GB", c.what, megabytes(h.Size/1000)), "≤ 1 s",
+				seconds(took) + " s", atMost(took.Seconds(), goalHead.Seconds()),
+			})
+		}
 	}
 	return out
 }
@@ -136,7 +161,10 @@ func memoryGoal(r *results) goal {
 		look(r.Latency.Export, nameAirgap)
 	}
 	if r.Head != nil {
-		look(r.Head.Inspect, nameHuge)
+		look(r.Head.Inspect, nameHuge, nameVerifyHuge)
+	}
+	if r.Verify != nil {
+		look(r.Verify.Import, nameJudged)
 	}
 	g := goal{Work: "peak memory of any command above", Goal: "≤ 64 MiB", Measured: notMeasured}
 	if peak > 0 {

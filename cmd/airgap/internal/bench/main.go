@@ -32,6 +32,8 @@ type options struct {
 	headSize                    int
 	scale                       string
 	scaleLimit                  time.Duration
+	pairs                       int
+	judge                       judgeOptions
 
 	floor, scalePhases string // what this program does for itself
 }
@@ -56,7 +58,7 @@ func (o *options) parse(args []string) error {
 	f.StringVar(&o.airgap, "airgap", filepath.Join("bin", "airgap"), "the airgap `program` to measure")
 	f.StringVar(&o.tools, "tools", defaultTools(), "`folder` of the peers that are no Debian packages")
 	f.StringVar(&o.work, "work", filepath.Join(os.TempDir(), "airgap-bench"), "working `folder`; wants ten times -size")
-	f.StringVar(&o.only, "only", "main,latency,head,scale", "the `workloads` to run")
+	f.StringVar(&o.only, "only", "main,latency,head,scale,verify,judge", "the `workloads` to run; what the page says of others stays")
 	f.BoolVar(&o.keep, "keep", false, "leave what the commands wrote in the working folder")
 	f.IntVar(&o.size, "size", 575, "main: `MB` of layers")
 	f.IntVar(&o.runs, "runs", 5, "main and head: `rounds` that count")
@@ -67,6 +69,9 @@ func (o *options) parse(args []string) error {
 	f.IntVar(&o.headSize, "head-size", 100, "head: `GB` of layers")
 	f.StringVar(&o.scale, "scale", "10000,20000,50000,100000", "scale: `numbers` of manifests")
 	f.DurationVar(&o.scaleLimit, "scale-limit", 15*time.Minute, "scale: for one number")
+	f.IntVar(&o.pairs, "pairs", 15, "verify: `pairs` of imports, judged and not")
+	f.IntVar(&o.judge.signatures, "judge-signatures", 10_000, "judge: how many `signatures`")
+	f.IntVar(&o.judge.runs, "judge-runs", 3, "judge: `rounds` that count")
 	f.StringVar(&o.floor, "floor", "", "used by this program itself: copy the blobs of a bundle into a folder")
 	f.StringVar(&o.scalePhases, "scale-phases", "", "used by this program itself: measure in process, leave the bundle here")
 	return f.Parse(args)
@@ -185,6 +190,14 @@ var workloads = []workload{
 		if err == nil {
 			res.Scale, err = r.runScale(ctx, scaleOptions{sizes, o.scaleLimit})
 		}
+		return err
+	}},
+	{"verify", func(ctx context.Context, o *options, r *rig, res *results) (err error) {
+		res.Verify, err = r.runVerify(ctx, verifyOptions{mainOptions{int64(o.size) * 1e6, o.runs, o.roots()}, o.pairs})
+		return err
+	}},
+	{"judge", func(ctx context.Context, o *options, r *rig, res *results) (err error) {
+		res.Judge, err = r.runJudge(ctx, o.judge)
 		return err
 	}},
 }

@@ -33,7 +33,8 @@ func keptText(page string) (string, error) {
 	return strings.TrimSpace(text), nil
 }
 
-// writePage renders the results over the page at path.
+// writePage renders the results over the page at path. If not every workload ran,
+// what the page says of the others stays.
 func writePage(path string, head []string, r *results) error {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +44,14 @@ func writePage(path string, head []string, r *results) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	page := render(head, text, r)
+	if earlier, ok := takeApart(string(old)); ok && !r.whole() {
+		if later, ok := takeApart(page); ok {
+			page = merge(earlier, later, fmt.Sprintf("From a run of its own: %s.", strings.Join(head, "; "))).String()
+		}
+	}
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(render(head, text, r)), 0o644); err != nil {
+	if err := os.WriteFile(tmp, []byte(page), 0o644); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)
@@ -55,7 +62,7 @@ func render(head []string, text string, r *results) string {
 	b := &page{}
 	b.line("# Benchmarks")
 	b.line("")
-	b.line("Made by `make bench`; all but the text below the goals is generated. Every figure is of whole")
+	b.line("Made by `make bench`; all but the text below the goals is generated. Where nothing else is said figures are of whole")
 	b.line("processes, as the system accounts for them; tools ran in turn, in one run, on one machine.")
 	b.line("Times are medians, in seconds. Absolute figures move from machine to machine; ratios hold.")
 	b.line("")
@@ -78,6 +85,8 @@ func render(head []string, text string, r *results) string {
 	b.latency(r.Latency)
 	b.head(r.Head)
 	b.scale(r.Scale)
+	b.verify(r.Verify)
+	b.judge(r.Judge)
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
@@ -200,6 +209,8 @@ func (b *page) head(h *headResult) {
 	b.line("are holes in the file.")
 	b.line("")
 	b.compare(h.Inspect, nameSmall, "", nil)
+	b.line("`verify` judges three signatures of each image and the one on its SBOM, and reads no layers.")
+	b.line("")
 }
 
 func (b *page) scale(s *scaleResult) {

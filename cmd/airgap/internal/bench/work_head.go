@@ -28,6 +28,9 @@ const (
 	nameHuge  = "airgap inspect, huge"
 	nameSmall = "airgap inspect, small"
 
+	nameVerifyHuge  = "airgap verify, huge"
+	nameVerifySmall = "airgap verify, small"
+
 	headImages     = 10
 	headSmallLayer = 1 << 20
 )
@@ -37,8 +40,8 @@ type headOptions struct {
 	runs int
 }
 
-// runHead looks at a bundle whose layers are holes. inspect reads no layers, so
-// that they do not hash to their digests goes unseen.
+// runHead looks at a bundle whose layers are holes. inspect and verify read no
+// layers, so that they do not hash to their digests goes unseen; import would see it.
 func (r *rig) runHead(ctx context.Context, o headOptions) (*headResult, error) {
 	r.say("looking at a bundle of %s MB", megabytes(o.size))
 	huge, small := r.path("out", "huge.tar"), r.path("out", "small.tar")
@@ -50,9 +53,16 @@ func (r *rig) runHead(ctx context.Context, o headOptions) (*headResult, error) {
 	if res.Small, err = hollow(ctx, small, headSmallLayer); err != nil {
 		return nil, err
 	}
+	flags, err := r.judgedBy(requireAll)
+	if err != nil {
+		return nil, err
+	}
+	judged := func(path string) [][]string { return [][]string{append([]string{r.airgap, "verify", path}, flags...)} }
 	res.Inspect, err = r.rounds(ctx, true, o.runs, []*job{
 		{name: nameHuge, note: "layers are holes", commands: [][]string{{r.airgap, "inspect", huge}}},
 		{name: nameSmall, note: "the same with layers of 1 MiB", commands: [][]string{{r.airgap, "inspect", small}}},
+		{name: nameVerifyHuge, note: "every image judged by a policy; layers are holes", commands: judged(huge)},
+		{name: nameVerifySmall, note: "the same with layers of 1 MiB", commands: judged(small)},
 	})
 	return res, errors.Join(err, os.Remove(huge), os.Remove(small))
 }
