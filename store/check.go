@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"airgap/layout"
+	"airgap/store/ledger"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -64,7 +65,7 @@ func (r *Report) add(repo string, dgst digest.Digest, err error) {
 func (s *Store) Check(ctx context.Context, o CheckOptions) (Report, error) {
 	var r Report
 	for _, step := range []func(context.Context, *Report, CheckOptions) error{
-		s.checkDatabase, s.checkBlobs, s.checkRepositories, s.countOrphans,
+		s.checkDatabase, s.checkLedger, s.checkBlobs, s.checkRepositories, s.countOrphans,
 	} {
 		if err := step(ctx, &r, o); err != nil {
 			return r, s.wrap("", err)
@@ -79,6 +80,22 @@ func (s *Store) checkDatabase(_ context.Context, r *Report, _ CheckOptions) erro
 	defer s.publishing.Unlock()
 	return s.view(func(tx *bbolt.Tx) error {
 		for err := range tx.Check() {
+			r.add("", "", err)
+		}
+		return nil
+	})
+}
+
+// checkLedger computes the ledger anew.
+func (s *Store) checkLedger(ctx context.Context, r *Report, _ CheckOptions) error {
+	return s.view(func(tx *bbolt.Tx) error {
+		if _, err := ledger.In(tx.Bucket(ledgerBucket)).Check(ctx); err != nil {
+			if cerr := ctx.Err(); cerr != nil {
+				return cerr
+			}
+			r.add("", "", err)
+		}
+		if _, err := ledgerSigner(tx); err != nil {
 			r.add("", "", err)
 		}
 		return nil

@@ -20,8 +20,8 @@ import (
 // power. A name that exists moves.
 //
 // If it fails, the store is as before. If it fails because a name's manifest is
-// missing, or ctx is done before it began, the session goes on; otherwise all
-// that is left is to Close it.
+// missing, there is nothing to change, or a mark has changed, or ctx is done before it began, the session goes
+// on; otherwise all that is left is to Close it.
 func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +33,7 @@ func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 	if s.store.broken != nil {
 		return s.store.wrap("", s.store.broken)
 	}
-	if err := s.checkNames(names); err != nil {
+	if err := errors.Join(s.checkNames(names), s.checkMarks(), s.checkChanges()); err != nil {
 		return s.store.wrap("", err)
 	}
 	if err := s.publish(ctx, names); err != nil {
@@ -144,12 +144,18 @@ func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 			return fmt.Errorf("repository %s: %w", repo, err)
 		}
 	}
+	if err := s.recordChanges(tx); err != nil {
+		return err
+	}
 	for _, n := range names {
 		if err := recordName(tx, n); err != nil {
 			return fmt.Errorf("name %s: %w", n.Reference, err)
 		}
 	}
-	return s.recordLists(tx)
+	if err := s.recordLists(tx); err != nil {
+		return err
+	}
+	return s.recordMemory(tx)
 }
 
 func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
@@ -231,7 +237,12 @@ func recordManifest(b *bbolt.Bucket, dgst digest.Digest, r record) error {
 	return b.Bucket(repoManifests).Put(key(dgst), v)
 }
 
+// recordName publishes a name. What it leads to was admitted just now, and so is in
+// quarantine no longer.
 func recordName(tx *bbolt.Tx, n layout.Name) error {
+	if err := release(tx, spot{n.Reference.Repository, n.Descriptor.Digest}); err != nil {
+		return err
+	}
 	if tag := n.Reference.Tag; tag != "" {
 		return repoBucket(tx, n.Reference.Repository, repoTags).Put([]byte(tag), []byte(n.Descriptor.Digest))
 	}

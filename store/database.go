@@ -29,6 +29,7 @@ import (
 //	repositories/<repo>/pins/<digest>        nothing: a name without a tag
 //	repositories/<repo>/attached/<subject><digest>   nothing
 //	revocationLists/<issuer>             a CRL in DER form; not there before the first
+//	ledger, marks                        see remember.go; not there before the first
 const schema = "1"
 
 var (

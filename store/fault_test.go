@@ -46,6 +46,9 @@ func importThrough(t *testing.T, dir string, content layouttest.Content, n int, 
 		t.Fatal(err)
 	}
 	defer session.Close()
+	if err := session.Log([]byte("import")); err != nil {
+		t.Fatal(err)
+	}
 	run.acked = content.Load(t.Context(), session) == nil
 	return run
 }
@@ -149,8 +152,12 @@ func (run faultRun) survives(t *testing.T, hasOld bool) {
 	if hasOld {
 		layouttest.CheckSource(t, s, image("old"), layouttest.Traits{})
 	}
-	if visible := isVisible(t, s, image("new")); run.acked && !visible {
+	visible := isVisible(t, s, image("new"))
+	if run.acked && !visible {
 		t.Error("acknowledged, and not there")
+	}
+	if n := len(entries(t, s)); visible != (n == 1) || n > 1 {
+		t.Errorf("the image is there: %v; entries in the ledger: %d", visible, n)
 	}
 	if got := files(t, run.dir, ingestDir); len(got) > 0 {
 		t.Errorf("left over: %v", got)

@@ -61,6 +61,9 @@ func importChild(dir string) error {
 		if err != nil {
 			return err
 		}
+		if err := session.Log(fmt.Appendf(nil, "import %d", i)); err != nil {
+			return err
+		}
 		if err := killContent(i).Load(ctx, progressSink{session}); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,13 @@ func afterKill(t *testing.T, dir string, acknowledged int) int {
 	}
 	if len(names) < acknowledged || len(names) > acknowledged+1 {
 		t.Fatalf("%d images, %d were acknowledged", len(names), acknowledged)
+	}
+	var want []string
+	for i := range names {
+		want = append(want, fmt.Sprintf("import %d", i))
+	}
+	if got := entries(t, s); !slices.Equal(got, want) {
+		t.Fatalf("the ledger has %q, want %q", got, want)
 	}
 	var all []layouttest.Content
 	for i := range names {

@@ -16,14 +16,20 @@ import (
 )
 
 // Resolve implements [layout.Source]. A digest in ref decides; a tag beside it is
-// not looked at.
+// not looked at. For what is in quarantine it fails with ErrQuarantined.
 func (s *Store) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	return s.resolve(ctx, ref, false)
+}
+
+func (s *Store) resolve(ctx context.Context, ref layout.Reference, all bool) (layout.Descriptor, error) {
 	if err := ctx.Err(); err != nil {
 		return layout.Descriptor{}, err
 	}
 	var d layout.Descriptor
 	err := s.view(func(tx *bbolt.Tx) (err error) {
-		d, err = resolve(tx, ref)
+		if d, err = resolve(tx, ref); err == nil && !all {
+			err = hidden(tx, ref.Repository, d.Digest)
+		}
 		return err
 	})
 	if errors.Is(err, layout.ErrNotFound) {
@@ -211,35 +217,50 @@ func eachRepository(ctx context.Context, tx *bbolt.Tx, fn func(string, *bbolt.Bu
 	})
 }
 
-// Names lists every name, sorted by repository, tags first.
-func (s *Store) Names(ctx context.Context) ([]layout.Name, error) {
+// Names lists every name, sorted by repository, tags first; not those of what is in
+// quarantine.
+func (s *Store) Names(ctx context.Context) ([]layout.Name, error) { return s.names(ctx, false) }
+
+func (s *Store) names(ctx context.Context, all bool) ([]layout.Name, error) {
 	var out []layout.Name
 	err := s.view(func(tx *bbolt.Tx) error {
 		return eachRepository(ctx, tx, func(repo string, b *bbolt.Bucket) error {
-			add := func(ref layout.Reference) error {
-				d, err := resolve(tx, ref)
-				out = append(out, layout.Name{Reference: ref, Descriptor: d})
-				return err
-			}
-			err := b.Bucket(repoTags).ForEach(func(k, _ []byte) error {
-				return add(layout.Reference{Repository: repo, Tag: string(k)})
-			})
-			if err != nil {
-				return err
-			}
-			return b.Bucket(repoPins).ForEach(func(k, _ []byte) error {
-				dgst, _, err := parseKey(k)
-				if err != nil {
-					return err
-				}
-				return add(layout.Reference{Repository: repo, Digest: dgst})
-			})
+			names, err := namesIn(tx, repo, b, all)
+			out = append(out, names...)
+			return err
 		})
 	})
 	if err != nil {
 		return nil, s.wrap("", err)
 	}
 	return out, nil
+}
+
+// namesIn lists the names in one repository; all of them, or those that are given
+// out.
+func namesIn(tx *bbolt.Tx, repo string, b *bbolt.Bucket, all bool) ([]layout.Name, error) {
+	var out []layout.Name
+	add := func(ref layout.Reference) error {
+		d, err := resolve(tx, ref)
+		if err == nil && (all || hidden(tx, repo, d.Digest) == nil) {
+			out = append(out, layout.Name{Reference: ref, Descriptor: d})
+		}
+		return err
+	}
+	err := b.Bucket(repoTags).ForEach(func(k, _ []byte) error {
+		return add(layout.Reference{Repository: repo, Tag: string(k)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = b.Bucket(repoPins).ForEach(func(k, _ []byte) error {
+		dgst, _, err := parseKey(k)
+		if err != nil {
+			return err
+		}
+		return add(layout.Reference{Repository: repo, Digest: dgst})
+	})
+	return out, err
 }
 
 // Stats counts what a store holds.

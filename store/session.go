@@ -30,6 +30,8 @@ type Session struct {
 	staged map[digest.Digest]*stagedBlob
 	gains  map[string]*gain // by repository
 	lists  map[string]*x509.RevocationList
+	memory
+	changes
 }
 
 var (
@@ -68,7 +70,7 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 // Resolve implements [layout.Sink]: it tells what a name stands for before this
 // session is committed.
 func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
-	return s.store.Resolve(ctx, ref)
+	return s.store.resolve(ctx, ref, true)
 }
 
 // Open reads what repo had before this session.
