@@ -48,6 +48,7 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
+	stale := j.stale(r.Time)
 	budget := newWork(g)
 	for _, same := range byManifest(g.Roots) {
 		group.Go(func() error {
@@ -55,7 +56,7 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 			c := &collector{src: src, g: g, work: budget, known: map[key]*pieces{}}
 			for _, i := range same {
 				root := g.Roots[i]
-				b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins}
+				b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins, stale: stale}
 				v, err := b.root(gctx, root)
 				if err != nil {
 					return err
@@ -86,6 +87,26 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	return r, nil
 }
 
+// stale says why what is pinned is too old for the policy, if it is: keys and roots
+// that nobody has looked at for long may have been given up by those they stand for.
+func (j *Judge) stale(now time.Time) string {
+	limit := j.Policy.MaxTrustAge.Age()
+	if limit == 0 {
+		return ""
+	}
+	const advice = "after a review, run airgap trust confirm"
+	confirmed, ok := j.Trust.Confirmed()
+	switch age := now.Sub(confirmed); {
+	case !ok:
+		return fmt.Sprintf("the policy has maxTrustAge, and nobody has confirmed what is pinned; %s", advice)
+	case age < -clockSkew:
+		return fmt.Sprintf("what is pinned was confirmed at %s: the clock of this machine is behind", confirmed.Format(time.RFC3339))
+	case age > limit:
+		return fmt.Sprintf("what is pinned was last confirmed at %s, longer ago than the policy's maxTrustAge; %s", confirmed.Format(time.RFC3339), advice)
+	}
+	return ""
+}
+
 // byManifest puts the roots together that are the same manifest in the same
 // repository, under several tags; in the order of the first of each.
 func byManifest(roots []layout.Name) [][]int {
@@ -110,6 +131,7 @@ type bench struct {
 	repo string
 	now  time.Time
 	pins
+	stale string // why nothing passes by what is pinned; usually empty
 }
 
 // pins is what is pinned, put together once.
@@ -126,6 +148,10 @@ func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
 		return v, nil
 	}
 	v.Rule = rule.Name
+	if b.stale != "" {
+		v.State, v.Reason = Undecided, b.stale
+		return v, nil
+	}
 	v.Warnings = b.riders(root.Descriptor.Digest)
 	n := b.g.Nodes[root.Descriptor.Digest]
 	if rule.Index == policy.IndexChildren && layout.IsIndex(n.Descriptor.MediaType) {
