@@ -13,6 +13,7 @@ import (
 
 	"airgap/layout"
 	"airgap/layout/disk"
+	"airgap/verify/notary"
 	"airgap/verify/signing"
 
 	"github.com/opencontainers/go-digest"
@@ -78,6 +79,23 @@ func putMissing(ctx context.Context, dst layout.Sink, repo string, d layout.Desc
 		return had, err
 	}
 	return false, dst.Put(ctx, repo, d, bytes.NewReader(data))
+}
+
+// MissingLists says which revocation lists the certificates of additions point to
+// that b does not carry. Nobody can fetch them any more where b goes.
+func (b *Bundle) MissingLists(all []Addition) []string {
+	var out []string
+	for _, a := range all {
+		for _, blob := range a.Artifact.Blobs {
+			for _, u := range notary.Points(blob.Data, blob.Desc.MediaType) {
+				carried := b.Record != nil && slices.ContainsFunc(b.Record.RevocationLists, func(l RecordRevocationList) bool { return l.URL == u })
+				if !carried && !slices.Contains(out, u) {
+					out = append(out, u)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // AttachOptions tune [Bundle.Attach].

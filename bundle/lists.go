@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -27,12 +26,10 @@ import (
 const (
 	maxLists       = 256
 	maxListBytes   = 8 << 20
-	maxListTotal   = 16 << 20 // of all, for they are held in memory
-	listTimeout    = 20 * time.Second
+	maxListTotal   = 16 << 20        // of all, for they are held in memory
 	listsTimeout   = 2 * time.Minute // for all of them
 	listJobs       = 8
 	listMediaType  = "application/pkix-crl" // RFC 5280, 4.2.1.13; RFC 2585
-	listRedirects  = 3
 	listPEMHeading = "X509 CRL"
 )
 
@@ -259,41 +256,4 @@ func (b *Bundle) RevocationLists(ctx context.Context) ([]RevocationList, error) 
 		out = append(out, RevocationList{l.URL, byDigest[l.Digest]})
 	}
 	return out, nil
-}
-
-// FetchList fetches a revocation list over HTTP, with no credentials. The URL came
-// out of a signature that nobody has verified: what is there is of no use to
-// whoever made it, for it is dropped unless it is a revocation list.
-func FetchList(ctx context.Context, url string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	client := &http.Client{CheckRedirect: func(r *http.Request, via []*http.Request) error {
-		if len(via) > listRedirects {
-			return errors.New("too many redirects")
-		}
-		if r.URL.Host != via[0].URL.Host {
-			return fmt.Errorf("it redirects to another host, %s", r.URL.Host)
-		}
-		return nil
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answers %d", resp.StatusCode)
-	}
-	var buf bytes.Buffer
-	if _, err := io.Copy(&buf, io.LimitReader(resp.Body, maxListBytes+1)); err != nil {
-		return nil, err
-	}
-	if buf.Len() > maxListBytes {
-		return nil, fmt.Errorf("larger than %d bytes", maxListBytes)
-	}
-	return buf.Bytes(), nil
 }

@@ -23,6 +23,7 @@ type exportOptions struct {
 	jobs            int
 	dryRun, foreign bool
 	noLists         bool // revocation lists
+	listHosts       cli.StringSlice
 
 	file string // where output leads; empty for stdout
 
@@ -51,7 +52,8 @@ the same bytes. A bundle that holds just this already is hashed and left as it i
 
 With images from a registry, the revocation lists that certificates in Notary
 signatures point to are fetched and travel along; one that cannot be had is named in a
-warning.
+warning. They are fetched from public addresses only, for it is a signature that says
+where; --revocation-list-host names the hosts inside that have any.
 
 An image that has nothing for any chosen platform is an error; one that has nothing
 for some of them is named in a warning.
@@ -69,6 +71,7 @@ Examples:
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what the bundle would hold, and its exact size, and write nothing", Destination: &o.dryRun},
 			&cli.BoolFlag{Name: "no-revocation-lists", Usage: "do not fetch the revocation lists (CRLs) that certificates in signatures point to", Destination: &o.noLists},
+			&cli.StringSliceFlag{Name: "revocation-list-host", Usage: "fetch revocation lists from `HOST`, too, though its address is private; repeatable", DefaultText: "none", Destination: &o.listHosts},
 			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
 			asFlag(&o.as),
 		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
@@ -204,7 +207,7 @@ func (o *exportOptions) fetchList(targets []target) func(context.Context, string
 	if o.noLists || !remote {
 		return nil
 	}
-	return bundle.FetchList
+	return bundle.ListFetcher{Hosts: o.listHosts.Value()}.Fetch
 }
 
 // targets are those of the arguments, then those of the lists.

@@ -217,6 +217,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 		if judge, err = o.judge.judge(u); err != nil {
 			return err
 		}
+		judge.Now = u.now
 	}
 	approver, err := o.readApprover(ctx, u)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,9 @@ evidence (what, by whom, when by which clock) or why there is none. For a bundle
 a store nothing is asked of any network.
 
 A verdict is one of three: passed (exit code 0), refused (3), or undecided (8),
-which means that something could not be checked, as for want of a revocation list.
+which means that something could not be checked, as for want of a revocation list. Of
+several TARGETs, one that cannot be opened keeps no other from being judged; the exit
+code is that of what was wrong with it.
 
 Without a policy, one signer can be named as cosign has it: --key, or an identity
 and its issuer with a trusted root.
@@ -61,9 +64,11 @@ type verifyResult struct {
 	Targets []targetReport `json:"targets"`
 }
 
+// targetReport has the verdicts about a target, or why there are none.
 type targetReport struct {
 	Target string         `json:"target"`
-	Report *verify.Report `json:"report"`
+	Report *verify.Report `json:"report,omitempty"`
+	Error  string         `json:"error,omitempty"`
 }
 
 func runVerify(ctx context.Context, u *ui, o verifyOptions) error {
@@ -85,29 +90,51 @@ func runVerify(ctx context.Context, u *ui, o verifyOptions) error {
 		return err
 	}
 	defer op.Close()
-	res := &verifyResult{State: verify.Passed}
-	var verdicts []error
-	for _, t := range targets {
-		r, err := op.verify(ctx, t, j)
-		if err != nil {
-			return err
-		}
-		res.Targets = append(res.Targets, targetReport{t.String(), r})
-		verdicts = append(verdicts, bundle.Err(r))
+	res, verdict, err := op.verifyAll(ctx, targets, j)
+	if res == nil {
+		return err
 	}
 	op.warnUnused(u)
-	verdict := worst(verdicts)
-	switch {
-	case errors.Is(verdict, bundle.ErrRefused):
-		res.State = verify.Refused
-	case verdict != nil:
-		res.State = verify.Undecided
-	}
 	// The verdict is the result, whatever it is.
 	if err := u.result(o.outputOptions, "VerifyResult", res, func(w io.Writer) { writeVerify(w, res) }); err != nil {
 		return err
 	}
+	if err != nil {
+		return err
+	}
 	return verdict
+}
+
+// verifyAll judges the targets one by one. One that cannot be judged does not keep
+// the verdicts about the others from being told; err is about the first such one.
+// Without any verdict there is no result.
+func (op *opener) verifyAll(ctx context.Context, targets []target, j *verify.Judge) (res *verifyResult, verdict, err error) {
+	res = &verifyResult{State: verify.Passed}
+	var verdicts []error
+	for _, t := range targets {
+		r, failed := op.verify(ctx, t, j)
+		if failed != nil {
+			err = cmp.Or(err, failed)
+			res.Targets = append(res.Targets, targetReport{Target: t.String(), Error: errorText(failed)})
+			if ctx.Err() != nil {
+				break
+			}
+			continue
+		}
+		res.Targets = append(res.Targets, targetReport{Target: t.String(), Report: r})
+		verdicts = append(verdicts, bundle.Err(r))
+	}
+	if len(verdicts) == 0 {
+		return nil, nil, err
+	}
+	verdict = worst(verdicts)
+	switch {
+	case errors.Is(verdict, bundle.ErrRefused):
+		res.State = verify.Refused
+	case verdict != nil || err != nil:
+		res.State = verify.Undecided
+	}
+	return res, verdict, err
 }
 
 // verify judges one target.
@@ -149,6 +176,10 @@ func writeVerify(w io.Writer, res *verifyResult) {
 		}
 		if len(res.Targets) > 1 {
 			fmt.Fprintf(w, "%s\n\n", escape(t.Target))
+		}
+		if t.Report == nil {
+			fmt.Fprintf(w, "NO VERDICT  %s\n", t.Error)
+			continue
 		}
 		writeReport(w, t.Report)
 	}

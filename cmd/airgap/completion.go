@@ -20,15 +20,22 @@ func visible(app *cli.App) []*cli.Command {
 	return out
 }
 
-// words are what can follow a command where it is neither a flag nor a file.
+// words are what can follow a command first where it is neither a flag nor a file:
+// its verbs, as in "init [DIR] | add FILE...".
 func words(app *cli.App, command string) []string {
-	switch command {
-	case "completion":
-		return []string{"bash", "zsh", "fish"}
-	case "help":
+	if command == "help" {
 		return commandNames(app)
 	}
-	return nil
+	var out []string
+	if c := app.Command(command); c != nil {
+		for form := range strings.SplitSeq(c.ArgsUsage, "|") {
+			verb, _, _ := strings.Cut(strings.TrimSpace(form), " ")
+			if verb != "" && verb == strings.ToLower(verb) && verb[0] >= 'a' {
+				out = append(out, verb)
+			}
+		}
+	}
+	return out
 }
 
 // flagDoc is a flag as the scripts and docs/cli.md show it.
@@ -101,9 +108,15 @@ _airgap() {
     esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$flags --help" -- "$cur"))
-    elif [[ -n $words ]]; then
-        COMPREPLY=($(compgen -W "$words" -- "$cur"))
+        return
     fi
+    local i
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        if [[ " $words " == *" ${COMP_WORDS[i]} "* ]]; then
+            return # it has its verb, and what follows are files
+        fi
+    done
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 # Whatever has no completion of its own is a file.
 complete -o default -F _airgap airgap
@@ -121,11 +134,10 @@ func zshCompletion(w io.Writer, app *cli.App) {
 		for _, f := range flagDocs(c) {
 			zshFlag(w, f)
 		}
-		rest := "_files"
 		if list := words(app, c.Name); list != nil {
-			rest = "(" + strings.Join(list, " ") + ")"
+			fmt.Fprintf(w, "            '1: :(%s)' \\\n", strings.Join(list, " "))
 		}
-		fmt.Fprintf(w, "            '*: :%s'\n        ;;\n", rest)
+		fmt.Fprint(w, "            '*: :_files'\n        ;;\n")
 	}
 	fmt.Fprintf(w, "    help) _arguments '*: :(%s)' ;;\n    esac\n}\n\n", strings.Join(words(app, "help"), " "))
 	fmt.Fprint(w, "if [[ $funcstack[1] == _airgap ]]; then\n    _airgap \"$@\"\nelse\n    compdef _airgap airgap\nfi\n")
@@ -160,10 +172,12 @@ func fishCompletion(w io.Writer, app *cli.App) {
 		fmt.Fprintf(w, "complete -c airgap -f -n __fish_use_subcommand -a %s -d '%s'\n", c.Name, fishText(c.Usage))
 	}
 	fmt.Fprint(w, "complete -c airgap -f -n __fish_use_subcommand -a help -d 'tell more of a command'\n")
+	fmt.Fprintf(w, "complete -c airgap -n '__fish_seen_subcommand_from help' -f -a '%s'\n", strings.Join(words(app, "help"), " "))
 	for _, c := range visible(app) {
 		seen := fmt.Sprintf("complete -c airgap -n '__fish_seen_subcommand_from %s'", c.Name)
 		if list := words(app, c.Name); list != nil {
-			fmt.Fprintf(w, "%s -f -a '%s'\n", seen, strings.Join(list, " "))
+			verbs := strings.Join(list, " ")
+			fmt.Fprintf(w, "complete -c airgap -n '__fish_seen_subcommand_from %s; and not __fish_seen_subcommand_from %s' -f -a '%s'\n", c.Name, verbs, verbs)
 		}
 		for _, f := range flagDocs(c) {
 			fmt.Fprint(w, seen)

@@ -132,6 +132,12 @@ func (o *signingOptions) sign(ctx context.Context, u *ui, targets []target, res 
 		for _, m := range p.missing {
 			u.warn("%s", escape(m))
 		}
+		if p.lacks == nil {
+			continue
+		}
+		for _, list := range p.lacks(p.additions) {
+			u.warn("%s carries no revocation list from %s, to which the signer's certificates point; bring it with airgap trust add --crl, or export again after signing at the source", escape(p.name), escape(list))
+		}
 	}
 	return nil
 }

@@ -37,6 +37,9 @@ type workplace struct {
 	mayMiss func(repo string, parent digest.Digest, child layout.Descriptor) bool
 	attach  func(ctx context.Context, all []bundle.Addition, progress func(layout.Event)) ([]bool, error)
 	local   func(error) error
+	// lacks says which revocation lists the additions point to and are not
+	// here; nil where they can be fetched later.
+	lacks func([]bundle.Addition) []string
 
 	subjects  []subject
 	missing   []string // what an index lists and is not here
@@ -132,7 +135,7 @@ func (op *opener) bundlePlace(ctx context.Context, t target) (*workplace, error)
 		return nil, &adviceError{usagef("%s is not a bundle that airgap export wrote", t.path), "make one of it: airgap export " + t.path + " -o FILE.tar"}
 	}
 	return &workplace{
-		name: t.path, Source: s.Source, names: s.References, mayMiss: s.MayMiss, local: local,
+		name: t.path, Source: s.Source, names: s.References, mayMiss: s.MayMiss, local: local, lacks: s.bundle.MissingLists,
 		attach: func(ctx context.Context, all []bundle.Addition, progress func(layout.Event)) ([]bool, error) {
 			return s.bundle.Attach(ctx, all, bundle.AttachOptions{Progress: progress})
 		},

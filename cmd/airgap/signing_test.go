@@ -163,6 +163,91 @@ func TestKeysStayHere(t *testing.T) {
 	}
 }
 
+// A signature that comes to a bundle after its export, by somebody whose
+// certificates point to a revocation list: nobody fetches that any more, which is
+// said. In a registry somebody will.
+func TestMissingListIsTold(t *testing.T) {
+	t.Chdir(t.TempDir())
+	writeSigningKeys(t)
+	goldenFolders(t)
+	const url = "http://crl.example/ca.crl"
+	ca, err := signing.NewTestCA("airgap test root", signing.TestOptions{InsecureSeed: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := ca.Issue("publisher", signing.TestOptions{InsecureSeed: "publisher", CRL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("pointed.crt", signing.CertificatesPEM(chain.Certs...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reg := startRegistry(t, true)
+	c, err := reg.client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := layouttest.New(reg.host + "/team/app")
+	b.Tag("v1", b.Image("a"))
+	if err := b.Content().Load(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line string
+		told int
+	}{
+		{"export oci:a -o a.tar", 0},
+		{"sign a.tar#old --key publisher.key --chain pointed.crt -q", 1},
+		{"sign a.tar#old a.tar#v1 --key publisher.key --chain pointed.crt --form notary-cose --recursive", 1},
+		{"sign a.tar#old --key publisher.key --chain publisher.crt", 0},
+		{"attest a.tar#old --key release.key --type openvex --predicate vex.json", 0},
+		{"sign " + reg.host + "/team/app:v1 --key publisher.key --chain pointed.crt", 0},
+	} {
+		_, stderr, code := runLine(t, signUI(), strings.Fields(c.line)...)
+		if told := strings.Count(stderr, "a.tar carries no revocation list from "+url); code != 0 || told != c.told {
+			t.Errorf("airgap %s: exit code %d, told %d times, want %d\n%s", c.line, code, told, c.told, stderr)
+		}
+	}
+}
+
+// The JSON of an import that countersigns is as it was, and the approval in it: the
+// clock is the command's.
+func TestCountersignGolden(t *testing.T) {
+	golden, err := filepath.Abs(filepath.Join("testdata", "golden", "countersign"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	writeSigningKeys(t)
+	goldenFolders(t)
+	public, err := signing.PublicKeyPEM(signing.InsecureKey("airgap test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := "version: airgap.policy/v1\nrules:\n- {name: all, match: ['**'], require: {cosign: {key: release}}}\n"
+	for name, data := range map[string][]byte{"release.pub": public, "policy.yaml": []byte(policy)} {
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ file, args string }{
+		{"", "trust init T"},
+		{"", "trust add --trust T --key release release.pub"},
+		{"", "export oci:a#old -o a.tar"},
+		{"", "sign a.tar#old --key release.key"},
+		{"import.json", "import a.tar --policy policy.yaml --trust T --store s --countersign release.key --verifier-id https://corp.example/import"},
+		{"import-again.json", "import a.tar --policy policy.yaml --trust T --store s --countersign release.key --verifier-id https://corp.example/import"},
+	} {
+		stdout, stderr, code := runLine(t, signUI(), append(strings.Fields(c.args), "--format", "json")...)
+		if code != 0 {
+			t.Fatalf("airgap %s: exit code %d\n%s", c.args, code, stderr)
+		}
+		if c.file != "" {
+			compareGolden(t, filepath.Join(golden, c.file), stdout)
+		}
+	}
+}
+
 func readAll(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
