@@ -12,9 +12,11 @@ import (
 )
 
 // wants lists whose signatures would do: the one that the policy names, or each
-// who met the requirement that it refers to.
-func (s *scene) wants(want policy.Signer, same []signer) ([]sigstore.Want, error) {
+// who met the requirement that it refers to. sameLog demands a log entry because that
+// requirement did.
+func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigstore.Want, error) {
 	if want != (policy.Signer{}) {
+		want.Log = want.Log || sameLog
 		w := sigstore.Want{
 			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: want.Key != "" && !want.Log,
 		}
@@ -33,7 +35,7 @@ func (s *scene) wants(want policy.Signer, same []signer) ([]sigstore.Want, error
 	var out []sigstore.Want
 	for _, who := range same {
 		if who.key != nil {
-			out = append(out, sigstore.Want{Key: who.key, NoLog: true})
+			out = append(out, sigstore.Want{Key: who.key, RequireLog: sameLog, NoLog: !sameLog})
 		} else {
 			out = append(out, sigstore.Want{Identity: who.identity, Issuer: who.issuer})
 		}
@@ -56,7 +58,8 @@ func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 }
 
 func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) error {
-	return s.sigstore(ctx, o, want.Signer, want.SameSignerAs, func(signed *sigstore.Signed) error {
+	same := sameSigner{want.SameSignerAs, want.SameLog}
+	return s.sigstore(ctx, o, want.Signer, same, func(signed *sigstore.Signed) error {
 		if !signed.IsSignature {
 			return fmt.Errorf("it is no signature but an attestation of type %s", signed.PredicateType)
 		}
@@ -69,7 +72,8 @@ func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) err
 
 func (s *scene) attestation(ctx context.Context, o *Outcome, r *policy.Requirement) error {
 	want := r.Attestation
-	return s.sigstore(ctx, o, want.SignedBy, want.SameSignerAs, func(signed *sigstore.Signed) error {
+	same := sameSigner{want.SameSignerAs, want.SameLog}
+	return s.sigstore(ctx, o, want.SignedBy, same, func(signed *sigstore.Signed) error {
 		if signed.PredicateType != want.PredicateType {
 			if signed.IsSignature {
 				return errors.New("it is a signature and no attestation")
@@ -112,13 +116,20 @@ func (s *scene) age(signed *sigstore.Signed, want *policy.Attestation) error {
 	return nil
 }
 
+// sameSigner is whose signature is wanted too: of who met the requirement of a name,
+// with a log entry if that asked for one.
+type sameSigner struct {
+	name string
+	log  bool
+}
+
 // sigstore tries every piece of Sigstore's forms for every signer that would do;
 // accept says whether what a verified one says is what is wanted.
-func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs string, accept func(*sigstore.Signed) error) error {
+func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs sameSigner, accept func(*sigstore.Signed) error) error {
 	var same []signer
-	if sameAs != "" {
+	if sameAs.name != "" {
 		var err error
-		if same, err = s.sameAs(sameAs); err != nil {
+		if same, err = s.sameAs(sameAs.name); err != nil {
 			o.Reason = err.Error()
 			return nil
 		}
@@ -131,7 +142,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		o.nothing("cosign signature or attestation")
 		return nil
 	}
-	wants, err := s.wants(want, same)
+	wants, err := s.wants(want, same, sameAs.log)
 	if err != nil {
 		o.State, o.Reason = Undecided, err.Error()
 		return nil
@@ -140,7 +151,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		if err := x.load(ctx, s.collector); err != nil {
 			return err
 		}
-		s.sigstorePiece(o, x, s.material(want), wants, sameAs, same, accept)
+		s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
 		if err := ctx.Err(); err != nil {
 			return err
 		}

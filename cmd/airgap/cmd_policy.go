@@ -27,11 +27,14 @@ func policyCommand(u *ui) *cli.Command {
 		Name:      "policy",
 		Usage:     "look at a policy, and try it",
 		ArgsUsage: "check FILE | test FILE TARGET...",
-		Description: `A policy says what may enter; docs/policy.md has its form.
+		Description: `A policy says what may enter; docs/policy.md has its form. A policy.json of
+containers/image (podman, skopeo) and ClusterImagePolicies of Sigstore's
+policy-controller are taken too, and known by what is in them.
 
     check  read FILE, all of its environments, and list the rules, the most specific
-           first, as they are tried; with --trust, also say which names of stores and
-           keys are not in the trust directory. Exit code 2 if it cannot be used
+           first, as they are tried, and what is probably not meant so; with --trust,
+           also say which names of stores and keys are not in the trust directory. Exit
+           code 2 if it cannot be used
     test   judge TARGET as airgap verify does, with FILE for the policy
 
 Examples:
@@ -82,6 +85,8 @@ type policyResult struct {
 type policyEnvironment struct {
 	Name  string       `json:"name,omitempty"`
 	Rules []policyRule `json:"rules"`
+	// Warnings are what can be used and is probably not meant so.
+	Warnings []string `json:"warnings,omitempty"`
 	// NotPinned are names that the trust directory does not have.
 	NotPinned []string `json:"notPinned,omitempty"`
 }
@@ -110,7 +115,7 @@ func runPolicyCheck(u *ui, o policyCommandOptions) error {
 		if err != nil {
 			return &policyError{err}
 		}
-		e := policyEnvironment{Name: env}
+		e := policyEnvironment{Name: env, Warnings: p.Warnings()}
 		for _, r := range p.Sorted() {
 			e.Rules = append(e.Rules, policyRule{r.Name, r.Match, string(r.Index), r.Require.Describe()})
 		}
@@ -166,6 +171,9 @@ func writePolicy(w io.Writer, res *policyResult) {
 			rows = append(rows, []string{r.Name, strings.Join(r.Match, " "), r.Index, r.Requirement})
 		}
 		table(w, rows)
+		for _, warning := range e.Warnings {
+			fmt.Fprintf(w, "WARNING: %s\n", escape(warning))
+		}
 		for _, n := range e.NotPinned {
 			fmt.Fprintf(w, "not in the trust directory: %s\n", escape(n))
 		}

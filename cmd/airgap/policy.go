@@ -28,7 +28,7 @@ type policyOptions struct {
 
 func (o *policyOptions) flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "policy", Category: "Policy:", Usage: "judge by the policy in `FILE`", DefaultText: "$AIRGAP_POLICY", Destination: &o.policy},
+		&cli.StringFlag{Name: "policy", Category: "Policy:", Usage: "judge by the policy in `FILE`: of airgap's form, a policy.json of containers/image, or ClusterImagePolicies", DefaultText: "$AIRGAP_POLICY", Destination: &o.policy},
 		&cli.StringFlag{Name: "env", Category: "Policy:", Usage: "judge by the policy's environment `NAME`", DefaultText: "none", Destination: &o.env},
 		&cli.StringFlag{Name: "trust-policy", Category: "Policy:", Usage: "judge by notation's trust policy in `FILE`", DefaultText: "none", Destination: &o.notation},
 		&cli.StringFlag{Name: "trust", Category: "Policy:", Usage: "trust what is in `DIR`, and nothing else", DefaultText: "$AIRGAP_TRUST, else trust beside the default store", Destination: &o.trust},

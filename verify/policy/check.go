@@ -16,7 +16,10 @@ func (r *Requirement) check() error {
 	if err := r.collect(named, 0); err != nil {
 		return err
 	}
-	return r.checkSame(named)
+	if err := r.checkSame(named); err != nil {
+		return err
+	}
+	return r.checkOrder(map[string]bool{})
 }
 
 // fail puts the line in front.
@@ -160,45 +163,6 @@ func (r *Requirement) checkSigner(what string, s Signer, same string) error {
 	return nil
 }
 
-// same is the name of the requirement whose signer r wants, or empty.
-func (r *Requirement) same() string {
-	switch {
-	case r.Notary != nil:
-		return r.Notary.SameSignerAs
-	case r.Cosign != nil:
-		return r.Cosign.SameSignerAs
-	case r.Attestation != nil:
-		return r.Attestation.SameSignerAs
-	}
-	return ""
-}
-
-// checkSame makes sure that sameSignerAs leads to a signature that is judged
-// before, and not in a circle.
-func (r *Requirement) checkSame(named map[string]*Requirement) error {
-	if name := r.same(); name != "" {
-		to := named[name]
-		switch {
-		case to == nil:
-			return r.fail("sameSignerAs %q: no requirement of this rule has that name", name)
-		case to.Notary == nil && to.Cosign == nil && to.Attestation == nil:
-			return r.fail("sameSignerAs %q: that is no signature", name)
-		case to.same() != "":
-			return r.fail("sameSignerAs %q: that one refers to another itself; name the first", name)
-		}
-	}
-	parts := r.parts()
-	for i := range parts {
-		if err := parts[i].checkSame(named); err != nil {
-			return err
-		}
-	}
-	if by := r.signedBy(); by != nil {
-		return by.checkSame(named)
-	}
-	return nil
-}
-
 // prepare compiles conditions, once.
 func (r *Requirement) prepare(count *int, depth int) error {
 	if *count++; *count > maxRequirements {
@@ -233,20 +197,4 @@ func (r *Requirement) prepare(count *int, depth int) error {
 		return by.prepare(count, depth+1)
 	}
 	return nil
-}
-
-// Refers says whether anything in r wants the signer of another requirement, so
-// that it has to be judged after that.
-func (r *Requirement) Refers() bool {
-	if r.same() != "" {
-		return true
-	}
-	parts := r.parts()
-	for i := range parts {
-		if parts[i].Refers() {
-			return true
-		}
-	}
-	by := r.signedBy()
-	return by != nil && by.Refers()
 }

@@ -8,6 +8,7 @@ import (
 	"airgap/verify/predicate"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/interpreter"
 )
 
 // Limits of conditions: what they look at was signed by somebody, not written by
@@ -102,9 +103,28 @@ func compile(about about, texts []string) ([]*condition, error) {
 // ErrCondition says that a condition does not hold.
 var ErrCondition = errors.New("condition does not hold")
 
+// ErrCost says that nobody knows whether it does: to find out takes more work than is
+// done for one. An error that matches it has a method Undecided.
+var ErrCost = errors.New("condition takes too much work to check")
+
+// tooCostly marks an error as one of not being able to check.
+type tooCostly struct{ error }
+
+func (t *tooCostly) Unwrap() error   { return t.error }
+func (t *tooCostly) Undecided() bool { return true }
+
+// evaluated sorts the errors of an evaluation.
+func evaluated(text string, err error) error {
+	var cancelled interpreter.EvalCancelledError
+	if errors.As(err, &cancelled) {
+		return &tooCostly{fmt.Errorf("%s: %v: %w", text, err, ErrCost)}
+	}
+	return fmt.Errorf("%s: %v: %w", text, err, ErrCondition)
+}
+
 // Holds says whether every condition of an attestation or an artifact holds for
 // data, which is JSON. One that cannot be evaluated, as about a field that is not
-// there, does not hold.
+// there, does not hold; of one that takes too much work nobody knows (ErrCost).
 func (r *Requirement) Holds(data []byte) error {
 	var list []*condition
 	var about about
@@ -127,7 +147,7 @@ func (r *Requirement) Holds(data []byte) error {
 	for _, c := range list {
 		out, _, err := c.program.Eval(values)
 		if err != nil {
-			return fmt.Errorf("%s: %v: %w", c.text, err, ErrCondition)
+			return evaluated(c.text, err)
 		}
 		if ok, is := out.Value().(bool); !is || !ok {
 			return fmt.Errorf("%s: %w", c.text, ErrCondition)

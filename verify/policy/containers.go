@@ -56,7 +56,7 @@ func (r *containersReader) policy(data []byte) (*Policy, error) {
 	if doc.fields["default"] == nil {
 		return nil, doc.fail("no default, which every policy.json has")
 	}
-	p := &Policy{}
+	p := &Policy{scoped: true}
 	scopes := map[string]*Rule{}
 	if t := doc.fields["transports"]; t != nil {
 		if err := r.transports(p, t, scopes); err != nil {

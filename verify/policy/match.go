@@ -108,7 +108,7 @@ func checkPatterns(rules []Rule) error {
 	seen := map[string]string{}
 	for _, r := range rules {
 		for _, m := range r.Match {
-			if !patternGrammar.MatchString(m) || len(m) > 512 || strings.Contains(m, "***") {
+			if !patternGrammar.MatchString(m) || len(m) > 512 || strings.Contains(m, "***") || strings.HasSuffix(m, ":") {
 				return fmt.Errorf("rule %q: pattern %.200q: a repository is wanted, with * and **, and perhaps a tag", r.Name, m)
 			}
 			if other, ok := seen[m]; ok {

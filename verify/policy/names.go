@@ -29,19 +29,20 @@ func Environments(name string, data []byte) ([]string, error) {
 
 // each calls fn for every requirement of the policy.
 func (p *Policy) each(fn func(*Requirement)) {
-	var walk func(r *Requirement)
-	walk = func(r *Requirement) {
-		fn(r)
-		parts := r.parts()
-		for i := range parts {
-			walk(&parts[i])
-		}
-		if by := r.signedBy(); by != nil {
-			walk(by)
-		}
-	}
 	for i := range p.Rules {
-		walk(&p.Rules[i].Require)
+		p.Rules[i].Require.each(fn)
+	}
+}
+
+// each calls fn for r and every requirement in it.
+func (r *Requirement) each(fn func(*Requirement)) {
+	fn(r)
+	parts := r.parts()
+	for i := range parts {
+		parts[i].each(fn)
+	}
+	if by := r.signedBy(); by != nil {
+		by.each(fn)
 	}
 }
 

@@ -39,6 +39,7 @@ type Policy struct {
 	// choose finds the rule for an image as the tool does whose policy it is;
 	// nil for our own.
 	choose   func(layout.Reference) *Rule
+	scoped   bool // Match holds scopes of containers/image
 	warnings []string
 }
 
@@ -133,6 +134,8 @@ type Cosign struct {
 	SameSignerAs string `yaml:"sameSignerAs"`
 	// Reference is the name under which the image has to have been signed.
 	Reference *Identity `yaml:"reference"`
+	// SameLog demands a log entry because the one whose signer is wanted does.
+	SameLog bool `yaml:"-"`
 }
 
 // Attestation asks for a signed in-toto statement about the image.
@@ -143,6 +146,8 @@ type Attestation struct {
 	MaxAge        Duration `yaml:"maxAge"`
 	// Conditions are CEL expressions about `predicate`, all of which hold.
 	Conditions []string `yaml:"conditions"`
+	// SameLog demands a log entry because the one whose signer is wanted does.
+	SameLog bool `yaml:"-"`
 
 	conditions []*condition
 }

@@ -55,6 +55,8 @@ func TestSchemaTakes(t *testing.T) {
 		texts = append(texts, string(b[1]))
 	}
 	for _, r := range []string{
+		"cosign: {key: a, reference: matchRepository}", "cosign: {identity: a, issuer: b, reference: \"reg.example/app:v1\"}",
+		"allOf: [{name: x, cosign: {key: a}}, {cosign: {sameSignerAs: x, reference: matchExact}}]",
 		"cosign: {key: a}", "cosign: {key: a, transparencyLog: true}", "cosign: {identity: a, issuer: b}", "cosign: {identityRegexp: a, issuerRegexp: b}",
 		"allOf: [{name: x, cosign: {key: a}}, {cosign: {sameSignerAs: x}}, {notary: {stores: [\"ca:x\"], identities: [\"*\"], sameSignerAs: x}}]",
 		"atLeast: {count: 1, of: [{reject: true}, {insecureAcceptAnything: true}]}",
@@ -92,6 +94,7 @@ func TestSchemaRefuses(t *testing.T) {
 	}
 	for _, r := range []string{
 		"{}", "cosign: {key: release, tlog: true}", "{cosign: {key: a}, reject: true}", "allOf: []", "anyOf: []", "atLeast: {count: 0, of: [{reject: true}]}",
+		"cosign: {reference: matchExact}", "cosign: {key: a, reference: \"\"}", "cosign: {key: a, reference: [x]}",
 		"cosign: {}", "cosign: {identity: a}", "cosign: {issuer: a}", "cosign: {key: a, identity: b, issuer: c}", "cosign: {identity: a, identityRegexp: b, issuer: c}",
 		"notary: {stores: [\"ca:x\"]}", "notary: {identities: [\"*\"]}", "notary: {level: skip, stores: [\"ca:x\"], identities: [\"*\"]}",
 		"notary: {stores: [\"x:y\"], identities: [\"*\"]}", "notary: {override: {integrity: log}, stores: [\"ca:x\"], identities: [\"*\"]}",

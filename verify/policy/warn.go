@@ -1,9 +1,105 @@
 package policy
 
-import "slices"
+import (
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
 
 // Warnings says what of the policy can be used and is probably not what its author
-// thinks it is.
+// thinks it is: expressions that fit in the middle of a longer text too, patterns
+// that no image has, and what of another tool's policy is not asked.
 func (p *Policy) Warnings() []string {
-	return slices.Clone(p.warnings)
+	out := slices.Clone(p.warnings)
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		for _, pattern := range r.Match {
+			if why := p.unfit(pattern); why != "" {
+				out = append(out, fmt.Sprintf("rule %q: the pattern %s is for no image: %s", r.Name, pattern, why))
+			}
+		}
+		r.Require.each(func(req *Requirement) {
+			s := req.signer()
+			if s == nil {
+				return
+			}
+			for _, e := range []struct{ name, text string }{{"identityRegexp", s.IdentityRegexp}, {"issuerRegexp", s.IssuerRegexp}} {
+				if e.text != "" && !anchored(e.text) {
+					out = append(out, fmt.Sprintf("rule %q: %v", r.Name, req.fail("%s %q also fits a part of a longer text; write ^(…)$", e.name, e.text)))
+				}
+			}
+		})
+	}
+	return out
+}
+
+// unfit says why a pattern can be for no image, or nothing.
+func (p *Policy) unfit(pattern string) string {
+	switch {
+	case p.choose == nil:
+		return unfitPattern(pattern)
+	case p.scoped && pattern != anyScope && !strings.HasPrefix(pattern, "*."):
+		repo, _ := splitTag(pattern)
+		host, _, _ := strings.Cut(repo, "/")
+		return unfitHost(host)
+	}
+	return ""
+}
+
+// unfitPattern is about our own patterns. What source references look like is what
+// [layout.ParseReference] makes of them.
+func unfitPattern(pattern string) string {
+	repo, _ := splitTag(pattern)
+	host, path, slash := strings.Cut(repo, "/")
+	if strings.Contains(host, "**") {
+		return "" // the rest is anywhere
+	}
+	switch {
+	case !slash:
+		return "it has no registry, or nothing but that"
+	case host == "", strings.Contains(repo, "//"), strings.HasSuffix(repo, "/"):
+		return "a part between slashes is empty"
+	case path != strings.ToLower(path):
+		return "repositories are in lower case"
+	case strings.Contains(host, "*"):
+		return ""
+	case host == "docker.io" && !strings.ContainsAny(path, "/*"):
+		return "its full name is docker.io/library/" + path
+	}
+	return unfitHost(host)
+}
+
+func unfitHost(host string) string {
+	switch {
+	case host == "index.docker.io", host == "registry-1.docker.io":
+		return "images of that registry are called docker.io/…"
+	case !strings.ContainsAny(host, ".:") && host != "localhost" && host == strings.ToLower(host):
+		return host + " is no registry; images of Docker Hub are called docker.io/…"
+	}
+	return ""
+}
+
+// anchored says whether an expression only ever fits a whole text.
+func anchored(expr string) bool {
+	re, err := syntax.Parse(expr, syntax.Perl)
+	return err == nil && atEnd(re, syntax.OpBeginText, true) && atEnd(re, syntax.OpEndText, false)
+}
+
+// atEnd says whether every way through re starts, or ends, with op.
+func atEnd(re *syntax.Regexp, op syntax.Op, first bool) bool {
+	switch re.Op {
+	case op:
+		return true
+	case syntax.OpCapture, syntax.OpPlus:
+		return atEnd(re.Sub[0], op, first)
+	case syntax.OpConcat:
+		if first {
+			return atEnd(re.Sub[0], op, first)
+		}
+		return atEnd(re.Sub[len(re.Sub)-1], op, first)
+	case syntax.OpAlternate:
+		return !slices.ContainsFunc(re.Sub, func(s *syntax.Regexp) bool { return !atEnd(s, op, first) })
+	}
+	return false
 }
