@@ -25,9 +25,8 @@ const (
 	issuer   = "https://issuer.example"
 )
 
-const (
-	listURL = "http://crl.example/ca.crl"
-)
+// listURL is where the lists of the signers' authority are said to be.
+const listURL = "http://crl.example/ca.crl"
 
 // world is everybody who signs here, and what is pinned of them.
 type world struct {
@@ -65,6 +64,13 @@ func newWorld(t *testing.T) *world {
 	})
 	w.empty = verifytest.Trust(t, verifytest.Pins{})
 	return w
+}
+
+// in is the same world for a part of the test.
+func (w *world) in(t *testing.T) *world {
+	out := *w
+	out.t = t
+	return &out
 }
 
 // how is the way in which something is signed; the zero value is the good one.
@@ -324,6 +330,7 @@ func TestMatrix(t *testing.T) {
 				continue
 			}
 			t.Run(f.name+"/"+row.name, func(t *testing.T) {
+				w := w.in(t)
 				r := verifytest.NewRepository(t)
 				a := &attached{t: t, form: f, image: r.Image("v1")}
 				a.layers = f.sign(w, f.kind, a.image, row.how)
@@ -383,6 +390,7 @@ func TestEachForItsOwn(t *testing.T) {
 	w := newWorld(t)
 	for _, f := range forms {
 		t.Run(f.name, func(t *testing.T) {
+			w := w.in(t)
 			j := &verify.Judge{Policy: ruled(t, f.require), Trust: w.trust}
 			passed := 0
 			for shift := range n + 1 { // signature i is at image i+shift; at last all are at every one

@@ -69,7 +69,7 @@ func (o *options) parse(args []string) error {
 	f.IntVar(&o.headSize, "head-size", 100, "head: `GB` of layers")
 	f.StringVar(&o.scale, "scale", "10000,20000,50000,100000", "scale: `numbers` of manifests")
 	f.DurationVar(&o.scaleLimit, "scale-limit", 15*time.Minute, "scale: for one number")
-	f.IntVar(&o.pairs, "pairs", 15, "verify: `pairs` of imports, judged and not")
+	f.IntVar(&o.pairs, "pairs", 40, "verify: `pairs` of imports, judged and not")
 	f.IntVar(&o.judge.signatures, "judge-signatures", 10_000, "judge: how many `signatures`")
 	f.IntVar(&o.judge.runs, "judge-runs", 3, "judge: `rounds` that count")
 	f.StringVar(&o.floor, "floor", "", "used by this program itself: copy the blobs of a bundle into a folder")

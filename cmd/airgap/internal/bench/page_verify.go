@@ -2,7 +2,10 @@
 
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Titles of the sections, by which they are found again.
 const (
@@ -21,9 +24,15 @@ func (b *page) verify(v *verifyResult) {
 	b.line("after the other, %d times, with either of them first in turn.", len(v.Import[0].Runs))
 	b.line("")
 	b.compare(v.Import, nameUnjudged, "", nil)
-	wall, _ := v.Import.paired(nameJudged, nameUnjudged, wallOf)
-	cpu, _ := v.Import.paired(nameJudged, nameUnjudged, cpuOf)
-	b.line("Pair by pair, judging took %.3f × the wall time and %.3f × the CPU time (medians).", wall, cpu)
+	for _, c := range []struct {
+		name string
+		cost func(sample) time.Duration
+	}{{"wall time", wallOf}, {"CPU time", cpuOf}} {
+		quick, _ := v.Import.undisturbed(nameJudged, nameUnjudged, c.cost)
+		low, mid, high, _ := v.Import.paired(nameJudged, nameUnjudged, c.cost)
+		b.line("- %s, judged against not: %.3f × between the lower quartiles, which other work on the machine reaches least;", c.name, quick)
+		b.line("  pair by pair %.3f × in the median, %.3f to %.3f × between the quartiles.", mid, low, high)
+	}
 	b.line("")
 }
 
