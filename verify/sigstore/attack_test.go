@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -192,12 +193,126 @@ func TestOldEntry(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// A bundle does not have the envelope as it was logged.
-	data := must[[]byte](t)(s.StatementBundle(statementOf(t, image), by))
-	e := must[*Envelope](t)(ParseBundle(data))
-	_, err := e.Verify(image, pinned, wantID)
-	if f := new(Failure); reason(t, err) != Unsupported || !asFailure(err, &f) || !f.Undecided() {
-		t.Errorf("in a bundle: %v", err)
+}
+
+// TestOldEntryInBundle: the same entries in a bundle, which has the envelope but not
+// how it was written.
+func TestOldEntryInBundle(t *testing.T) {
+	s, pinned := newSigstore(t)
+	_, other := newSigstore(t)
+	key := signing.InsecureKey("a")
+	for _, by := range []struct {
+		sigstoretest.Signing
+		Want
+	}{{byID, wantID}, {sigstoretest.Signing{Key: key}, Want{Key: key.Public()}}} {
+		by.OldEntry = true
+		whole := func(d digest.Digest) map[string]any {
+			var b map[string]any
+			data := must[[]byte](t)(s.StatementBundle(statementOf(t, d), by.Signing))
+			if err := json.Unmarshal(data, &b); err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		entry := func(b map[string]any) map[string]any {
+			return b["verificationMaterial"].(map[string]any)["tlogEntries"].([]any)[0].(map[string]any)
+		}
+		another := whole(elsewhere)
+		for name, c := range map[string]struct {
+			change func(b map[string]any)
+			m      Material
+			reason Reason
+		}{
+			"as it is":        {func(map[string]any) {}, pinned, ""},
+			"another log":     {func(map[string]any) {}, other, Untrusted},
+			"no promise":      {func(b map[string]any) { delete(entry(b), "inclusionPromise") }, pinned, NoLogEntry},
+			"another promise": {func(b map[string]any) { entry(b)["inclusionPromise"] = entry(another)["inclusionPromise"] }, pinned, NoLogEntry},
+			"another proof":   {func(b map[string]any) { entry(b)["inclusionProof"] = entry(another)["inclusionProof"] }, pinned, NoLogEntry},
+			"another time":    {func(b map[string]any) { entry(b)["integratedTime"] = "1" }, pinned, NoLogEntry},
+			"another entry": {func(b map[string]any) {
+				b["verificationMaterial"].(map[string]any)["tlogEntries"] = []any{entry(another)}
+			}, pinned, NoLogEntry},
+			"no entry":         {func(b map[string]any) { delete(b["verificationMaterial"].(map[string]any), "tlogEntries") }, pinned, NoLogEntry},
+			"another envelope": {func(b map[string]any) { b["dsseEnvelope"] = another["dsseEnvelope"] }, pinned, WrongSubject},
+		} {
+			b := whole(image)
+			c.change(b)
+			data := must[[]byte](t)(json.Marshal(b))
+			e, err := ParseBundle(data)
+			if err == nil {
+				_, err = e.Verify(image, c.m, by.Want)
+			}
+			got := reason(t, err)
+			if malformed := got == Malformed && c.reason == NoLogEntry; got != c.reason && !malformed {
+				t.Errorf("%s, %v: %v", name, by.Signing.Key != nil, err)
+			}
+		}
+	}
+}
+
+// TestOldEntryBundleContent: what the entry says is compared with the bundle, however
+// the envelope was written when it was logged.
+func TestOldEntryBundleContent(t *testing.T) {
+	s, pinned := newSigstore(t)
+	key := signing.InsecureKey("a")
+	signer, otherKey := must[[]byte](t)(signing.PublicKeyPEM(key)), must[[]byte](t)(signing.PublicKeyPEM(signing.InsecureKey("b")))
+	l := must[sigstoretest.Layer](t)(s.StatementLayer(statementOf(t, image), sigstoretest.Signing{Key: key}))
+	var env struct {
+		Payload    string
+		Signatures []struct{ Sig string }
+	}
+	if err := json.Unmarshal(l.Data, &env); err != nil {
+		t.Fatal(err)
+	}
+	payload := must[[]byte](t)(base64.StdEncoding.DecodeString(env.Payload))
+	sig := env.Signatures[0].Sig
+	another := base64.StdEncoding.EncodeToString(must[[]byte](t)(ecdsa.SignASN1(rand.Reader, key, make([]byte, sha256.Size))))
+	const typ = `"payloadType":"application/vnd.in-toto+json"`
+	for name, c := range map[string]struct {
+		logged          string
+		payload, signer []byte
+		sig             string
+		reason          Reason
+	}{
+		"Go":                  {`{` + typ + `,"payload":"` + env.Payload + `","signatures":[{"keyid":"","sig":"` + sig + `"}]}`, payload, signer, sig, ""},
+		"JavaScript":          {`{"payload":"` + env.Payload + `",` + typ + `,"signatures":[{"sig":"` + sig + `","keyid":""}]}`, payload, signer, sig, ""},
+		"no name of the key":  {`{"payload":"` + env.Payload + `",` + typ + `,"signatures":[{"sig":"` + sig + `"}]}` + "\n", payload, signer, sig, ""},
+		"no payload hash":     {`{"payload":"` + env.Payload + `",` + typ + `,"signatures":[{"sig":"` + sig + `"}]}`, nil, signer, sig, ""},
+		"in another way":      {`{ "payload":"` + env.Payload + `",` + typ + `,"signatures":[{"sig":"` + sig + `"}]}`, payload, signer, sig, Unsupported},
+		"another payload":     {string(l.Data), []byte("x"), signer, sig, NoLogEntry},
+		"another key":         {string(l.Data), payload, otherKey, sig, NoLogEntry},
+		"another signature":   {`{` + typ + `,"payload":"` + env.Payload + `","signatures":[{"keyid":"","sig":"` + another + `"}]}`, payload, signer, sig, Unsupported},
+		"a signature swapped": {string(l.Data), payload, signer, another, BadSignature},
+	} {
+		var promised struct {
+			SignedEntryTimestamp []byte
+			Payload              struct {
+				Body           []byte
+				IntegratedTime int64
+				LogIndex       int64
+				LogID          string
+			}
+		}
+		if err := json.Unmarshal([]byte(logOld(t, s, []byte(c.logged), c.payload, c.signer)), &promised); err != nil {
+			t.Fatal(err)
+		}
+		id := must[[]byte](t)(hex.DecodeString(promised.Payload.LogID))
+		e := must[*Envelope](t)(ParseBundle(must[[]byte](t)(json.Marshal(map[string]any{
+			"mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",
+			"verificationMaterial": map[string]any{"publicKey": map[string]any{}, "tlogEntries": []any{map[string]any{
+				"logIndex": fmt.Sprint(promised.Payload.LogIndex), "logId": map[string]any{"keyId": id}, "kindVersion": map[string]any{"kind": "intoto", "version": "0.0.1"},
+				"integratedTime": fmt.Sprint(promised.Payload.IntegratedTime), "canonicalizedBody": promised.Payload.Body,
+				"inclusionPromise": map[string]any{"signedEntryTimestamp": promised.SignedEntryTimestamp},
+			}}},
+			"dsseEnvelope": map[string]any{"payload": env.Payload, "payloadType": "application/vnd.in-toto+json", "signatures": []any{map[string]any{"sig": c.sig}}},
+		}))))
+		_, err := e.Verify(image, pinned, Want{Key: key.Public()})
+		if got := reason(t, err); got != c.reason {
+			t.Errorf("%s: %v", name, err)
+		}
+		if f := new(Failure); c.reason == Unsupported && (!asFailure(err, &f) || !f.Undecided()) {
+			t.Errorf("%s: %v is a no", name, err)
+		}
 	}
 }
 

@@ -5,18 +5,23 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.1" // entries of this kind can be read
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"github.com/sigstore/sigstore/pkg/signature"
 )
 
 // oidSAN is the subject alternative name (RFC 5280, 4.2.1.6).
@@ -104,27 +109,84 @@ func (c *candidate) tryOld(tm root.TrustedMaterial) ([]verify.TimestampVerificat
 // checkOld says whether the log promised the entry, and for this envelope, signed
 // with this key.
 func (c *candidate) checkOld(old *oldEntry, tm root.TrustedMaterial) *Failure {
-	if c.logged == nil {
-		return failf(Unsupported, "a log entry of kind intoto/0.0.1 in a bundle, which has the envelope not as it was logged")
-	}
 	if !knownLog(old.entry, tm) {
 		return failf(Untrusted, "the log it has an entry of is not pinned")
 	}
 	if err := tlog.VerifySET(old.entry, tm.RekorLogs()); err != nil {
 		return &Failure{Reason: NoLogEntry, Err: err}
 	}
-	content := old.spec.Content
-	if content.Hash == nil || !hashes(content.Hash.Algorithm, content.Hash.Value, c.logged) {
-		return failf(NoLogEntry, "the log entry is for another envelope")
+	if err := included(old.entry, tm); err != nil {
+		return &Failure{Reason: NoLogEntry, Err: err}
 	}
-	payload := c.bundle.GetDsseEnvelope().GetPayload()
-	if h := content.PayloadHash; h != nil && !hashes(h.Algorithm, h.Value, payload) {
+	// What costs little first: the envelope is looked for only if the log says that
+	// this very key signed this very payload.
+	content, env := old.spec.Content, c.bundle.GetDsseEnvelope()
+	if h := content.PayloadHash; h != nil && !hashes(h.Algorithm, h.Value, env.GetPayload()) {
 		return failf(NoLogEntry, "the log entry is for another payload")
 	}
 	if err := c.sameKey(old.spec.PublicKey); err != nil {
 		return &Failure{Reason: NoLogEntry, Err: err}
 	}
+	switch {
+	case content.Hash == nil:
+		return failf(NoLogEntry, "the log entry is for no envelope")
+	case c.logged != nil:
+		if !hashes(content.Hash.Algorithm, content.Hash.Value, c.logged) {
+			return failf(NoLogEntry, "the log entry is for another envelope")
+		}
+	case !strings.EqualFold(content.Hash.Algorithm, "sha256") || !slices.Contains(writings(env), content.Hash.Value):
+		return failf(Unsupported, "a log entry of kind intoto/0.0.1 in a bundle, for another envelope or for this one written in a way that is not known")
+	}
 	return nil
+}
+
+// included says whether the entry is in the log, if it comes with a proof.
+func included(entry *tlog.Entry, tm root.TrustedMaterial) error {
+	if !entry.HasInclusionProof() {
+		return nil
+	}
+	l := tm.RekorLogs()[hex.EncodeToString([]byte(entry.LogKeyID()))]
+	v, err := signature.LoadVerifier(l.PublicKey, l.SignatureHashFunc)
+	if err != nil {
+		return err
+	}
+	return tlog.VerifyInclusion(entry, v)
+}
+
+// writings are the SHA-256 of an envelope in each of the ways in which signers write
+// the JSON that they then send to the log: the order of fields, the key's name written
+// when it has none or not, a line end or none. A bundle has the envelope's content, and
+// not how it was written.
+func writings(env *protodsse.Envelope) []string {
+	if len(env.GetSignatures()) != 1 {
+		return nil
+	}
+	text := func(s string) string {
+		out, err := json.Marshal(s)
+		if err != nil {
+			return `""` // a string can always be written
+		}
+		return string(out)
+	}
+	payload := `"payload":"` + base64.StdEncoding.EncodeToString(env.GetPayload()) + `"`
+	typ := `"payloadType":` + text(env.GetPayloadType())
+	one := env.GetSignatures()[0]
+	keyid, sig := `"keyid":`+text(one.GetKeyid()), `"sig":"`+base64.StdEncoding.EncodeToString(one.GetSig())+`"`
+	signatures := []string{keyid + "," + sig, sig + "," + keyid}
+	if one.GetKeyid() == "" {
+		signatures = append(signatures, sig)
+	}
+	var out []string
+	for _, head := range []string{typ + "," + payload, payload + "," + typ} {
+		for _, s := range signatures {
+			h := sha256.New()
+			io.WriteString(h, "{"+head+`,"signatures":[{`+s+"}]}")
+			out = append(out, hex.EncodeToString(h.Sum(nil)))
+			io.WriteString(h, "\n")
+			out = append(out, hex.EncodeToString(h.Sum(nil)))
+		}
+	}
+	return out
 }
 
 func hashes(algorithm, value string, data []byte) bool {

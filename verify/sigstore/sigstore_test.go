@@ -67,6 +67,18 @@ func forms() []form {
 			}
 			return ParseBundle(data)
 		}},
+		{"bundle attestation, old entry", false, false, func(s *sigstoretest.Sigstore, d digest.Digest, o sigstoretest.Signing) (*Envelope, error) {
+			st, err := sigstoretest.Statement(predicateTest, map[string]any{"ok": true}, d)
+			if err != nil {
+				return nil, err
+			}
+			o.OldEntry = true
+			data, err := s.StatementBundle(st, o)
+			if err != nil {
+				return nil, err
+			}
+			return ParseBundle(data)
+		}},
 		{"simple signing layer", true, true, func(s *sigstoretest.Sigstore, d digest.Digest, o sigstoretest.Signing) (*Envelope, error) {
 			l, err := s.SignLayer(d, "registry.example/app", o)
 			if err != nil {
