@@ -88,7 +88,7 @@ func signStatement(subject ocispec.Descriptor, att Attestation, key crypto.Signe
 	if err != nil {
 		return dsse.Envelope{}, err
 	}
-	sig, err := signP256(key, dsse.PAE(payloadInToto, payload))
+	sig, err := signMessage(key, dsse.PAE(payloadInToto, payload))
 	if err != nil {
 		return dsse.Envelope{}, err
 	}

@@ -3,7 +3,12 @@ package signing
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -33,7 +38,25 @@ func bundleVerify(t *testing.T, data []byte, d digest.Digest, key crypto.Signer)
 }
 
 func TestBundleVerifies(t *testing.T) {
-	subject, key := subjectOf("image"), InsecureKey("a")
+	t.Run("ECDSA", func(t *testing.T) { bundleVerifies(t, InsecureKey("a")) })
+	t.Run("Ed25519", func(t *testing.T) { bundleVerifies(t, ed25519.NewKeyFromSeed(make([]byte, 32))) })
+}
+
+// Other keys are refused before anything is signed.
+func TestCheckKey(t *testing.T) {
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, key := range map[string]crypto.Signer{"none": nil, "P-384": p384} {
+		if _, err := BundleAttestation(subjectOf("image"), Attestation{PredicateType: PredicateSPDX}, key); !errors.Is(err, ErrKey) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func bundleVerifies(t *testing.T, key crypto.Signer) {
+	subject := subjectOf("image")
 	for _, att := range []Attestation{
 		{PredicateType: PredicateCosignSign},
 		{PredicateType: PredicateSLSAProvenance, Predicate: json.RawMessage(`{"runDetails":{"builder":{"id":"x"}}}`), SubjectName: "app"},

@@ -3,6 +3,7 @@ package signing
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
@@ -89,6 +90,36 @@ func signP256(key crypto.Signer, message []byte) ([]byte, error) {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
 	return sig, nil
+}
+
+// signMessage signs a message with a key that CheckKey accepts.
+func signMessage(key crypto.Signer, message []byte) ([]byte, error) {
+	if err := CheckKey(key); err != nil {
+		return nil, err
+	}
+	if _, ok := key.Public().(ed25519.PublicKey); ok {
+		sig, err := key.Sign(rand.Reader, message, crypto.Hash(0))
+		if err != nil {
+			return nil, fmt.Errorf("signing: %w", err)
+		}
+		return sig, nil
+	}
+	return signP256(key, message)
+}
+
+// CheckKey says whether key can sign statements (DSSE envelopes, in Sigstore
+// bundles): ECDSA on curve P-256, or Ed25519.
+func CheckKey(key crypto.Signer) error {
+	if key == nil {
+		return fmt.Errorf("%w: none given", ErrKey)
+	}
+	if _, ok := key.Public().(ed25519.PublicKey); ok {
+		return nil
+	}
+	if CheckP256(key) != nil {
+		return fmt.Errorf("%w: statements are signed with ECDSA on curve P-256 or Ed25519, this is %T", ErrKey, key.Public())
+	}
+	return nil
 }
 
 // entropy is the randomness to sign with. For a key in memory on a curve that
