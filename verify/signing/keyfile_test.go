@@ -185,7 +185,7 @@ func TestParsePrivateKeyOfOtherKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CosignSignature(subjectOf("a"), Claim{}, key); !errors.Is(err, ErrKey) {
+	if _, err := CosignSignature(subjectOf("a"), Claim{Reference: "reg.example/app"}, key); !errors.Is(err, ErrKey) {
 		t.Errorf("an Ed25519 key in a form that has none: %v", err)
 	}
 }
