@@ -65,6 +65,21 @@ func logged(s *sigstoretest.Sigstore, reference string, o sigstoretest.Signing, 
 	}
 }
 
+// stated signs a statement of a type with Sigstore's help.
+func stated(s *sigstoretest.Sigstore, typ string, o sigstoretest.Signing) sign {
+	return func(t *testing.T, image layout.Descriptor) signing.Artifact {
+		st, err := sigstoretest.Statement(typ, map[string]any{}, image.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.StatementLayer(st, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return verifytest.FromLayers(t, image, "att", verifytest.Layer{MediaType: "application/vnd.dsse.envelope.v1+json", Data: l.Data, Annotations: l.Annotations})
+	}
+}
+
 func judged(t *testing.T, p *policy.Policy, tr *trust.Trust, signs ...sign) (verify.Verdict, string) {
 	t.Helper()
 	r := verifytest.NewRepository(t)

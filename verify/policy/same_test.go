@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"airgap/layout"
 	"airgap/verify"
 	"airgap/verify/policy"
 	"airgap/verify/signing"
@@ -58,25 +57,12 @@ func TestSameSignerLogged(t *testing.T) {
 	s := newSigstore(t)
 	key := signing.InsecureKey("a")
 	tr := verifytest.Trust(t, verifytest.Pins{Keys: map[string]crypto.Signer{"a": key}, Roots: map[string][]byte{"": s.json}})
-	statement := func(o sigstoretest.Signing) sign {
-		return func(t *testing.T, image layout.Descriptor) signing.Artifact {
-			st, err := sigstoretest.Statement("https://example.com/scan", map[string]any{}, image.Digest)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := s.StatementLayer(st, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return verifytest.FromLayers(t, image, "att", verifytest.Layer{MediaType: "application/vnd.dsse.envelope.v1+json", Data: l.Data, Annotations: l.Annotations})
-		}
-	}
 	signed := logged(s.Sigstore, verifytest.Name, sigstoretest.Signing{Key: key}, nil)
 	rule := func(log, signer string) *policy.Policy {
 		return verifytest.Policy(t, "allOf: [{name: x, cosign: {key: a"+log+"}}, {attestation: {predicateType: \"https://example.com/scan\", sameSignerAs: x"+signer+"}}]")
 	}
 	const wantsLog = ", transparencyLog: true"
-	in, out := statement(sigstoretest.Signing{Key: key}), statement(sigstoretest.Signing{Key: key, NoLog: true})
+	in, out := stated(s.Sigstore, "https://example.com/scan", sigstoretest.Signing{Key: key}), stated(s.Sigstore, "https://example.com/scan", sigstoretest.Signing{Key: key, NoLog: true})
 	checkVerdicts(t, tr, map[string]verdictCase{
 		"both logged":               {rule(wantsLog, ""), []sign{signed, in}, verify.Passed, ""},
 		"the second is not":         {rule(wantsLog, ""), []sign{signed, out}, verify.Refused, "no log entry"},
