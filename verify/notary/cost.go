@@ -71,7 +71,7 @@ func chainOf(envelope []byte, mediaType string) (chain [][]byte, token []byte) {
 		var e struct {
 			Header struct {
 				Chain [][]byte `json:"x5c"`
-				Token []byte   `json:"io.cncf.timestampSignature"`
+				Token []byte   `json:"io.cncf.notary.timestampSignature"`
 			} `json:"header"`
 		}
 		_ = json.Unmarshal(envelope, &e)
@@ -83,7 +83,7 @@ func chainOf(envelope []byte, mediaType string) (chain [][]byte, token []byte) {
 	if cbor.Unmarshal(envelope, &tag) != nil || cbor.Unmarshal(tag.Content, &parts) != nil || len(parts) < 2 || cbor.Unmarshal(parts[1], &header) != nil {
 		return nil, nil
 	}
-	_ = cbor.Unmarshal(header["io.cncf.timestampSignature"], &token)
+	_ = cbor.Unmarshal(header["io.cncf.notary.timestampSignature"], &token)
 	raw := header[uint64(33)] // x5chain, RFC 9360
 	if cbor.Unmarshal(raw, &chain) != nil {
 		var one []byte

@@ -294,6 +294,28 @@ func TestCostlyChain(t *testing.T) {
 	}
 }
 
+// Those of a timestamp are looked at just so, in both kinds of envelope.
+func TestCostlyTimestamp(t *testing.T) {
+	chain := must(signing.NewTestChain("signer"))
+	ca := verifytest.Root(t, "tsa root")
+	root := ca.Certs[0]
+	for i := range 14 {
+		ca = verifytest.Below(t, ca, fmt.Sprint("tsa intermediate ", i), signing.TestOptions{})
+	}
+	most := verifytest.NewTSA(t, ca, "tsa", signing.TestOptions{}).At(time.Now()) // 16 certificates
+	tooMany := verifytest.NewTSA(t, verifytest.Below(t, ca, "one more", signing.TestOptions{}), "tsa", signing.TestOptions{}).At(time.Now())
+	for _, format := range []signing.NotaryFormat{signing.NotaryJWS, signing.NotaryCOSE} {
+		for tsa, limit := range map[*verifytest.TSA]bool{most: false, tooMany: true} {
+			data, mediaType := verifytest.Envelope(verifytest.Notary(t, subject("image"), chain, verifytest.NotaryOptions{Format: format, TSA: tsa}))
+			_, err := notary.Verify(t.Context(), data, mediaType, subject("image"), notary.Want{Stores: []string{"ca:test", "tsa:test"}, Identities: []string{"*"}},
+				notary.Trust{Store: stores{"ca:test": {chain.Root()}, "tsa:test": {root}}})
+			if !limit && err != nil || limit && (!errors.Is(err, layout.ErrLimit) || !strings.Contains(err.Error(), "in the timestamp")) {
+				t.Errorf("%s, %d certificates: %v", mediaType, len(tsa.Chain.Certs), err)
+			}
+		}
+	}
+}
+
 // The certificates of both kinds of envelope are looked at for their cost.
 func TestPoints(t *testing.T) {
 	ca := verifytest.Root(t, "root")
