@@ -3,11 +3,13 @@ package verify_test
 import (
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"airgap/layout"
 	"airgap/verify"
 	"airgap/verify/signing"
 	"airgap/verify/verifytest"
@@ -166,4 +168,83 @@ func TestListsAreKept(t *testing.T) {
 	if report := r.Judge(j, "v1"); report.State != verify.Refused || len(report.Lists) != 0 {
 		t.Errorf("with a newer list pinned: %s, resting on %d lists", report.State, len(report.Lists))
 	}
+}
+
+// A timestamp counts if a pinned authority made it, for this very signature, while
+// the signer's certificate was valid.
+func TestTimestamps(t *testing.T) {
+	c := newChains(t)
+	plain := verifytest.Issue(t, c.root, "vendor", signing.TestOptions{NotBefore: c.then.Add(-time.Hour), NotAfter: c.then.Add(time.Hour)})
+	lasting := verifytest.Issue(t, c.root, "vendor", signing.TestOptions{})
+	tsa := verifytest.NewTSA(t, c.stampRoot, "tsa", signing.TestOptions{})
+	stranger := verifytest.NewTSA(t, verifytest.Root(t, "tsa root"), "tsa", signing.TestOptions{}) // the same names
+	tr := verifytest.Trust(t, verifytest.Pins{
+		CA: map[string]*x509.Certificate{"vendor": c.root.Certs[0]}, TSA: map[string]*x509.Certificate{"clock": tsa.Root()},
+	})
+	stamped := func(by *verifytest.TSA, at time.Time) verifytest.NotaryOptions {
+		return verifytest.NotaryOptions{SigningTime: c.then, TSA: by.At(at)}
+	}
+	const always = `notary: {stores: ["ca:vendor", "tsa:clock"], verifyTimestamp: always, identities: ["*"]}`
+	const unstamped = `notary: {stores: ["ca:vendor"], identities: ["*"]}`
+	for what, test := range map[string]struct {
+		require string
+		chain   signing.Chain
+		o       verifytest.NotaryOptions
+		moved   bool // the stamp is another signature's
+		state   verify.State
+		why     string
+		clock   bool
+	}{
+		"in time":               {always, plain, stamped(tsa, c.then), false, verify.Passed, "", true},
+		"too early":             {always, plain, stamped(tsa, c.then.Add(-2*time.Hour)), false, verify.Refused, "before certificate", false},
+		"too late":              {always, plain, stamped(tsa, c.then.Add(2*time.Hour)), false, verify.Refused, "after certificate", false},
+		"by a stranger":         {always, plain, stamped(stranger, c.then), false, verify.Refused, "unknown authority", false},
+		"of another signature":  {always, plain, stamped(tsa, c.then), true, verify.Refused, "mismatched message", false},
+		"none":                  {always, plain, verifytest.NotaryOptions{SigningTime: c.then}, false, verify.Refused, "no timestamp", false},
+		"none, still valid":     {always, lasting, verifytest.NotaryOptions{}, false, verify.Refused, "no timestamp", false},
+		"valid and stamped":     {always, lasting, stamped(tsa, c.then), false, verify.Passed, "", true},
+		"no clock is trusted":   {unstamped, plain, stamped(tsa, c.then), false, verify.Refused, "certificate not valid", false},
+		"valid, nobody asks":    {unstamped, lasting, stamped(stranger, c.then), false, verify.Passed, "", false},
+		"by one that had ended": {always, lasting, stamped(tsa, tsa.Root().NotAfter.Add(time.Hour)), false, verify.Refused, "expired or is not yet valid", false},
+	} {
+		r := verifytest.NewRepository(t)
+		d := r.Image("v1")
+		a := verifytest.Notary(t, d, test.chain, test.o)
+		if test.moved {
+			other := test.o
+			other.SigningTime = other.SigningTime.Add(time.Second)
+			a = withStampOf(t, d, a, verifytest.Notary(t, d, test.chain, other))
+		}
+		r.Attach(a)
+		v := r.Judge(&verify.Judge{Policy: ruled(t, test.require), Trust: tr}, "v1").Verdicts[0]
+		if text := string(must(json.Marshal(v.Outcome))); v.State != test.state || !strings.Contains(text, test.why) {
+			t.Errorf("%s: %s, want %s because of %q: %s", what, v.State, test.state, test.why, text)
+			continue
+		}
+		if v.State == verify.Passed && (v.Outcome.Evidence[0].SignedAt != nil) != test.clock {
+			t.Errorf("%s: signed at %v", what, v.Outcome.Evidence[0].SignedAt)
+		}
+	}
+}
+
+// withStampOf is a signature in JWS form with the timestamp of another.
+func withStampOf(t *testing.T, d layout.Descriptor, a, other signing.Artifact) signing.Artifact {
+	t.Helper()
+	var mine, theirs struct {
+		Payload   string         `json:"payload"`
+		Protected string         `json:"protected"`
+		Header    map[string]any `json:"header"`
+		Signature string         `json:"signature"`
+	}
+	layers, others := verifytest.LayersOf(t, a), verifytest.LayersOf(t, other)
+	if err := errors.Join(json.Unmarshal(layers[0].Data, &mine), json.Unmarshal(others[0].Data, &theirs)); err != nil {
+		t.Fatal(err)
+	}
+	const stamp = "io.cncf.notary.timestampSignature"
+	if mine.Header[stamp] == nil || mine.Header[stamp] == theirs.Header[stamp] {
+		t.Fatal("no two timestamps")
+	}
+	mine.Header[stamp] = theirs.Header[stamp]
+	layers[0].Data = must(json.Marshal(mine))
+	return verifytest.FromLayers(t, d, "", layers...)
 }
