@@ -117,17 +117,25 @@ func TestKeysStayHere(t *testing.T) {
 	if err := b.Content().Load(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
+	anything := "version: airgap.policy/v1\nrules:\n- {name: any, match: ['**'], require: {insecureAcceptAnything: true}}\n"
+	if err := os.WriteFile("any.yaml", []byte(anything), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	ref := reg.host + "/team/app:v1"
 	var said strings.Builder
 	for _, c := range []struct {
 		args string
 		code int
 	}{
+		{"trust init T", 0},
 		{"export " + ref + " -o a.tar", 0},
 		{"import a.tar --store s --insecure-skip-verify", 0},
 		{"sign " + ref + " a.tar#v1 store:s#v1 --key release.key", 0},
 		{"sign " + ref + " a.tar#v1 store:s#v1 --key publisher.key --chain publisher.crt --format json", 0},
 		{"attest " + ref + " a.tar#v1 store:s#v1 --key release.key --type vuln --predicate vex.json", 0},
+		{"import a.tar --store s --policy any.yaml --trust T --countersign release.key", 0},
+		{"import a.tar --to " + reg.host + "/copy --policy any.yaml --trust T --countersign release.key --format json", 0},
+		{"import a.tar --store s --policy any.yaml --trust T --countersign publisher.crt", exitUsage},
 		{"sign " + ref + " --key publisher.key --chain publisher.key", exitUsage},
 		{"sign " + ref + " --key publisher.key --chain release.key", exitUsage},
 		{"sign " + ref + " --key publisher.crt", exitUsage},

@@ -60,6 +60,8 @@ var facts = []string{
 	`ok  Notary signature \(COSE\) by the approver +on the index`,
 	`ok  SLSA provenance \(bundle\) by the release key +on the \w+ image`,
 	`ok  cosign signature \(tag\) by the release key +on the SBOM`,
+	`\$ airgap import bundle\.tar --store store --policy policy\.yaml --trust trust --countersign import\.key\n(?s:.*?)approved: 1 image as nih:`,
+	`\$ airgap verify store:store --policy inside\.yaml --trust inside\n +PASSED`,
 	`\$ \./airgap-from-B version`,
 	`It all arrived`,
 }
