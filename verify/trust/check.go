@@ -1,7 +1,6 @@
 package trust
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
@@ -202,19 +201,10 @@ func (c *checker) newer(l crlFile) string {
 
 // unsigned says why no certificate here vouches for a CRL, or "".
 func (t *Trust) unsigned(l crlFile) string {
-	namesakes := 0
-	for _, s := range t.stores {
-		for _, cert := range s.Certificates {
-			if !bytes.Equal(cert.RawSubject, l.RawIssuer) {
-				continue
-			}
-			if l.CheckSignatureFrom(cert.Certificate) == nil {
-				return ""
-			}
-			namesakes++
-		}
-	}
-	if namesakes > 0 {
+	switch signed, namesakes := t.vouched(l); {
+	case signed:
+		return ""
+	case namesakes > 0:
 		return "a certificate here has its issuer's name, but did not sign it"
 	}
 	return "no certificate here is its issuer's; it counts only if a signature brings that"

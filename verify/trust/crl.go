@@ -92,24 +92,25 @@ func (t *Trust) replaces(c crlFile, now time.Time) (older []string, already stri
 	if c.ThisUpdate.After(now) {
 		return nil, "", fmt.Errorf("%w: it was made on %s, which is yet to come, and would replace %s", ErrInvalid, day(c.ThisUpdate.UTC()), older[0])
 	}
-	if t.forged(c) {
+	if signed, namesakes := t.vouched(c); !signed && namesakes > 0 {
 		return nil, "", fmt.Errorf("%w: a certificate here has its issuer's name, but did not sign it; it would replace %s", ErrInvalid, strings.Join(older, ", "))
 	}
 	return older, "", nil
 }
 
-// forged says whether the only certificates here that could have signed c did not.
-func (t *Trust) forged(c crlFile) bool {
-	known := false
+// vouched says whether a certificate here has signed c, and how many others only
+// have its issuer's name.
+func (t *Trust) vouched(c crlFile) (signed bool, namesakes int) {
 	for _, s := range t.stores {
 		for _, cert := range s.Certificates {
-			if bytes.Equal(cert.RawSubject, c.RawIssuer) {
-				known = true
-				if c.CheckSignatureFrom(cert.Certificate) == nil {
-					return false
-				}
+			if !bytes.Equal(cert.RawSubject, c.RawIssuer) {
+				continue
 			}
+			if c.CheckSignatureFrom(cert.Certificate) == nil {
+				return true, namesakes
+			}
+			namesakes++
 		}
 	}
-	return known
+	return false, namesakes
 }
