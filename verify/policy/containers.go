@@ -20,6 +20,8 @@ import (
 // registries, so of its transports "docker" is the one that applies; what it says of
 // others is not looked into, and [Policy.Warnings] says so.
 //
+// What is judged of an index is each platform's image, never the index: there too.
+//
 // Of its requirements, reject, insecureAcceptAnything and sigstoreSigned are judged as
 // containers/image judges them. signedBy (GPG) and pki are errors that name them, as
 // is every field that is not known.
@@ -203,7 +205,7 @@ func (r *containersReader) rule(name, scope string, n *node) (*Rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	rule := &Rule{Name: name, Match: []string{cmp.Or(scope, anyScope)}, Index: IndexItself}
+	rule := &Rule{Name: name, Match: []string{cmp.Or(scope, anyScope)}, Index: IndexChildren}
 	var all []Requirement
 	for _, item := range items {
 		req, err := r.requirement(item)

@@ -6,9 +6,11 @@
 //
 // [Load] reads airgap's own form, a YAML file (docs/policy.md); an unknown field,
 // a key given twice and a requirement that can never be met are errors with a line
-// number. The forms of other tools become the same rules: [FromNotation] reads a
-// trust policy of the Notary Project as it is. Whatever in one of those is not
-// supported is an error that names it, and is never skipped.
+// number. The forms of other tools become the same rules, chosen as those tools choose
+// them: [FromNotation] reads a trust policy of the Notary Project, [FromContainers] a
+// policy.json of containers/image, and [FromClusterImagePolicies] those of Sigstore's
+// policy-controller. [Parse] knows the last two by what is in them. Whatever in one of
+// those is not supported is an error that names it, and is never skipped.
 //
 // The package holds no trust and verifies nothing: verify does.
 package policy

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"airgap/layout"
+	"airgap/layout/layouttest"
 	"airgap/verify"
 	"airgap/verify/policy"
 	"airgap/verify/signing"
@@ -140,6 +141,40 @@ func TestSignedNames(t *testing.T) {
 		"ours, deep":              {verifytest.Policy(t, "allOf: [{anyOf: [{cosign: {key: release, reference: matchExact}}]}]"), []sign{tagged(app+":v1", "a")}, verify.Passed, ""},
 		"ours, in another's name": {verifytest.Policy(t, "anyOf: [{cosign: {key: release, reference: matchExact}}]"), []sign{tagged("reg.example/team/other:v1", "a")}, verify.Refused, "signed as"},
 	})
+}
+
+// Of an index, containers/image judges what is for a platform, and policy-controller
+// the index.
+func TestForeignIndexes(t *testing.T) {
+	podman := containers(t, `{"default":[`+signedWith(t, "a", `,"signedIdentity":{"type":"matchRepository"}`)+`]}`)
+	controller := clusterPolicies(t, cluster("p", `{images: [{glob: "**"}], authorities: [`+authority(t, "a", "")+`]}`))
+	for what, c := range map[string]struct {
+		policy *policy.Policy
+		signed [3]bool // the index, and its children
+		state  verify.State
+	}{
+		"each child":                {podman, [3]bool{false, true, true}, verify.Passed},
+		"all but one":               {podman, [3]bool{true, true, false}, verify.Refused},
+		"the index alone":           {podman, [3]bool{true, false, false}, verify.Refused},
+		"controller, index":         {controller, [3]bool{true, false, false}, verify.Passed},
+		"controller, each but that": {controller, [3]bool{false, true, true}, verify.Refused},
+	} {
+		b := layouttest.New(verifytest.Name)
+		one, two := layouttest.ForPlatform(b.Image("one"), "linux", "amd64"), layouttest.ForPlatform(b.Image("two"), "linux", "arm64")
+		index := b.Index(one, two)
+		b.Tag("v1", index)
+		r := verifytest.NewRepository(t)
+		r.Put(b.Content())
+		for i, d := range []layout.Descriptor{index, one, two} {
+			if c.signed[i] {
+				r.Attach(tagged(verifytest.Name, "a")(t, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}))
+			}
+		}
+		v := r.Judge(&verify.Judge{Policy: c.policy, Trust: verifytest.Trust(t, verifytest.Pins{})}, "v1").Verdicts[0]
+		if v.State != c.state {
+			t.Errorf("%s: %s, want %s\n%s", what, v.State, c.state, quoted(t, v))
+		}
+	}
 }
 
 // A key's log entry, and the certificates of an authority, by what a policy.json

@@ -34,7 +34,12 @@
 // asked about. A DSSE envelope with several signatures (only cosign's .att form may
 // have them) counts if any one of them does. With several pinned roots, one of them
 // must account for everything: a certificate of one and a log of another do not add
-// up. Regular expressions are not anchored, as in cosign; write ^ and $.
+// up. A [Want] can narrow a root to the authority or the log of an address, and take the
+// certificates between a signer's and a root from beside the signature; those lead to
+// the root or count for nothing. An entry of the log's first kind for attestations names
+// no signature, but a hash of the envelope as it was written: a bundle does not have
+// that, so the usual ways of writing it are tried, and of any other nobody knows.
+// Regular expressions are not anchored, as in cosign; write ^ and $.
 //
 // # What it does not
 //
