@@ -10,6 +10,8 @@
 //   - [CosignSignatureReferrer] makes the form cosign calls its OCI 1.1 mode.
 //   - [BundleSignature] and [BundleAttestation] make Sigstore bundles, the
 //     default of cosign 3.
+//   - [VerificationSummary] is the statement for BundleAttestation that says what a
+//     verification came to, for whoever relies on the one who verified.
 //   - [Referrer] attaches any document, unsigned: an SBOM, a scan result.
 //
 // If in doubt: BundleSignature for a key, Notary for an X.509 certificate.

@@ -2,6 +2,7 @@ package signing_test
 
 import (
 	"fmt"
+	"time"
 
 	"airgap/verify/signing"
 
@@ -55,4 +56,29 @@ func ExampleNotary() {
 	// Output:
 	// put manifest application/vnd.cncf.notary.signature
 	// trust demo root
+}
+
+// Somebody has verified an image, and signs what came of it.
+func ExampleVerificationSummary() {
+	subject := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("manifest"), Size: 8}
+	s := signing.NewVerificationSummary(true)
+	s.Verifier = signing.Verifier{ID: "https://corp.example/import"}
+	s.TimeVerified = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	s.ResourceURI = signing.ImageURI("registry.corp/team/app:v1")
+	s.Policy = signing.PolicyResource("policy.yaml", digest.FromString("policy"), "prod", "")
+	att, err := s.Attestation("registry.example/team/app:v1")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	a, err := signing.BundleAttestation(subject, att, signing.InsecureKey("example"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(a.Manifest.ArtifactType)
+	fmt.Println(att.PredicateType)
+	// Output:
+	// application/vnd.dev.sigstore.bundle.v0.3+json
+	// https://slsa.dev/verification_summary/v1
 }
