@@ -250,6 +250,11 @@ func (s *scene) notaryPiece(ctx context.Context, o *Outcome, x *piece, subject l
 		o.missed(a)
 		return nil
 	}
+	if err := s.clock(signed.Time); err != nil {
+		a.State, a.Reason, a.Claims = Undecided, err.Error(), signed.Signer.Subject
+		o.missed(a)
+		return nil
+	}
 	who := signer{fingerprint: signed.Signer.Fingerprint, key: signed.Signer.Key}
 	if want.SameSignerAs != "" && !among(who, same) {
 		a.Claims, a.Reason = signed.Signer.Subject, "not signed by who met "+want.SameSignerAs
@@ -260,6 +265,18 @@ func (s *scene) notaryPiece(ctx context.Context, o *Outcome, x *piece, subject l
 	o.lists = append(o.lists, signed.Lists...)
 	for _, w := range signed.LetThrough {
 		o.Warnings = append(o.Warnings, fmt.Sprintf("%s by %s: %s", x.kind, signed.Signer.Subject, w))
+	}
+	return nil
+}
+
+// clockSkew is how far clocks may differ.
+const clockSkew = notary.ClockSkew
+
+// clock fails if a trusted clock says that something was signed in the future: then
+// this machine's is behind, and nothing that expires can be judged by it.
+func (s *scene) clock(signed time.Time) error {
+	if signed.After(s.now.Add(clockSkew)) {
+		return &undecided{fmt.Errorf("signed at %s by a trusted clock: the clock of this machine is behind", signed.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }

@@ -85,10 +85,12 @@ func TestRevocation(t *testing.T) {
 		hard   bool   // unknown and revoked are refused, whatever the policy's level
 		expiry bool   // the signer's certificate has expired; the timestamp says it was signed before
 	}{
-		"good":            {lists: all{mine, above}, state: verify.Passed},
-		"revoked":         {lists: all{bad, above}, state: verify.Refused, why: "revoked"},
-		"missing":         {lists: all{above}, state: verify.Undecided, why: "revocation unknown"},
-		"stale":           {lists: all{stale(c.below), above}, state: verify.Undecided, why: "revocation unknown"},
+		"good":    {lists: all{mine, above}, state: verify.Passed},
+		"revoked": {lists: all{bad, above}, state: verify.Refused, why: "revoked"},
+		"missing": {lists: all{above}, state: verify.Undecided, why: "revocation unknown"},
+		"stale":   {lists: all{stale(c.below), above}, state: verify.Undecided, why: "revocation unknown"},
+		"of the future": {lists: all{{of: c.below, list: verifytest.List{Number: 1, ThisUpdate: time.Now().Add(24 * time.Hour), NextUpdate: time.Now().Add(48 * time.Hour)}}, above},
+			state: verify.Undecided, why: "clock of this machine is behind"},
 		"rolled back":     {lists: all{bad, old, above}, state: verify.Refused, why: "revoked"},
 		"the other order": {lists: all{old, bad, above}, state: verify.Refused, why: "revoked"},
 		"only the old":    {lists: all{old, above}, state: verify.Passed}, // nobody here knows better
@@ -205,6 +207,7 @@ func TestTimestamps(t *testing.T) {
 		"valid and stamped":     {always, lasting, stamped(tsa, c.then), false, verify.Passed, "", true},
 		"no clock is trusted":   {unstamped, plain, stamped(tsa, c.then), false, verify.Refused, "certificate not valid", false},
 		"valid, nobody asks":    {unstamped, lasting, stamped(stranger, c.then), false, verify.Passed, "", false},
+		"of the future":         {always, lasting, stamped(tsa, time.Now().Add(24*time.Hour)), false, verify.Undecided, "clock of this machine is behind", false},
 		"by one that had ended": {always, lasting, stamped(tsa, tsa.Root().NotAfter.Add(time.Hour)), false, verify.Refused, "expired or is not yet valid", false},
 	} {
 		r := verifytest.NewRepository(t)

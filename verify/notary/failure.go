@@ -78,12 +78,12 @@ func (j *judgement) failure(ctx context.Context, out *notation.VerificationOutco
 		case trustpolicy.TypeAuthenticTimestamp:
 			f.Reason = WrongTime
 			if j.revoked.unknown {
-				f.Reason = UnknownRevoked
+				f.Reason, f.Err = UnknownRevoked, j.revoked.explain(r.Error)
 			}
 		case trustpolicy.TypeRevocation:
 			f.Reason = Revoked
 			if j.revoked.unknown {
-				f.Reason = UnknownRevoked
+				f.Reason, f.Err = UnknownRevoked, j.revoked.explain(r.Error)
 			}
 		}
 		return f

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/notaryproject/notation-core-go/revocation"
 	"github.com/notaryproject/notation-core-go/revocation/crl"
@@ -37,6 +38,7 @@ type revocations struct {
 	used    []List
 	stamped bool // a chain of a timestamp authority came up to be checked
 	unknown bool // and the last chain's status was unknown
+	why     []string
 }
 
 // use notes a list; certificates of a chain are checked side by side.
@@ -44,6 +46,25 @@ func (r *revocations) use(l List) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.used = append(r.used, l)
+}
+
+// missed notes why a list could not be had: the library does not pass that on.
+func (r *revocations) missed(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.why = append(r.why, err.Error())
+	return err
+}
+
+// explain adds why lists could not be had to an error that says what came of it.
+func (r *revocations) explain(err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slices.Sort(r.why)
+	if why := strings.Join(slices.Compact(r.why), "; "); why != "" {
+		return fmt.Errorf("%w: %s", err, why)
+	}
+	return err
 }
 
 func (r *revocations) validator(p purpose.Purpose) revocation.Validator {
@@ -96,6 +117,9 @@ func newList(crl *x509.RevocationList, issuer *x509.Certificate) List {
 	return List{hex.EncodeToString(sum.Sum(nil)), crl}
 }
 
+// ClockSkew is how far clocks may differ before one of them is called wrong.
+const ClockSkew = 10 * time.Minute
+
 // lists finds the list for a chain. Only the URL is asked for; who has to have
 // signed the list is known from the chain.
 type lists struct {
@@ -107,6 +131,7 @@ type lists struct {
 func (l *lists) Fetch(_ context.Context, url string) (*crl.Bundle, error) {
 	var best *x509.RevocationList
 	var issuer *x509.Certificate
+	ahead := false
 	for i, c := range l.chain {
 		if i+1 == len(l.chain) || !slices.Contains(c.CRLDistributionPoints, url) {
 			continue
@@ -115,11 +140,15 @@ func (l *lists) Fetch(_ context.Context, url string) (*crl.Bundle, error) {
 			if covers(list, c, url) && bytes.Equal(list.RawIssuer, l.chain[i+1].RawSubject) &&
 				list.CheckSignatureFrom(l.chain[i+1]) == nil && newer(list, best) {
 				best, issuer = list, l.chain[i+1]
+				ahead = list.ThisUpdate.After(time.Now().Add(ClockSkew))
 			}
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("no revocation list for %.200q is here", url)
+		return nil, l.all.missed(fmt.Errorf("no revocation list for %.200q is here", url))
+	}
+	if ahead {
+		return nil, l.all.missed(fmt.Errorf("the revocation list for %.200q was made at %s: the clock of this machine is behind", url, best.ThisUpdate.UTC().Format(time.RFC3339)))
 	}
 	l.all.use(newList(best, issuer))
 	return &crl.Bundle{BaseCRL: best}, nil
