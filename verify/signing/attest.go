@@ -55,8 +55,9 @@ type statementSubject struct {
 	Digest map[string]string `json:"digest"` // hex by algorithm
 }
 
-// newStatement writes the statement that att makes about subject.
-func newStatement(subject ocispec.Descriptor, att Attestation) ([]byte, error) {
+// Statement writes the statement that att makes about subject, unsigned. Its error
+// matches ErrContent.
+func Statement(subject ocispec.Descriptor, att Attestation) ([]byte, error) {
 	if err := checkSubject(subject); err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func newStatement(subject ocispec.Descriptor, att Attestation) ([]byte, error) {
 // signStatement puts the statement into a signed DSSE envelope. The key ID is
 // left empty, as cosign leaves it: it is not signed and would only mislead.
 func signStatement(subject ocispec.Descriptor, att Attestation, key crypto.Signer) (dsse.Envelope, error) {
-	payload, err := newStatement(subject, att)
+	payload, err := Statement(subject, att)
 	if err != nil {
 		return dsse.Envelope{}, err
 	}

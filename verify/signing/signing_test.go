@@ -294,7 +294,7 @@ func TestLongDigest(t *testing.T) {
 // predicate's own signature or digest may depend on them.
 func TestPredicateUnchanged(t *testing.T) {
 	const predicate = `{"n":12345678901234567890,"f":1.10,"s":"a<b & c>d é","z":1,"a":2}`
-	got, err := newStatement(subjectOf("image"), Attestation{PredicateType: "x", Predicate: json.RawMessage(predicate)})
+	got, err := Statement(subjectOf("image"), Attestation{PredicateType: "x", Predicate: json.RawMessage(predicate)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,3 +27,13 @@ func ParseStatement(raw []byte) (s *Statement, err error) {
 
 // About says whether any subject of the statement is d.
 func (s *Statement) About(d digest.Digest) bool { return s.stmt.about(d) }
+
+// Says returns the statement in the envelope without asking who signed it; ok is
+// false for one that holds none. It is for people, and to find out whether verifying
+// is worth while.
+func (e *Envelope) Says() (s *Statement, ok bool) {
+	if e.stmt == nil {
+		return nil, false
+	}
+	return &Statement{e.stmt.predicateType, e.stmt.predicate, e.stmt}, true
+}

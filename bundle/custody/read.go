@@ -1,0 +1,203 @@
+package custody
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"airgap/layout"
+	"airgap/verify/signing"
+	"airgap/verify/sigstore"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Standing is how far a record can be relied on.
+type Standing string
+
+// The standings.
+const (
+	Verified Standing = "verified" // signed by a pinned key
+	Unknown  Standing = "unknown"  // signed, by no key that is pinned, or wrongly
+	Claimed  Standing = "claimed"  // not signed
+)
+
+// Key is one that is pinned.
+type Key struct {
+	Name   string
+	Public crypto.PublicKey
+}
+
+// Found is a record that is attached to something.
+type Found struct {
+	Manifest digest.Digest `json:"manifest"`
+	Subject  digest.Digest `json:"subject"`
+	Act      Act           `json:"act"`
+	Standing Standing      `json:"standing"`
+	// Key names the pinned key that signed it, Fingerprint tells it from others;
+	// of one that is not pinned there is only what it says of itself.
+	Key         string `json:"key,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Reason      string `json:"reason,omitempty"` // why it is not verified
+	// Record is what it says, Summary that of a verdict.
+	Record  *Record                      `json:"record,omitempty"`
+	Summary *signing.VerificationSummary `json:"summary,omitempty"`
+}
+
+// At is when, as the record says.
+func (f *Found) At() time.Time {
+	if f.Summary != nil {
+		return f.Summary.TimeVerified
+	}
+	return f.Record.At
+}
+
+// Previous are the records that it says came directly before.
+func (f *Found) Previous() []digest.Digest {
+	if f.Record != nil {
+		return f.Record.Previous
+	}
+	var out []digest.Digest
+	for _, in := range f.Summary.InputAttestations {
+		for alg, hex := range in.Digest {
+			out = append(out, digest.NewDigestFromEncoded(digest.Algorithm(alg), hex))
+		}
+	}
+	return out
+}
+
+// MaxRecords is how many attachments of one manifest are looked at for records.
+const MaxRecords = 10_000
+
+// Of finds the records that are attached to a manifest of a repository, in the order
+// of their digests. What looks like a record and is none is not one: anybody can
+// attach anything.
+func Of(ctx context.Context, src layout.Source, g *layout.Graph, repo string, dgst digest.Digest, keys []Key) ([]Found, error) {
+	place, ok := g.Place(repo, dgst)
+	if !ok {
+		return nil, fmt.Errorf("%s in %s: %w", dgst, repo, layout.ErrNotFound)
+	}
+	if len(place.Attached) > MaxRecords {
+		return nil, fmt.Errorf("%s has %d things attached to it, at most %d are looked at: %w", dgst, len(place.Attached), MaxRecords, layout.ErrLimit)
+	}
+	var out []Found
+	for _, e := range place.Attached {
+		f, err := read(ctx, src, g, repo, e.Digest, dgst, keys)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			out = append(out, *f)
+		}
+	}
+	return out, nil
+}
+
+// read returns nil for what is no record. Its error is one of the source.
+func read(ctx context.Context, src layout.Source, g *layout.Graph, repo string, d, subject digest.Digest, keys []Key) (*Found, error) {
+	n := g.Nodes[d]
+	if n.Subject != subject || n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+		return nil, nil
+	}
+	raw, err := g.ReadManifest(ctx, src, d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := layout.ParseManifest(n.Descriptor, raw)
+	if err != nil || len(m.Layers) != 1 || m.Layers[0].Size > MaxRecordBytes || !isRecord(m.Layers[0].MediaType) {
+		return nil, err
+	}
+	l := layout.Descriptor{MediaType: m.Layers[0].MediaType, Digest: m.Layers[0].Digest, Size: m.Layers[0].Size}
+	rc, err := src.Open(ctx, repo, l)
+	if err != nil {
+		return nil, err
+	}
+	data, err := layout.ReadAll(rc, l)
+	if err != nil {
+		return nil, err
+	}
+	return Read(d, subject, l.MediaType, data, keys), nil
+}
+
+const bundlePrefix = "application/vnd.dev.sigstore.bundle"
+
+func isRecord(mediaType string) bool {
+	return mediaType == statementType || strings.HasPrefix(mediaType, bundlePrefix)
+}
+
+// Read reads a record about subject: a Sigstore bundle, or the statement of a claim.
+// It returns nil for what is none.
+func Read(manifest, subject digest.Digest, mediaType string, data []byte, keys []Key) *Found {
+	f := &Found{Manifest: manifest, Subject: subject, Standing: Claimed, Reason: "nobody signed it"}
+	if mediaType == statementType {
+		st, err := sigstore.ParseStatement(data)
+		if err != nil || !st.About(subject) || !f.says(st.PredicateType, st.Predicate) {
+			return nil
+		}
+		return f
+	}
+	env, err := sigstore.ParseBundle(data)
+	if err != nil {
+		return nil
+	}
+	st, ok := env.Says()
+	if !ok || !st.About(subject) || !f.says(st.PredicateType, st.Predicate) {
+		return nil
+	}
+	f.Standing, f.Reason = Unknown, "signed by no key that is pinned: "+env.Claimed().String()
+	for _, k := range keys {
+		signed, err := env.Verify(subject, sigstore.Material{}, sigstore.Want{Key: k.Public, NoLog: true})
+		if err != nil {
+			continue
+		}
+		// What is shown is what this key signed, and nothing read before.
+		if !f.says(signed.PredicateType, signed.Predicate) {
+			return nil
+		}
+		f.Standing, f.Key, f.Fingerprint, f.Reason = Verified, k.Name, signed.Signer.KeyFingerprint, ""
+		return f
+	}
+	return f
+}
+
+// says reads the predicate; false means that it is no record's.
+func (f *Found) says(predicateType string, predicate []byte) bool {
+	act, ok := ActOf(predicateType)
+	if !ok {
+		return false
+	}
+	f.Act = act
+	var err error
+	if act == Import {
+		var s signing.VerificationSummary
+		s, err = signing.ParseVerificationSummary(predicate)
+		f.Summary = &s
+	} else {
+		f.Record, err = Parse(act, predicate)
+	}
+	return err == nil
+}
+
+// Heads are the records that no other of them names as coming before it: what a new
+// one names.
+func Heads(all []Found) []digest.Digest {
+	named := map[digest.Digest]bool{}
+	for i := range all {
+		for _, d := range all[i].Previous() {
+			named[d] = true
+		}
+	}
+	var out []digest.Digest
+	for _, f := range all {
+		if !named[f.Manifest] {
+			out = append(out, f.Manifest)
+		}
+	}
+	return out
+}
+
+// ErrUnsigned says that something has no record that a pinned key signed.
+var ErrUnsigned = errors.New("no record of it is signed by a pinned key")
