@@ -22,7 +22,7 @@ import (
 
 // Approver signs, for whoever imports, what the policy let in.
 type Approver struct {
-	// Key signs. It has to be one that [signing.CheckP256] accepts.
+	// Key signs. It has to be one that [signing.CheckKey] accepts.
 	Key crypto.Signer
 	// Verifier is what the approvals name. Those who rely on them have to be
 	// told which key signs for it.

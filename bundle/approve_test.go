@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"context"
 	"crypto"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -220,6 +221,22 @@ func TestApprovalsDoNotPileUp(t *testing.T) {
 	mustImport(t, path, dst, bundle.ImportOptions{Judge: first, Approver: approver("import")})
 	if got := count(); got != 4 {
 		t.Errorf("with more evidence: %d approvals, want 4", got)
+	}
+}
+
+// An Ed25519 key countersigns as well, and its approvals are known again.
+func TestApprovalByEd25519(t *testing.T) {
+	path, _, _ := released(t, true)
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst, j := layout.NewMemory(), keyJudge(t, "")
+	for i := range 2 {
+		res := mustImport(t, path, dst, bundle.ImportOptions{Judge: j, Approver: &bundle.Approver{Key: key, Verifier: approver("import").Verifier}})
+		if res.Approvals[0].Present != (i == 1) {
+			t.Errorf("import %d: %+v", i, res.Approvals[0])
+		}
 	}
 }
 

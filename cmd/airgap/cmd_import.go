@@ -154,7 +154,7 @@ func (o *importOptions) readApprover(ctx context.Context, u *ui) (*bundle.Approv
 	}
 	key, err := o.approver.readKey(ctx, u, "--countersign")
 	if err == nil {
-		err = signing.CheckP256(key)
+		err = signing.CheckKey(key)
 	}
 	var name string
 	if err == nil {
