@@ -69,6 +69,7 @@ func TestContainersScopes(t *testing.T) {
 		"reg.example/team/application:v1":                        "reg.example/team", "reg.example/team/app/sub:v1": "reg.example/team/app",
 		"reg.example/teams/app:v1": "reg.example", "reg.example:5000/team/app:v1": "reg.example:5000",
 		"reg.example:5001/team/app:v1": "*.example", "other.example/x:v1": "*.example", "a.b.sub.example/x:v1": "*.sub.example",
+		"reg.example:443/team/app:v2": "reg.example/team/app", "REG.example:443/x:v1": "reg.example",
 		"sub.example/x:v1": "*.example", "example/x:v1": "**", "notexample.org/x:v1": "**",
 		"busybox": "docker.io/library/busybox", "docker.io/library/busybox:v1": "docker.io/library/busybox", "busybox2": "**",
 	} {

@@ -143,6 +143,27 @@ func TestSignedNames(t *testing.T) {
 	})
 }
 
+// What takes too much work to check is neither yes nor no.
+func TestCostlyCondition(t *testing.T) {
+	tr := verifytest.Trust(t, verifytest.Pins{Keys: map[string]crypto.Signer{"release": signing.InsecureKey("a")}})
+	predicate := `{"n":[` + strings.Repeat("0,", 3000) + `0]}`
+	scan := func(t *testing.T, image layout.Descriptor) signing.Artifact {
+		a, err := signing.BundleAttestation(image, signing.Attestation{PredicateType: "https://example.com/x", Predicate: []byte(predicate)}, signing.InsecureKey("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	rule := func(condition string) *policy.Policy {
+		return verifytest.Policy(t, "attestation: {predicateType: \"https://example.com/x\", signedBy: {key: release}, conditions: ['"+condition+"']}")
+	}
+	checkVerdicts(t, tr, map[string]verdictCase{
+		"too much": {rule("predicate.n.all(a, predicate.n.all(b, predicate.n.all(c, true)))"), []sign{scan}, verify.Undecided, "too much work"},
+		"enough":   {rule("predicate.n.all(a, a == 0.0)"), []sign{scan}, verify.Passed, ""},
+		"no":       {rule("predicate.n.all(a, a == 1.0)"), []sign{scan}, verify.Refused, "does not hold"},
+	})
+}
+
 // Of an index, containers/image judges what is for a platform, and policy-controller
 // the index.
 func TestForeignIndexes(t *testing.T) {
