@@ -61,14 +61,14 @@ func (p *Plan) Lookup(dgst digest.Digest) (*Entry, bool) {
 	return &p.Entries[i], true
 }
 
-// NewPlan lays out a bundle that holds g. record is an artifact (its manifest
-// first) that describes the bundle; it is listed in index.json, untagged, and
-// stands before all other blobs. Order: oci-layout, index.json, manifest.json
-// (if an image can be run), record, manifests, configs and all that belongs to
-// attachments, layers; by digest within each.
-func NewPlan(g *Graph, record []Content) (*Plan, error) {
+// NewPlan lays out a bundle that holds g. artifacts describe the bundle, each with
+// its manifest first; they are listed in index.json, untagged, and stand before all
+// other blobs. Order: oci-layout, index.json, manifest.json (if an image can be
+// run), artifacts, manifests, configs and all that belongs to attachments, layers; by
+// digest within each.
+func NewPlan(g *Graph, artifacts ...[]Content) (*Plan, error) {
 	p := &Plan{Names: g.Names()}
-	index, err := renderIndex(g, record)
+	index, err := renderIndex(g, artifacts)
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +77,15 @@ func NewPlan(g *Graph, record []Content) (*Plan, error) {
 	}
 	nodes := g.Manifests()
 	blobs := blobEntries(g, nodes)
-	p.Entries = make([]Entry, 0, 3+len(record)+len(nodes)+len(blobs))
+	described := slices.Concat(artifacts...)
+	p.Entries = make([]Entry, 0, 3+len(described)+len(nodes)+len(blobs))
 	p.byDgst = make(map[digest.Digest]int, cap(p.Entries))
 	p.file(ocispec.ImageLayoutFile, []byte(layoutFile))
 	p.file(ocispec.ImageIndexFile, index)
 	if docker := renderDocker(g); docker != nil {
 		p.file(dockerFile, docker)
 	}
-	for _, c := range record {
+	for _, c := range described {
 		if err := CheckBytes(c.Data, c.Descriptor); err != nil {
 			return nil, err
 		}
@@ -173,8 +174,8 @@ const (
 )
 
 // renderIndex writes index.json: roots by name, cosign tags, what is attached
-// and has no name, the record.
-func renderIndex(g *Graph, record []Content) ([]byte, error) {
+// and has no name, the artifacts that describe the bundle.
+func renderIndex(g *Graph, artifacts [][]Content) ([]byte, error) {
 	index := ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: MediaTypeIndex,
 		Annotations: map[string]string{annotationBundle: formatVersion},
@@ -200,8 +201,10 @@ func renderIndex(g *Graph, record []Content) ([]byte, error) {
 			index.Manifests = append(index.Manifests, listed(g, d, nil))
 		}
 	}
-	if len(record) > 0 {
-		index.Manifests = append(index.Manifests, record[0].Descriptor)
+	for _, a := range artifacts {
+		if len(a) > 0 {
+			index.Manifests = append(index.Manifests, a[0].Descriptor)
+		}
 	}
 	return json.Marshal(index)
 }
