@@ -44,7 +44,8 @@ func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigsto
 
 // pinnedWants is w, with each of the keys that the policy brings, if it brings any.
 func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
-	w.AuthorityURL, w.LogURL, w.InsecureNoSCT, w.CarriedChain = p.Authority, p.Log, p.InsecureNoSCT, p.CarriedChain
+	w.AuthorityURL, w.LogURL = p.Authority, p.Log
+	w.InsecureNoSCT, w.CarriedChain, w.ByEmail = p.InsecureNoSCT, p.CarriedChain, p.ByEmail
 	if len(p.Keys) == 0 {
 		return []sigstore.Want{w}
 	}

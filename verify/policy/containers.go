@@ -326,7 +326,7 @@ func (r *containersReader) fulcio(n *node, s *Signer) ([]*x509.Certificate, erro
 			return nil, n.fail("no %s", key)
 		}
 	}
-	s.Pinned.InsecureNoSCT, s.Pinned.CarriedChain = true, true
+	s.Pinned.InsecureNoSCT, s.Pinned.CarriedChain, s.Pinned.ByEmail = true, true, true
 	return r.authorities(n)
 }
 

@@ -25,6 +25,7 @@ import (
 const (
 	testIdentity = "https://git.example/team/app/build.yml@refs/heads/main"
 	testIssuer   = "https://issuer.example"
+	testEmail    = "release@team.example"
 	chainKey     = "dev.sigstore.cosign/chain"
 	bundleKey    = "dev.sigstore.cosign/bundle"
 )
@@ -203,7 +204,7 @@ func TestForeignIndexes(t *testing.T) {
 func TestContainersMaterial(t *testing.T) {
 	s, other := newSigstore(t), newSigstore(t)
 	key := signing.InsecureKey("a")
-	byID, byKey := sigstoretest.Signing{Identity: testIdentity, Issuer: testIssuer}, sigstoretest.Signing{Key: key}
+	byID, byKey := sigstoretest.Signing{Identity: testEmail, Issuer: testIssuer}, sigstoretest.Signing{Key: key}
 	const repository = `,"signedIdentity":{"type":"matchRepository"}`
 	rekor := func(s *made) string {
 		return `,"rekorPublicKeyData":"` + base64.StdEncoding.EncodeToString(s.rekor) + `"`
@@ -230,16 +231,18 @@ func TestContainersMaterial(t *testing.T) {
 			}
 			a[bundleKey] = l.Annotations[bundleKey]
 		})}, verify.Refused, "no log entry"},
-		"issued by it":         {withCA(s, s.intermediate, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Passed, ""},
-		"no way to the root":   {withCA(s, s.root, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Refused, "no pinned authority"},
-		"carried to the root":  {withCA(s, s.root, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(s.intermediate)))}, verify.Passed, ""},
-		"carried, another's":   {withCA(s, s.root, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(other.intermediate)))}, verify.Refused, "no pinned authority"},
-		"carried root":         {withCA(other, other.root, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(s.intermediate)+string(s.root)))}, verify.Refused, "untrusted"},
-		"carried junk":         {withCA(s, s.root, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, carry("junk"))}, verify.Refused, "malformed"},
-		"carried too much":     {withCA(s, s.root, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(strings.Repeat(string(s.intermediate), 9)))}, verify.Refused, "malformed"},
-		"somebody else":        {withCA(s, s.intermediate, "somebody@example.com"), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Refused, "wrong identity"},
-		"authority, other log": {withCA(other, s.intermediate, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Refused, "untrusted"},
-		"authority, a key":     {withCA(s, s.intermediate, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, byKey, nil)}, verify.Refused, "signed with a key"},
+		"issued by it":               {withCA(s, s.intermediate, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Passed, ""},
+		"no way to the root":         {withCA(s, s.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Refused, "no pinned authority"},
+		"carried to the root":        {withCA(s, s.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(s.intermediate)+string(s.root)))}, verify.Passed, ""},
+		"carried, another's":         {withCA(s, s.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(other.intermediate)+string(s.root)))}, verify.Refused, "no pinned authority"},
+		"carried, no root":           {withCA(s, s.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(s.intermediate)))}, verify.Refused, "no pinned authority"},
+		"an address of another kind": {withCA(s, s.intermediate, testIdentity), []sign{logged(s.Sigstore, verifytest.Name, sigstoretest.Signing{Identity: testIdentity, Issuer: testIssuer}, nil)}, verify.Refused, "no address of mail"},
+		"carried root":               {withCA(other, other.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(string(s.intermediate)+string(s.root)))}, verify.Refused, "untrusted"},
+		"carried junk":               {withCA(s, s.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, carry("junk"))}, verify.Refused, "malformed"},
+		"carried too much":           {withCA(s, s.root, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, carry(strings.Repeat(string(s.intermediate), 9)))}, verify.Refused, "malformed"},
+		"somebody else":              {withCA(s, s.intermediate, "somebody@example.com"), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Refused, "wrong identity"},
+		"authority, other log":       {withCA(other, s.intermediate, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byID, nil)}, verify.Refused, "untrusted"},
+		"authority, a key":           {withCA(s, s.intermediate, testEmail), []sign{logged(s.Sigstore, verifytest.Name, byKey, nil)}, verify.Refused, "signed with a key"},
 	})
 }
 

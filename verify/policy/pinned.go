@@ -34,6 +34,8 @@ type Pinned struct {
 	// CarriedChain takes the certificates between a signer's and a root from beside
 	// the signature.
 	CarriedChain bool
+	// ByEmail takes no identity but an address of mail.
+	ByEmail bool
 }
 
 // Fingerprints name the keys: "sha256:" and the SHA-256 of each key's PKIX form.

@@ -92,5 +92,5 @@ func (c *candidate) carried() ([]*x509.Certificate, *Failure) {
 			return nil, failf(Malformed, "more than %d certificates beside the signer's", MaxChain)
 		}
 	}
-	return out, nil
+	return out[:max(0, len(out)-1)], nil
 }

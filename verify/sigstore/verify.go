@@ -164,6 +164,9 @@ func (c *candidate) otherSigner() *Failure {
 	if err := matches(id, c.leaf); err != nil {
 		return &Failure{Reason: WrongIdentity, Err: err}
 	}
+	if c.want.ByEmail && !slices.Contains(c.leaf.EmailAddresses, c.want.Identity) {
+		return failf(WrongIdentity, "the certificate is for no address of mail like that")
+	}
 	return nil
 }
 

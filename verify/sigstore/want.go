@@ -41,9 +41,12 @@ type Want struct {
 	// pinned certificate authorities and logs, only those with that address count.
 	AuthorityURL, LogURL string
 	// CarriedChain takes the certificates between the signer's and a pinned root
-	// from beside the signature, where cosign's older forms have them. They are not
-	// trusted for that: they must lead to the root.
+	// from beside the signature, where cosign's older forms have them, with a root at
+	// the end that is not looked at. They are not trusted for that: they must lead to
+	// the pinned root.
 	CarriedChain bool
+	// ByEmail takes no identity but a certificate's address of mail.
+	ByEmail bool
 }
 
 // Sources of a trusted time.
