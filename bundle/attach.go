@@ -122,6 +122,12 @@ func (b *Bundle) Attach(ctx context.Context, all []Addition, o AttachOptions) (p
 	if err := checkAdditions(all); err != nil {
 		return nil, err
 	}
+	if _, sealed, err := b.sealed(ctx); err != nil {
+		return nil, b.damaged(err)
+	} else if sealed != nil {
+		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: fmt.Errorf("its export is signed, and what is added would break that: %w", ErrUsage),
+			Hint: "add it where the images come from and export again, or where they are imported"}
+	}
 	was, err := b.Graph(ctx)
 	if err != nil {
 		return nil, err

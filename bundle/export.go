@@ -28,6 +28,10 @@ type ExportOptions struct {
 	// what it would have said is then unknown on the far side.
 	FetchList func(ctx context.Context, url string) ([]byte, error)
 
+	// Recording has the export recorded and signed; nil records no more than what
+	// is in the bundle, without a clock, so that the same gives the same bytes.
+	Recording *Recording
+
 	Platforms   []layout.Platform
 	SkipForeign bool
 	Jobs        int
@@ -42,11 +46,12 @@ type ExportOptions struct {
 type ExportResult struct {
 	Bundle   string   `json:"bundle,omitempty"`
 	DryRun   bool     `json:"dryRun,omitempty"`
-	Size     int64    `json:"size"`         // of the bundle, bytes
-	Record   string   `json:"record"`       // digest of the export record's manifest
-	Contents Contents `json:"contents"`     // what is in it
-	Fetched  int64    `json:"fetchedBytes"` // moved in this run
-	Reused   int64    `json:"reusedBytes"`  // taken over from an earlier file
+	Size     int64    `json:"size"`           // of the bundle, bytes
+	Record   string   `json:"record"`         // digest of the export record's manifest
+	Head     string   `json:"head,omitempty"` // digest of the signed records' manifest
+	Contents Contents `json:"contents"`       // what is in it
+	Fetched  int64    `json:"fetchedBytes"`   // moved in this run
+	Reused   int64    `json:"reusedBytes"`    // taken over from an earlier file
 	// Unmatched lists images that have nothing for one of several platforms
 	// that were asked for.
 	Unmatched []Unmatched `json:"unmatched,omitempty"`
@@ -100,13 +105,22 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	if err != nil {
 		return nil, err
 	}
-	plan, err := layout.NewPlan(g, record)
+	var head []layout.Content
+	if o.Recording != nil {
+		if head, err = o.Recording.head(ctx, src, g, record[0].Descriptor); err != nil {
+			return nil, err
+		}
+	}
+	plan, err := layout.NewPlan(g, artifacts(record, head)...)
 	if err != nil {
 		return nil, err
 	}
 	res := &ExportResult{
 		Bundle: o.Output, DryRun: o.DryRun, Size: plan.Size,
 		Record: record[0].Descriptor.Digest.String(), Contents: contents(g, rec),
+	}
+	if head != nil {
+		res.Head = head[0].Descriptor.Digest.String()
 	}
 	res.MissingLists = missing
 	for _, u := range g.Unmatched {

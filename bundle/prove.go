@@ -31,7 +31,11 @@ func (b *Bundle) prove(ctx context.Context, g *layout.Graph) error {
 	if !slices.ContainsFunc(b.reader.Index(), func(d layout.Descriptor) bool { return d.Digest == artifact[0].Descriptor.Digest }) {
 		return fmt.Errorf("the export record does not describe what is in it: %w", layout.ErrCorrupt)
 	}
-	plan, err := layout.NewPlan(g, artifact)
+	head, err := b.proveHead(ctx, artifact[0].Descriptor)
+	if err != nil {
+		return err
+	}
+	plan, err := layout.NewPlan(g, artifacts(artifact, head)...)
 	if err != nil {
 		return err
 	}

@@ -252,21 +252,30 @@ const (
 	statementType     = "application/vnd.in-toto+json"
 )
 
-// Artifact makes the record of an act on subject, to be attached to it: signed with
-// key or, if that is nil, as a claim. name is what the image was called. For a
+// Attestation is the record as it is signed; name is what the image was called. For a
 // verdict, see [signing.VerificationSummary].
-func (r *Record) Artifact(a Act, subject layout.Descriptor, name string, key crypto.Signer) (signing.Artifact, error) {
+func (r *Record) Attestation(a Act, name string) (signing.Attestation, error) {
 	if a == Import {
-		return signing.Artifact{}, fmt.Errorf("%w: a verdict is a verification summary", ErrRecord)
+		return signing.Attestation{}, fmt.Errorf("%w: a verdict is a verification summary", ErrRecord)
 	}
 	if err := r.check(a); err != nil {
-		return signing.Artifact{}, err
+		return signing.Attestation{}, err
 	}
 	predicate, err := marshal(r)
+	if err == nil && len(predicate) > MaxRecordBytes/2 { // the envelope holds it in base64
+		err = fmt.Errorf("%w: %d bytes, at most %d are accepted", ErrRecord, len(predicate), MaxRecordBytes/2)
+	}
+	return signing.Attestation{PredicateType: a.PredicateType(), Predicate: predicate, SubjectName: name}, err
+}
+
+// Artifact makes the record of an act on subject, to be attached to it: signed with
+// key or, if that is nil, as a claim.
+func (r *Record) Artifact(a Act, subject layout.Descriptor, name string, key crypto.Signer) (signing.Artifact, error) {
+	att, err := r.Attestation(a, name)
 	if err != nil {
 		return signing.Artifact{}, err
 	}
-	return Attach(subject, signing.Attestation{PredicateType: a.PredicateType(), Predicate: predicate, SubjectName: name}, key)
+	return Attach(subject, att, key)
 }
 
 // Attach makes an artifact of a statement: signed with key or, if that is nil, as a
