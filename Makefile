@@ -50,6 +50,7 @@ large:
 interop: build
 	testdata/interop/install.sh
 	$(GO) test -tags interop -count=1 -timeout 40m -v ./cmd/airgap/internal/interop
+	$(GO) test -tags interop -count=1 -run ContainersImage -v ./verify/policy
 
 bench: build
 	testdata/interop/install.sh crane oras regctl registry skopeo

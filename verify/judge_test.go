@@ -70,7 +70,7 @@ func ruled(t *testing.T, require string) *policy.Policy {
 const scanType = "https://cosign.sigstore.dev/attestation/vuln/v1"
 
 func scan(severity string) signing.Attestation {
-	return signing.Attestation{PredicateType: scanType, Predicate: json.RawMessage(`{"scanner":{"result":[{"severity":"` + severity + `"}]}}`)}
+	return signing.Attestation{PredicateType: scanType, Predicate: json.RawMessage(`{"scanner":{"uri":"pkg:github/aquasecurity/trivy","result":{"SchemaVersion":2,"Results":[{"Target":"os"},{"Target":"app","Vulnerabilities":[{"VulnerabilityID":"CVE-2026-1","Severity":"` + severity + `"}]}]}}}`)}
 }
 
 // Requirements against what is attached: the state, and a word of why not.
@@ -102,7 +102,7 @@ func TestRequirements(t *testing.T) {
 	}
 	const byVendor = "notary: {stores: [\"ca:vendor\"], identities: [\"*\"]}"
 	const byKey = "cosign: {key: release}"
-	const noCritical = `conditions: ['predicate.scanner.result.all(r, r.severity != "CRITICAL")']`
+	const noCritical = `conditions: ['predicate.scanner.result.Results.all(r, !has(r.Vulnerabilities) || r.Vulnerabilities.all(v, v.Severity != "CRITICAL"))']`
 	type attached = []func(layout.Descriptor) signing.Artifact
 	for what, test := range map[string]struct {
 		require  string

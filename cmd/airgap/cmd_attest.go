@@ -4,29 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 
 	"airgap/layout"
+	"airgap/verify/predicate"
 	"airgap/verify/signing"
 
 	"github.com/urfave/cli/v2"
 )
-
-// predicateTypes are cosign's short names (cosign attest --type).
-var predicateTypes = map[string]string{
-	"slsaprovenance":   "https://slsa.dev/provenance/v0.2",
-	"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
-	"slsaprovenance1":  signing.PredicateSLSAProvenance,
-	"spdx":             signing.PredicateSPDX,
-	"spdxjson":         signing.PredicateSPDX,
-	"cyclonedx":        signing.PredicateCycloneDX,
-	"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
-	"openvex":          "https://openvex.dev/ns",
-	"link":             "https://in-toto.io/Link/v1",
-}
 
 // maxPredicateBytes keeps the envelope, in base64, well below the 64 MiB that
 // verify reads.
@@ -111,11 +97,11 @@ func runAttest(ctx context.Context, u *ui, o attestOptions) error {
 }
 
 func parsePredicateType(s string) (string, error) {
-	known := strings.Join(slices.Sorted(maps.Keys(predicateTypes)), ", ")
+	known := strings.Join(predicate.Names(), ", ")
 	if s == "" {
 		return "", &adviceError{usagef("attest wants --type TYPE"), "it is a URI or one of " + known}
 	}
-	if uri, ok := predicateTypes[s]; ok {
+	if uri := predicate.Type(s); uri != s {
 		return uri, nil
 	}
 	u, err := url.Parse(s)

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"airgap/verify/predicate"
+
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
@@ -21,12 +23,12 @@ const (
 // Predicate types of well-known statements, for [Attestation.PredicateType].
 const (
 	// PredicateSLSAProvenance says how the image was built.
-	PredicateSLSAProvenance = "https://slsa.dev/provenance/v1"
+	PredicateSLSAProvenance = predicate.SLSAProvenance1
 	// PredicateSPDX and PredicateCycloneDX say what is in it.
-	PredicateSPDX      = "https://spdx.dev/Document"
-	PredicateCycloneDX = "https://cyclonedx.org/bom"
+	PredicateSPDX      = predicate.SPDX
+	PredicateCycloneDX = predicate.CycloneDX
 	// PredicateCosignSign is what cosign 3 makes of a plain signature.
-	PredicateCosignSign = "https://sigstore.dev/cosign/sign/v1"
+	PredicateCosignSign = predicate.CosignSign
 )
 
 // An Attestation is a statement about an image, before it is signed.

@@ -9,12 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"airgap/verify/predicate"
+
 	"github.com/opencontainers/go-digest"
 )
 
 // PredicateVerificationSummary says that somebody verified the image, by which
 // policy, and what came of it (https://slsa.dev/verification_summary/v1).
-const PredicateVerificationSummary = "https://slsa.dev/verification_summary/v1"
+const PredicateVerificationSummary = predicate.SLSAVerificationSummary
 
 // Results and levels of a verification summary.
 const (

@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"airgap/layout"
+	"airgap/verify/predicate"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // PredicateCosignSign is the type of the statement that cosign 3 makes of a plain
 // signature.
-const PredicateCosignSign = "https://sigstore.dev/cosign/sign/v1"
+const PredicateCosignSign = predicate.CosignSign
 
 // Types of the statements that are read (in-toto/attestation, spec/v0.1.0 and
 // spec/v1/statement.md).
