@@ -118,6 +118,12 @@ func TestEveryFlippedBitIsRefused(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		step = 61 // the plain run takes them all
 	}
+	eachBit(t, path, data, step)
+}
+
+// eachBit flips one bit after the other, every step of them.
+func eachBit(t *testing.T, path string, data []byte, step int) {
+	t.Helper()
 	t.Logf("%d bytes, %d bits, every %d", len(data), len(data)*8, step)
 	each(t, path, len(data)*8/step, func(f *os.File, i int) error {
 		at, bit := i*step/8, byte(1)<<(i*step%8)

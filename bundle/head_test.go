@@ -7,7 +7,6 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -152,18 +151,7 @@ func TestFlippedBitsOfSignedBundleAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	const step = 13 // about two in three bytes are met, each bit of a byte as often as the others
-	each(t, path, len(data)*8/step, func(f *os.File, i int) error {
-		at, bit := i*step/8, byte(1)<<(i*step%8)
-		if _, err := f.WriteAt([]byte{data[at] ^ bit}, int64(at)); err != nil {
-			return err
-		}
-		err := refused(f.Name())
-		if err != nil {
-			err = fmt.Errorf("byte %d (%q), bit %#x flipped: %w", at, data[at], bit, err)
-		}
-		_, werr := f.WriteAt(data[at:at+1], int64(at))
-		return errors.Join(err, werr)
-	})
+	eachBit(t, path, data, step)
 }
 
 // Each image's record names the records that came before it.
