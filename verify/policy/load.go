@@ -25,6 +25,7 @@ type document struct {
 	Version      string                 `yaml:"version"`
 	Revocation   string                 `yaml:"revocation"`
 	MaxTrustAge  Duration               `yaml:"maxTrustAge"`
+	Bundle       *Bundle                `yaml:"bundle"`
 	Rules        []rule                 `yaml:"rules"`
 	Environments map[string]environment `yaml:"environments"`
 }
@@ -33,6 +34,7 @@ type environment struct {
 	Extends     string   `yaml:"extends"`
 	Revocation  string   `yaml:"revocation"`
 	MaxTrustAge Duration `yaml:"maxTrustAge"`
+	Bundle      *Bundle  `yaml:"bundle"`
 	Rules       []rule   `yaml:"rules"`
 }
 
@@ -168,7 +170,7 @@ var goTypes = regexp.MustCompile(`not found in type [A-Za-z.]+`)
 // policy puts an environment and those that it extends together. A rule replaces
 // one of the same name further down.
 func (d *document) policy(env string) (*Policy, error) {
-	p := &Policy{Environment: env, MaxTrustAge: d.MaxTrustAge}
+	p := &Policy{Environment: env, MaxTrustAge: d.MaxTrustAge, Bundle: d.Bundle}
 	revocation, rules := d.Revocation, d.Rules
 	switch {
 	case env == "" && len(d.Environments) > 0:
@@ -181,6 +183,7 @@ func (d *document) policy(env string) (*Policy, error) {
 		for _, e := range chain {
 			revocation = cmp.Or(e.Revocation, revocation)
 			p.MaxTrustAge = cmp.Or(e.MaxTrustAge, p.MaxTrustAge)
+			p.Bundle = cmp.Or(e.Bundle, p.Bundle)
 			rules = override(rules, e.Rules)
 		}
 	}
@@ -296,7 +299,7 @@ func item(n *yaml.Node, i int) *yaml.Node {
 
 // check looks at every rule, also of environments that are not asked for.
 func (d *document) check() error {
-	if err := checkRules(d.Revocation, d.Rules); err != nil {
+	if err := cmp.Or(d.Bundle.check(), checkRules(d.Revocation, d.Rules)); err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Environments)) {
@@ -304,12 +307,23 @@ func (d *document) check() error {
 		if name == "" {
 			return errors.New("an environment without a name")
 		}
-		if err := checkRules(e.Revocation, e.Rules); err != nil {
+		if err := cmp.Or(e.Bundle.check(), checkRules(e.Revocation, e.Rules)); err != nil {
 			return fmt.Errorf("environment %s: %w", name, err)
 		}
 		if _, err := d.chain(name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// check says whether anybody could have made such a bundle.
+func (b *Bundle) check() error {
+	if b == nil {
+		return nil
+	}
+	if len(b.Keys) == 0 || slices.Contains(b.Keys, "") {
+		return errors.New("bundle: no key in keys; anybody can sign an export")
 	}
 	return nil
 }

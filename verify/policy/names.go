@@ -80,12 +80,17 @@ func (r *Requirement) signer() *Signer {
 
 // Keys lists the keys that the policy names.
 func (p *Policy) Keys() []string {
-	return p.names(func(r *Requirement) []string {
+	out := p.names(func(r *Requirement) []string {
 		if s := r.signer(); s != nil && s.Key != "" {
 			return []string{s.Key}
 		}
 		return nil
 	})
+	if p.Bundle != nil {
+		out = append(out, p.Bundle.Keys...)
+		slices.Sort(out)
+	}
+	return slices.Compact(out)
 }
 
 // Keyless says whether the policy names identities, which need a Sigstore trusted

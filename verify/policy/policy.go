@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"airgap/layout"
@@ -32,6 +33,8 @@ type Policy struct {
 	// MaxTrustAge is how long ago somebody may have confirmed what is pinned, for
 	// anything to pass by it. Zero asks for no confirmation.
 	MaxTrustAge Duration
+	// Bundle is what a bundle itself has to bring; nil if nothing.
+	Bundle *Bundle
 	// StrictRevocation lets no Notary requirement pass whose certificates'
 	// revocation is unknown, whatever its level says.
 	StrictRevocation bool
@@ -41,6 +44,24 @@ type Policy struct {
 	choose   func(layout.Reference) *Rule
 	scoped   bool // Match holds scopes of containers/image
 	warnings []string
+}
+
+// Bundle says who may have made a bundle.
+type Bundle struct {
+	// Keys are those, by their names in the trust directory, of which one has to
+	// have signed the export.
+	Keys []string `yaml:"keys"`
+	// Line is the line that it has to belong to; empty for any, or none.
+	Line string `yaml:"line"`
+}
+
+// String is the demand in words.
+func (b *Bundle) String() string {
+	s := "an export signed by the key " + strings.Join(b.Keys, " or ")
+	if b.Line != "" {
+		s += ", of the line " + b.Line
+	}
+	return s
 }
 
 // Index says through what an index may be accepted.

@@ -88,6 +88,7 @@ func TestSchemaRefuses(t *testing.T) {
 	s := schema(t)
 	for what, text := range map[string]string{
 		"no version": "rules: []\n", "another version": "version: airgap.policy/v2\nrules: []\n", "no rules": "version: airgap.policy/v1\n",
+		"no keys":       "version: airgap.policy/v1\nbundle: {line: x}\nrules:\n- name: r\n  match: [x]\n  require: {reject: true}\n",
 		"unknown field": head + "- name: r\n  matches: [x]\n", "no pattern": head + "- name: r\n  match: []\n  require: {reject: true}\n",
 		"no requirement": head + "- name: r\n  match: [x]\n", "odd pattern": head + "- name: r\n  match: [\"a b\"]\n  require: {reject: true}\n",
 	} {
