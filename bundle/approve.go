@@ -3,11 +3,8 @@ package bundle
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto"
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -90,10 +87,8 @@ func restsOn(o *verify.Outcome, to []digest.Digest) []digest.Digest {
 
 // approval is one that is signed and not yet where it belongs.
 type approval struct {
-	Addition
-	subject layout.Descriptor
-	summary signing.VerificationSummary
-	says    *Approval
+	arriving
+	says Approval
 }
 
 // approve signs an approval for each root of g. All of them passed; one that did
@@ -127,165 +122,38 @@ func (a *Approver) sign(r *verify.Report, v *verify.Verdict, n layout.Name, at l
 	if err != nil {
 		return nil, err
 	}
-	subject := layout.Descriptor{MediaType: n.Descriptor.MediaType, Digest: n.Descriptor.Digest, Size: n.Descriptor.Size}
+	subject := bare(n.Descriptor)
 	artifact, err := signing.BundleAttestation(subject, att, a.Key)
 	if err != nil {
 		return nil, err
 	}
-	one := &approval{Addition: Addition{at.Repository, subject.Digest, artifact}, subject: subject, summary: s}
-	one.says = &Approval{Destination: at.String(), Digest: subject.Digest, Manifest: artifact.Manifest.Digest, Verifier: a.Verifier.ID}
+	one := &approval{arriving: arriving{Addition: Addition{at.Repository, subject.Digest, artifact}, subject: subject,
+		equal: func(data []byte) bool { return a.made(data, subject.Digest, s) }}}
+	one.says = Approval{Destination: at.String(), Digest: subject.Digest, Verifier: a.Verifier.ID}
 	return one, one.check()
 }
 
-// before is dst's commit, with the approvals put first: a store takes all of it in
-// its one transaction, and a registry has them before it has the names.
-func (a *Approver) before(dst layout.Sink, all []*approval) func(context.Context, []layout.Name) error {
-	if len(all) == 0 {
-		return dst.Commit
-	}
-	return func(ctx context.Context, names []layout.Name) error {
-		if err := a.put(ctx, dst, all); err != nil {
-			return err
-		}
-		return dst.Commit(ctx, names)
-	}
-}
-
-// put puts approvals to where the images are, but for those of which there is an
-// equal one. It comes after everything else is there, and before the names.
-func (a *Approver) put(ctx context.Context, dst layout.Sink, all []*approval) error {
-	for _, one := range all {
-		if one.says.Present {
-			continue
-		}
-		if there, err := a.there(ctx, dst, one); err != nil || there != "" {
-			if err != nil {
-				return err
-			}
-			one.says.Manifest, one.says.Present = there, true
-			continue
-		}
-		if _, err := putAddition(ctx, dst, one.Addition); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readable is a source or a sink that says what is attached in it.
-type readable interface {
-	opener
-	Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error)
-}
-
-// there finds an approval in the destination that says the same.
-func (a *Approver) there(ctx context.Context, dst layout.Sink, one *approval) (digest.Digest, error) {
-	src, ok := dst.(readable)
-	if !ok {
-		return "", nil
-	}
-	all, err := src.Attached(ctx, one.Repository, one.subject)
-	if err != nil {
-		return "", err
-	}
-	looked := map[digest.Digest]bool{}
-	for _, inq := range all {
-		for _, d := range inq.Found {
-			if looked[d.Digest] || len(looked) == maxLooked {
-				continue
-			}
-			looked[d.Digest] = true
-			if same, err := a.same(ctx, src, one.Repository, d, one); err != nil || same {
-				return d.Digest, err
-			}
-		}
-	}
-	return "", nil
-}
-
-// comesAlong finds an approval in the bundle that says the same, so that nothing
-// has to be added to what is imported.
-func (a *Approver) comesAlong(ctx context.Context, b *Bundle, g *layout.Graph, root layout.Name, one *approval) error {
-	place, _ := g.Place(root.Reference.Repository, root.Descriptor.Digest)
-	for _, e := range place.Attached[:min(len(place.Attached), maxLooked)] {
-		same, err := a.same(ctx, b.source, root.Reference.Repository, g.Nodes[e.Digest].Descriptor, one)
-		if err != nil {
-			return err
-		}
-		if same {
-			one.says.Manifest, one.says.Present = e.Digest, true
-			return nil
-		}
-	}
-	return nil
-}
-
-// Limits of the search for an approval that says the same. One that is not found
-// costs nothing but a second one.
-const (
-	maxLooked        = 1000
-	maxApprovalBytes = 1 << 20
-)
-
-// same says whether what is attached is an approval that says the same, by the
-// same key. What cannot be read as one is none: it is not ours to judge.
-func (a *Approver) same(ctx context.Context, src opener, repo string, d layout.Descriptor, one *approval) (bool, error) {
-	if t := d.ArtifactType; t != "" && t != one.Artifact.Manifest.ArtifactType || d.MediaType != one.Artifact.Manifest.MediaType {
-		return false, nil
-	}
-	raw, err := readAttached(ctx, src, repo, d)
-	if err != nil || raw == nil {
-		return false, err
-	}
-	m, err := layout.ParseManifest(d, raw)
-	if err != nil || len(m.Layers) != 1 || m.Subject == nil || m.Subject.Digest != one.Subject ||
-		m.Layers[0].MediaType != one.Artifact.Manifest.ArtifactType || m.Layers[0].Size > maxApprovalBytes {
-		return false, nil
-	}
-	layer := m.Layers[0]
-	layer.Annotations = nil
-	data, err := readAttached(ctx, src, repo, layer)
-	if err != nil || data == nil {
-		return false, err
-	}
-	return a.made(data, one), nil
-}
-
-// made says whether data is a summary that a's key signed and that says the same.
-func (a *Approver) made(data []byte, one *approval) bool {
+// made says whether data is a summary that a's key signed and that says the same of
+// subject.
+func (a *Approver) made(data []byte, subject digest.Digest, summary signing.VerificationSummary) bool {
 	env, err := sigstore.ParseBundle(bytes.Clone(data))
 	if err != nil {
 		return false
 	}
-	signed, err := env.Verify(one.Subject, sigstore.Material{}, sigstore.Want{Key: a.Key.Public(), NoLog: true})
+	signed, err := env.Verify(subject, sigstore.Material{}, sigstore.Want{Key: a.Key.Public(), NoLog: true})
 	if err != nil || signed.PredicateType != signing.PredicateVerificationSummary {
 		return false
 	}
 	s, err := signing.ParseVerificationSummary(signed.Predicate)
-	return err == nil && s.Same(one.summary)
-}
-
-// readAttached reads a small piece; nil if it is not there whole.
-func readAttached(ctx context.Context, src opener, repo string, d layout.Descriptor) ([]byte, error) {
-	var rc io.ReadCloser
-	rc, err := src.Open(ctx, repo, d)
-	var data []byte
-	if err == nil {
-		data, err = layout.ReadAll(rc, d)
-	}
-	for _, sentinel := range []error{layout.ErrNotFound, layout.ErrCorrupt, layout.ErrLimit, layout.ErrUnsupported} {
-		if errors.Is(err, sentinel) {
-			return nil, nil
-		}
-	}
-	return data, err
+	return err == nil && s.Same(summary)
 }
 
 // results lists what was attached, by name.
 func results(all []*approval) []Approval {
 	var out []Approval
 	for _, one := range all {
-		out = append(out, *one.says)
+		one.says.Manifest, one.says.Present = one.manifest(), one.present
+		out = append(out, one.says)
 	}
 	slices.SortStableFunc(out, func(a, b Approval) int { return cmp.Compare(a.Destination, b.Destination) })
 	return out

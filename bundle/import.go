@@ -1,11 +1,15 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/verify"
 
@@ -39,6 +43,18 @@ type ImportOptions struct {
 	// InsecureSkipVerify imports without asking any policy. Integrity is
 	// checked all the same.
 	InsecureSkipVerify bool
+	// Memory is what is remembered of earlier imports; nil remembers nothing, and
+	// notices no rollback.
+	Memory Memory
+	// Keys are pinned: what they signed of the bundle's export is believed.
+	Keys []custody.Key
+	// AllowRollback takes in what Memory is against; it needs Reception's Reason.
+	AllowRollback bool
+	// Reception has the import recorded; nil attaches no record.
+	Reception *Reception
+	// Now replaces time.Now, for tests.
+	Now func() time.Time
+
 	// Approver attaches an approval to every image that comes in; nil attaches
 	// none. It needs a Judge whose policy has a digest.
 	Approver *Approver
@@ -54,6 +70,11 @@ type ImportResult struct {
 	Names    []ImportedTag `json:"names"`
 	// Approvals are what the Approver attached.
 	Approvals []Approval `json:"approvals,omitempty"`
+	// Records are those of the import, and of the export that were signed.
+	Records []RecordMade `json:"records,omitempty"`
+	// Overridden is what was against the import, and Notes what is odd.
+	Overridden []string `json:"overridden,omitempty"`
+	Notes      []string `json:"notes,omitempty"`
 	// Report has the verdicts; nil if no policy was asked.
 	Report   *verify.Report `json:"report,omitempty"`
 	Contents Contents       `json:"contents"`
@@ -72,39 +93,130 @@ type ImportedTag struct {
 // proves the bundle first, asks the judge before anything is written, and hashes
 // each byte as it is copied, also of what dst has already, so that nothing damaged
 // gets a name. If the judge says no, or cannot say, the error matches ErrRefused or
-// ErrUndecided, and the result holds the report.
+// ErrUndecided, and the result holds the report. If what is remembered of earlier
+// imports is against it, the error matches ErrRollback.
 func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*ImportResult, error) {
-	if !o.InsecureSkipVerify && o.Judge == nil {
-		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy}
-	}
-	if o.InsecureSkipVerify && o.Approver != nil {
-		return nil, fmt.Errorf("no approval of what no policy has judged: %w", ErrUsage)
-	}
-	g, err := b.Graph(ctx)
-	if err != nil {
+	if err := o.check(b); err != nil {
 		return nil, err
 	}
-	var report *verify.Report
-	if !o.InsecureSkipVerify {
-		if report, err = b.judge(ctx, o.Judge, g); err != nil {
-			return nil, err
+	i := &importing{Bundle: b, dst: dst, o: o, now: o.clock()}
+	if err := i.admit(ctx); err != nil {
+		res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: i.report, Names: []ImportedTag{}}
+		if i.report == nil {
+			res = nil
 		}
-		if g, err = b.admitted(ctx, g, report, o.Partial); err != nil {
-			return &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: report, Names: []ImportedTag{}}, err
+		return res, errors.Join(err, i.logRefusal(ctx, err))
+	}
+	if err := i.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return i.bring(ctx)
+}
+
+// check finds what makes no sense.
+func (o *ImportOptions) check(b *Bundle) error {
+	switch {
+	case !o.InsecureSkipVerify && o.Judge == nil:
+		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy}
+	case o.InsecureSkipVerify && o.Approver != nil:
+		return fmt.Errorf("no approval of what no policy has judged: %w", ErrUsage)
+	case o.AllowRollback && o.reason() == "":
+		return fmt.Errorf("what is overridden needs a reason: %w", ErrUsage)
+	}
+	return nil
+}
+
+func (o *ImportOptions) clock() time.Time {
+	if o.Now != nil {
+		return o.Now().UTC()
+	}
+	return time.Now().UTC()
+}
+
+// reason is why, in the words of whoever imports.
+func (o *ImportOptions) reason() string {
+	if o.Reception == nil {
+		return ""
+	}
+	return o.Reception.Reason
+}
+
+// importing is one import on its way.
+type importing struct {
+	*Bundle
+	dst layout.Sink
+	o   ImportOptions
+	now time.Time
+
+	g      *layout.Graph
+	head   *Head
+	report *verify.Report // nil if no policy was asked
+	to     *mapped
+
+	approvals []*approval
+	receipts  []*receipt
+	overrides []string // what was against it, and is overridden
+	notes     []string
+}
+
+// admit finds out what of the bundle may enter. It writes nothing.
+func (i *importing) admit(ctx context.Context) error {
+	var err error
+	if i.g, err = i.Graph(ctx); err != nil {
+		return err
+	}
+	if i.head, err = i.Head(ctx, i.o.Keys); err != nil {
+		return err
+	}
+	r := &recall{memory: i.o.Memory, now: i.now}
+	if err := i.recall(r, func() error { return cmp.Or(r.clock(), r.head(i.head, i.delta())) }); err != nil {
+		return err
+	}
+	if !i.o.InsecureSkipVerify {
+		if err := demands(i.o.Judge, i.head); err != nil {
+			return i.fail(err)
+		}
+		if i.report, err = i.judge(ctx, i.o.Judge, i.g); err != nil {
+			return err
+		}
+		if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {
+			return err
 		}
 	}
-	to, err := b.whereTo(g, o.Mapping)
+	return i.recall(r, func() error { return r.tags(i.g.Roots) })
+}
+
+// recall holds something of the bundle against what is remembered.
+func (i *importing) recall(r *recall, look func() error) error {
+	if i.o.Memory == nil {
+		return nil
+	}
+	if err := look(); err != nil {
+		return i.fail(err)
+	}
+	i.overrides, i.notes = r.against, r.notes
+	return i.fail(r.verdict(i.o.AllowRollback))
+}
+
+// prepare makes what is to be attached, before anything is written.
+func (i *importing) prepare(ctx context.Context) error {
+	var err error
+	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
+		return err
+	}
+	if i.approvals, err = i.approve(ctx); err != nil {
+		return err
+	}
+	exported, err := i.exported()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	approvals, err := b.approvals(ctx, g, report, to, o.Approver)
+	received, err := i.received(ctx, exported)
 	if err != nil {
-		return nil, err
+		return i.damaged(err)
 	}
-	if err := keepLists(dst, report); err != nil {
-		return nil, err
-	}
-	return b.bring(ctx, g, dst, to, report, approvals, o)
+	i.receipts = slices.Concat(exported, received)
+	return keepLists(i.dst, i.report)
 }
 
 // whereTo says where everything of g goes.
@@ -119,46 +231,105 @@ func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
 	return m.graph(g)
 }
 
-// bring copies what was admitted, then adds the approvals, then publishes names.
-func (b *Bundle) bring(ctx context.Context, g *layout.Graph, dst layout.Sink, to *mapped, report *verify.Report, approvals []*approval, o ImportOptions) (*ImportResult, error) {
-	commit := o.Approver.before(dst, approvals)
-	if !o.Overwrite {
-		if _, err := b.checkMoves(ctx, g, dst, to.names); err != nil {
+// bring copies what was admitted, then adds what was made here, then publishes names.
+func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
+	commit := i.commit
+	if !i.o.Overwrite {
+		if _, err := i.checkMoves(ctx, i.g, i.dst, i.to.names); err != nil {
 			return nil, err
 		}
-		commit = b.guard(dst, g, commit)
+		commit = i.guard(i.dst, i.g, commit)
+	} else if err := i.noteMoves(ctx); err != nil {
+		return nil, err
 	}
-	res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Verified: report != nil, Report: report, Contents: contents(g, newRecord(g))}
-	for i, n := range g.Roots {
-		res.Names = append(res.Names, ImportedTag{n.Reference.String(), to.names[i].Reference.String(), n.Descriptor.Digest.String()})
+	res := &ImportResult{
+		Bundle: i.Path, Proven: i.Own(), Verified: i.report != nil, Report: i.report, Contents: contents(i.g, newRecord(i.g)),
+		Overridden: i.overrides, Notes: i.notes,
 	}
-	err := layout.Copy(ctx, &committing{dst, commit}, b.source, g, layout.CopyOptions{
-		Jobs: o.Jobs, Names: to.names, ReadAll: true,
-		Rename:   func(repo string) string { return to.repos[repo] },
-		Progress: res.count(o.Progress),
+	for n, root := range i.g.Roots {
+		res.Names = append(res.Names, ImportedTag{root.Reference.String(), i.to.names[n].Reference.String(), root.Descriptor.Digest.String()})
+	}
+	err := layout.Copy(ctx, &committing{i.dst, commit}, i.source, i.g, layout.CopyOptions{
+		Jobs: i.o.Jobs, Names: i.to.names, ReadAll: true,
+		Rename:   func(repo string) string { return i.to.repos[repo] },
+		Progress: res.count(i.o.Progress),
 	})
 	if err != nil {
-		return nil, b.damaged(err)
+		return nil, i.damaged(err)
 	}
-	res.Approvals = results(approvals)
+	res.Approvals, res.Records = results(i.approvals), made(i.receipts)
 	return res, nil
 }
 
-// approvals signs what is to be attached, before anything is written.
-func (b *Bundle) approvals(ctx context.Context, g *layout.Graph, r *verify.Report, to *mapped, a *Approver) ([]*approval, error) {
-	if a == nil {
-		return nil, nil
+// noteMoves finds the tags that will move: an override that belongs on the record.
+func (i *importing) noteMoves(ctx context.Context) error {
+	if i.o.Memory == nil {
+		return nil
 	}
-	all, err := a.approve(g, r, to)
-	if err != nil {
-		return nil, b.fail(err)
-	}
-	for i, one := range all {
-		if err := a.comesAlong(ctx, b, g, g.Roots[i], one); err != nil {
-			return nil, b.damaged(err)
+	for _, n := range i.to.names {
+		ref := n.Reference
+		if ref.Digest = ""; ref.Tag == "" {
+			continue
+		}
+		was, err := i.dst.Resolve(ctx, ref)
+		switch {
+		case errors.Is(err, layout.ErrNotFound):
+		case err != nil:
+			return err
+		case was.Digest != n.Descriptor.Digest:
+			i.overrides = append(i.overrides, fmt.Sprintf("--overwrite: %s was %s", ref, was.Digest))
 		}
 	}
-	return all, nil
+	return nil
+}
+
+// commit ends the copy. What was made here comes before the names, and so does what
+// is to be remembered: nothing is ever visible that the ledger does not have.
+func (i *importing) commit(ctx context.Context, names []layout.Name) error {
+	var all []*arriving
+	for _, a := range i.approvals {
+		all = append(all, &a.arriving)
+	}
+	for _, r := range i.receipts {
+		all = append(all, &r.arriving)
+	}
+	if err := putArriving(ctx, i.dst, all); err != nil {
+		return err
+	}
+	if err := i.logImport(); err != nil {
+		return err
+	}
+	if i.o.Memory != nil {
+		if err := i.o.Memory.Commit(ctx); err != nil {
+			return err
+		}
+	}
+	return i.dst.Commit(ctx, names)
+}
+
+// approve signs the verdict: for the approver, and for whoever records the import.
+func (i *importing) approve(ctx context.Context) ([]*approval, error) {
+	approvers := []*Approver{i.o.Approver}
+	if r := i.o.Reception; r != nil && r.Key != nil && i.report != nil {
+		approvers = append(approvers, &Approver{Key: r.Key, Verifier: r.Verifier})
+	}
+	var out []*approval
+	for _, a := range approvers {
+		if a == nil {
+			continue
+		}
+		all, err := a.approve(i.g, i.report, i.to)
+		if err != nil {
+			return nil, i.fail(err)
+		}
+		for n, one := range all {
+			if err := one.comesAlong(ctx, i.source, i.g, i.g.Roots[n].Reference.Repository); err != nil {
+				return nil, i.damaged(err)
+			}
+		}
+		out = append(out, all...)
+	}
+	return out, nil
 }
 
 func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {

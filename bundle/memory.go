@@ -1,0 +1,255 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/verify"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Memory is what the isolated side remembers from one import to the next: marks that
+// do not go back, and a ledger that only grows.
+type Memory interface {
+	// Marked returns a mark, or nil; Mark sets it with the next Commit, which fails
+	// if it is no longer what it was.
+	Marked(name string) ([]byte, error)
+	Mark(name string, was, now []byte) error
+	// Log adds an entry to the ledger with the next Commit; Last is the last that
+	// is there, or nil.
+	Log(entry []byte) error
+	Last() ([]byte, error)
+	// Append adds entries at once, on their own; where there is no ledger yet, it
+	// does nothing.
+	Append(ctx context.Context, entries ...[]byte) error
+	// Continues fails if the ledger does not begin with what a checkpoint of it
+	// stands for; the error matches ErrRollback.
+	Continues(checkpoint []byte) error
+	// Commit makes it last. Where the memory is the destination, what is copied
+	// and what is remembered become visible in one step, with the names, and this
+	// does nothing.
+	Commit(ctx context.Context) error
+}
+
+// ErrRollback says that a bundle, or an image in it, is older than what came before,
+// or not what it should continue.
+var ErrRollback = errors.New("rollback or replay")
+
+// clockSkew is how far this machine's clock may be behind the ledger.
+const clockSkew = 10 * time.Minute
+
+// lineMark is what is remembered of a line, for each key that signs it.
+type lineMark struct {
+	Serial uint64        `json:"serial"`
+	Head   digest.Digest `json:"head"` // of the bundle with that serial
+}
+
+// tagMark is what is remembered of a tag of the outside: what it stands for, and what
+// it did before, oldest first.
+type tagMark struct {
+	Digest digest.Digest   `json:"digest"`
+	Was    []digest.Digest `json:"was,omitempty"`
+}
+
+// maxTagHistory is how many former digests of a tag are remembered.
+const maxTagHistory = 500
+
+func lineName(line, fingerprint string) string { return "line " + line + " " + fingerprint }
+func tagName(ref layout.Reference) string      { return "tag " + ref.Repository + ":" + ref.Tag }
+
+// recall holds a bundle against what is remembered, and sets what is to be remembered
+// of it. It returns what is against it, each to be overridden or not at all; and what
+// is odd, but no reason to refuse.
+type recall struct {
+	memory  Memory
+	now     time.Time
+	against []string
+	notes   []string
+}
+
+func (r *recall) refuse(format string, args ...any) {
+	r.against = append(r.against, fmt.Sprintf(format, args...))
+}
+
+func (r *recall) note(format string, args ...any) {
+	r.notes = append(r.notes, fmt.Sprintf(format, args...))
+}
+
+// clock refuses to go on by a clock that is behind: everything that expires, and
+// every order in time, would be judged by it.
+func (r *recall) clock() error {
+	last, err := r.memory.Last()
+	if err != nil || last == nil {
+		return err
+	}
+	e, err := custody.ParseEntry(last)
+	if err != nil {
+		return fmt.Errorf("the last entry of the ledger: %v: %w", err, layout.ErrCorrupt)
+	}
+	if e.At.After(r.now.Add(clockSkew)) {
+		return &layout.Error{Err: fmt.Errorf("%w: the ledger's last entry is of %s, and this machine's clock says %s", ErrUndecided, e.At.Format(time.RFC3339), r.now.Format(time.RFC3339)),
+			Hint: "set the clock of this machine"}
+	}
+	return nil
+}
+
+// head holds the bundle's place in its line against what came before, if a pinned key
+// vouches for it.
+func (r *recall) head(h *Head, delta bool) error {
+	if h == nil {
+		return nil
+	}
+	if h.Bundle.Standing != custody.Verified {
+		r.note("its export is signed by no key that is pinned; what it says of its place in a line is not believed")
+		return nil
+	}
+	rec := h.Bundle.Record
+	if rec.Expires != nil && r.now.After(*rec.Expires) {
+		r.refuse("the bundle expired at %s", rec.Expires.Format(time.RFC3339))
+	}
+	if rec.Checkpoint != "" {
+		if err := r.memory.Continues([]byte(rec.Checkpoint)); errors.Is(err, ErrRollback) {
+			r.refuse("%v", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	if rec.Line == nil {
+		return nil
+	}
+	return r.line(h, delta)
+}
+
+func (r *recall) line(h *Head, delta bool) error {
+	l := h.Bundle.Record.Line
+	name := lineName(l.Name, h.Bundle.Fingerprint)
+	was, err := r.memory.Marked(name)
+	if err != nil {
+		return err
+	}
+	var mark lineMark
+	if was != nil {
+		if err := json.Unmarshal(was, &mark); err != nil {
+			return fmt.Errorf("what is remembered of line %s: %v: %w", l.Name, err, layout.ErrCorrupt)
+		}
+	}
+	switch {
+	case was == nil && l.Serial > 1:
+		r.gap(delta, "the first bundle of line %s that comes here has serial %d", l.Name, l.Serial)
+	case was == nil:
+	case l.Serial < mark.Serial:
+		r.refuse("it has serial %d of line %s, and %d was here before", l.Serial, l.Name, mark.Serial)
+		return nil // an override does not bring the mark back
+	case l.Serial == mark.Serial && h.Manifest == mark.Head:
+		return nil // the same once more
+	case l.Serial == mark.Serial:
+		r.refuse("it has serial %d of line %s, and so had another bundle that was here before", l.Serial, l.Name)
+	case l.Serial == mark.Serial+1 && l.Previous != mark.Head:
+		r.refuse("serial %d of line %s continues another bundle %d than the one that was here", l.Serial, l.Name, mark.Serial)
+	case l.Serial > mark.Serial+1:
+		r.gap(delta, "line %s goes from serial %d to %d: what was between did not come here", l.Name, mark.Serial, l.Serial)
+	}
+	now, err := json.Marshal(lineMark{l.Serial, h.Manifest})
+	if err != nil {
+		return err
+	}
+	return r.memory.Mark(name, was, now)
+}
+
+// gap is odd, and for a delta, which counts on what was between, a reason to refuse.
+func (r *recall) gap(delta bool, format string, args ...any) {
+	if delta {
+		r.refuse(format, args...)
+		return
+	}
+	r.note(format, args...)
+}
+
+// tags refuses an image that a tag stood for once and that another has replaced
+// since: nobody could tell it from the present one by its signatures.
+func (r *recall) tags(roots []layout.Name) error {
+	for _, n := range roots {
+		if n.Reference.Tag == "" {
+			continue
+		}
+		if err := r.tag(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *recall) tag(n layout.Name) error {
+	name := tagName(n.Reference)
+	was, err := r.memory.Marked(name)
+	if err != nil {
+		return err
+	}
+	var mark tagMark
+	if was != nil {
+		if err := json.Unmarshal(was, &mark); err != nil {
+			return fmt.Errorf("what is remembered of %s: %v: %w", n.Reference, err, layout.ErrCorrupt)
+		}
+	}
+	d := n.Descriptor.Digest
+	if mark.Digest == d {
+		return nil
+	}
+	if slices.Contains(mark.Was, d) {
+		r.refuse("%s stood for %s before, and since then for %s", n.Reference, d, mark.Digest)
+	}
+	mark.Was = slices.DeleteFunc(mark.Was, func(o digest.Digest) bool { return o == d })
+	if mark.Digest != "" {
+		mark.Was = append(mark.Was, mark.Digest)
+	}
+	mark.Was = mark.Was[max(0, len(mark.Was)-maxTagHistory):]
+	mark.Digest = d
+	now, err := json.Marshal(mark)
+	if err != nil {
+		return err
+	}
+	return r.memory.Mark(name, was, now)
+}
+
+// verdict is what comes of it: an error that matches ErrRollback, unless everything
+// that is against the bundle is overridden.
+func (r *recall) verdict(allow bool) error {
+	if len(r.against) == 0 || allow {
+		return nil
+	}
+	return &layout.Error{Err: fmt.Errorf("%w: %s", ErrRollback, strings.Join(r.against, "; ")),
+		Hint: "if it is meant, --allow-rollback with --reason takes it in and puts that on the record"}
+}
+
+// demands fails if the policy asks for a signed export that the bundle has not.
+func demands(j *verify.Judge, h *Head) error {
+	if j == nil || j.Policy.Bundle == nil {
+		return nil
+	}
+	want := j.Policy.Bundle
+	why := ""
+	switch {
+	case h == nil:
+		why = "its export is not signed"
+	case h.Bundle.Standing != custody.Verified:
+		why = "its export is signed by no key that is pinned"
+	case !slices.Contains(want.Keys, h.Bundle.Key):
+		why = fmt.Sprintf("its export is signed by the key %s", h.Bundle.Key)
+	case want.Line != "" && (h.Bundle.Record.Line == nil || h.Bundle.Record.Line.Name != want.Line):
+		why = "it does not belong to the line " + want.Line
+	default:
+		return nil
+	}
+	return &layout.Error{Err: fmt.Errorf("%w: %s, and the policy wants %s", ErrRefused, why, want), Hint: "nothing in it was looked at further"}
+}
+
+// delta says whether the bundle counts on what came before it.
+func (b *Bundle) delta() bool { return false }
