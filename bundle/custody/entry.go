@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,8 @@ type Entry struct {
 	Line   *Line         `json:"line,omitempty"`
 	By     string        `json:"by,omitempty"`  // as they call themselves
 	Key    string        `json:"key,omitempty"` // fingerprint of the key that signed the records
+	// To is where it went: of a promotion, the environment.
+	To *Place `json:"to,omitempty"`
 	// Result is passed, refused or undecided, where a policy was asked.
 	Result string        `json:"result,omitempty"`
 	Policy digest.Digest `json:"policy,omitempty"`
@@ -44,23 +47,53 @@ func (e Entry) Bytes() ([]byte, error) {
 	if len(e.Reason) > maxEntryReason {
 		e.Reason = string(bytes.ToValidUTF8([]byte(e.Reason[:maxEntryReason]), nil)) + "…"
 	}
+	if err := e.check(); err != nil {
+		return nil, err
+	}
 	data, err := marshal(e)
-	if err == nil && (e.At.IsZero() || e.Act == "" || len(data) > maxEntryBytes) {
-		err = fmt.Errorf("%w: an entry of %d bytes for %q", ErrRecord, len(data), e.Act)
+	if err == nil && len(data) > maxEntryBytes {
+		err = bad("an entry of %d bytes, at most %d are accepted", len(data), maxEntryBytes)
 	}
 	return data, err
+}
+
+func (e *Entry) check() error {
+	switch {
+	case !inSeconds(e.At):
+		return bad("an entry without a time")
+	case !slices.Contains(acts, e.Act):
+		return bad("%.100q is no act", string(e.Act))
+	case !Result(e.Result).known():
+		return bad("%.100q is no result", e.Result)
+	case e.Line != nil && !e.Line.valid():
+		return bad("a line that is none")
+	}
+	all := append([]digest.Digest{e.Digest, e.Bundle, e.Policy}, e.Records...)
+	if e.Line != nil {
+		all = append(all, e.Line.Previous)
+	}
+	if e.To != nil {
+		all = append(all, e.To.Digest)
+		if err := e.To.check(); err != nil {
+			return err
+		}
+	}
+	return checkAll(all)
 }
 
 // ParseEntry reads what Bytes writes.
 func ParseEntry(data []byte) (Entry, error) {
 	var e Entry
+	if len(data) > maxEntryBytes {
+		return e, bad("an entry of %d bytes, at most %d are accepted", len(data), maxEntryBytes)
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&e); err != nil {
 		return e, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	if again, err := e.Bytes(); err != nil || !bytes.Equal(again, data) {
-		return e, fmt.Errorf("%w: it is not in the form in which entries are written", ErrRecord)
+		return e, bad("it is not in the form in which entries are written")
 	}
 	return e, nil
 }

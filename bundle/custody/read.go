@@ -5,6 +5,8 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,15 +57,22 @@ func (f *Found) At() time.Time {
 	return f.Record.At
 }
 
-// Previous are the records that it says came directly before.
+// Previous are the records that it says came directly before; of a verdict, what it
+// says that it rests on.
 func (f *Found) Previous() []digest.Digest {
 	if f.Record != nil {
 		return f.Record.Previous
 	}
 	var out []digest.Digest
 	for _, in := range f.Summary.InputAttestations {
-		for alg, hex := range in.Digest {
-			out = append(out, digest.NewDigestFromEncoded(digest.Algorithm(alg), hex))
+		for _, alg := range slices.Sorted(maps.Keys(in.Digest)) {
+			// Others write summaries too, and name digests that are of no manifest.
+			if d, err := layout.ParseDigest(alg + ":" + in.Digest[alg]); err == nil && !slices.Contains(out, d) {
+				out = append(out, d)
+			}
+		}
+		if len(out) >= maxPrevious {
+			break
 		}
 	}
 	return out
@@ -131,6 +140,9 @@ func isRecord(mediaType string) bool {
 // Read reads a record about subject: a Sigstore bundle, or the statement of a claim.
 // It returns nil for what is none.
 func Read(manifest, subject digest.Digest, mediaType string, data []byte, keys []Key) *Found {
+	if len(data) > MaxRecordBytes {
+		return nil
+	}
 	f := &Found{Manifest: manifest, Subject: subject, Standing: Claimed, Reason: "nobody signed it"}
 	if mediaType == statementType {
 		st, err := sigstore.ParseStatement(data)

@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"airgap/layout"
@@ -32,6 +34,8 @@ const (
 	Quarantine Act = "quarantine" // kept, and not given out any more
 	Release    Act = "release"    // given out again
 )
+
+var acts = []Act{Export, Receive, Import, Promote, Override, Delete, Refuse, Quarantine, Release}
 
 const typePrefix, typeSuffix = "urn:airgap:custody:", ":v1"
 
@@ -72,8 +76,9 @@ type Record struct {
 	To        *Place `json:"to,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	// Policy is the digest of the policy that the act rested on or, in an
-	// override, went against.
+	// override, went against; Result is what that policy said.
 	Policy digest.Digest `json:"policy,omitempty"`
+	Result Result        `json:"result,omitempty"`
 	Media  *Media        `json:"media,omitempty"`
 	Line   *Line         `json:"line,omitempty"`
 	// Expires is when a bundle is too old to be taken in.
@@ -84,6 +89,24 @@ type Record struct {
 	// Previous are the records of the same image, or the same line, that came
 	// directly before: digests of their manifests.
 	Previous []digest.Digest `json:"previous,omitempty"`
+}
+
+// Result is what a policy said.
+type Result string
+
+// The results, as [airgap/verify.State] has them.
+const (
+	Passed    Result = "passed"
+	Refused   Result = "refused"
+	Undecided Result = "undecided"
+)
+
+func (r Result) known() bool {
+	switch r {
+	case "", Passed, Refused, Undecided:
+		return true
+	}
+	return false
 }
 
 // ClockHost is the clock of the machine that acted, which nobody vouches for.
@@ -125,10 +148,14 @@ type Media struct {
 // Line is a bundle's place in a sequence of exports.
 type Line struct {
 	Name   string `json:"name"`
-	Serial uint64 `json:"serial"` // from 1
+	Serial uint64 `json:"serial"` // from 1 to maxSerial
 	// Previous is the manifest of the record of the bundle before; empty for
 	// the first.
 	Previous digest.Digest `json:"previous,omitempty"`
+}
+
+func (l *Line) valid() bool {
+	return l.Name != "" && l.Serial >= 1 && l.Serial <= maxSerial && (l.Serial == 1) == (l.Previous == "")
 }
 
 // Limits of records. They are written by whoever has a key, and read by all.
@@ -136,46 +163,91 @@ const (
 	// MaxRecordBytes is how large a record, signed, may be.
 	MaxRecordBytes = 256 << 10
 	maxText        = 4096
+	maxCheckpoint  = 4 * maxText
 	maxPrevious    = 1000
+	// maxSerial is the largest number that every reader of JSON reads the same
+	// (RFC 8259, section 6).
+	maxSerial = 1<<53 - 1
 )
 
 // ErrRecord says that something is no record, or none that can be written.
 var ErrRecord = errors.New("not a custody record")
 
+func bad(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrRecord}, args...)...)
+}
+
 // check says whether r can be recorded as a.
 func (r *Record) check(a Act) error {
 	switch {
-	case r.At.IsZero() || r.At.Location() != time.UTC || r.At.Nanosecond() != 0 || r.At.Year() > 9999:
-		return fmt.Errorf("%w: at: want a time in UTC, to the second", ErrRecord)
+	case !inSeconds(r.At):
+		return bad("at: want a time in UTC, to the second")
 	case r.Clock == "":
-		return fmt.Errorf("%w: no clock", ErrRecord)
+		return bad("no clock")
 	case r.Tool.Name == "":
-		return fmt.Errorf("%w: no tool", ErrRecord)
-	case a == Override && r.Reason == "":
-		return fmt.Errorf("%w: an override has a reason", ErrRecord)
-	case a == Promote && (r.To == nil || r.To.Name == ""):
-		return fmt.Errorf("%w: a promotion leads somewhere", ErrRecord)
-	case r.Line != nil && (r.Line.Name == "" || r.Line.Serial == 0 || (r.Line.Serial == 1) != (r.Line.Previous == "")):
-		return fmt.Errorf("%w: a line has a name and serials from 1, and but for the first the record before", ErrRecord)
-	case len(r.Previous) > maxPrevious:
-		return fmt.Errorf("%w: %d records came directly before it, at most %d are accepted", ErrRecord, len(r.Previous), maxPrevious)
-	case len(r.Checkpoint) > 4*maxText:
-		return fmt.Errorf("%w: a checkpoint of %d bytes", ErrRecord, len(r.Checkpoint))
-	case r.Expires != nil && (r.Expires.Location() != time.UTC || r.Expires.Before(r.At)):
-		return fmt.Errorf("%w: expires: want a time in UTC, after it was made", ErrRecord)
+		return bad("no tool")
+	case !r.Result.known() || r.Result != "" && r.Policy == "":
+		return bad("a result is passed, refused or undecided, and some policy's")
+	case r.Media != nil && *r.Media == (Media{}):
+		return bad("media without a label and a serial")
+	case r.Line != nil && !r.Line.valid():
+		return bad("a line has a name and serials from 1 to %d, and but for the first the record before", uint64(maxSerial))
+	case r.Expires != nil && (!inSeconds(*r.Expires) || r.Expires.Before(r.At)):
+		return bad("expires: want a time in UTC, to the second, after it was made")
 	}
-	if err := r.checkTexts(); err != nil {
-		return err
+	for _, err := range []error{r.checkAct(a), r.checkPlaces(), r.checkTexts(), r.checkDigests()} {
+		if err != nil {
+			return err
+		}
 	}
-	return r.checkDigests()
+	return nil
 }
 
+// inSeconds says whether t is written in one way only.
+func inSeconds(t time.Time) bool {
+	return t.Location() == time.UTC && t.Nanosecond() == 0 && t.Year() >= 1970 && t.Year() <= 9999
+}
+
+// checkAct holds r against what the act cannot do without.
+func (r *Record) checkAct(a Act) error {
+	switch {
+	case a == Override && r.Reason == "":
+		return bad("an override has a reason")
+	case a == Promote && (r.To == nil || r.To.Kind != InEnvironment || r.To.Name == ""):
+		return bad("a promotion leads to an environment with a name")
+	case a == Delete && r.Reference == "":
+		return bad("a deletion says which name was taken away")
+	}
+	return nil
+}
+
+func (r *Record) checkPlaces() error {
+	for _, p := range r.places() {
+		if err := p.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Place) check() error {
+	switch p.Kind {
+	case InRegistry, InStore, InBundle, InEnvironment:
+		return nil
+	}
+	return bad("%.100q is no kind of place", string(p.Kind))
+}
+
+func (r *Record) places() []*Place {
+	return slices.DeleteFunc([]*Place{r.From, r.To}, func(p *Place) bool { return p == nil })
+}
+
+// checkTexts refuses what could play with whoever looks at it. Only a checkpoint has
+// several lines.
 func (r *Record) checkTexts() error {
 	texts := []string{r.Clock, r.By, r.Tool.Name, r.Tool.Version, r.Reference, r.Reason}
-	for _, p := range []*Place{r.From, r.To} {
-		if p != nil {
-			texts = append(texts, string(p.Kind), p.Name)
-		}
+	for _, p := range r.places() {
+		texts = append(texts, p.Name)
 	}
 	if r.Media != nil {
 		texts = append(texts, r.Media.Label, r.Media.Serial)
@@ -184,23 +256,43 @@ func (r *Record) checkTexts() error {
 		texts = append(texts, r.Line.Name)
 	}
 	for _, s := range texts {
-		if len(s) > maxText || !utf8.ValidString(s) {
-			return fmt.Errorf("%w: a text of %d bytes; at most %d of UTF-8 are accepted", ErrRecord, len(s), maxText)
+		if err := checkText(s, maxText); err != nil {
+			return err
 		}
+	}
+	return checkText(strings.ReplaceAll(r.Checkpoint, "\n", ""), maxCheckpoint)
+}
+
+func checkText(s string, most int) error {
+	if len(s) > most || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+		return bad("a text of %d bytes; at most %d are accepted, of UTF-8 without control characters", len(s), most)
 	}
 	return nil
 }
 
 func (r *Record) checkDigests() error {
-	all := append([]digest.Digest{r.Policy, r.Tool.Digest}, r.Previous...)
-	for _, p := range []*Place{r.From, r.To} {
-		if p != nil {
-			all = append(all, p.Digest)
+	if len(r.Previous) > maxPrevious {
+		return bad("%d records came directly before it, at most %d are accepted", len(r.Previous), maxPrevious)
+	}
+	seen := map[digest.Digest]bool{}
+	for _, d := range r.Previous {
+		if d == "" || seen[d] {
+			return bad("previous: %q is empty, or stands there twice", string(d))
 		}
+		seen[d] = true
+	}
+	all := append([]digest.Digest{r.Policy, r.Tool.Digest}, r.Previous...)
+	for _, p := range r.places() {
+		all = append(all, p.Digest)
 	}
 	if r.Line != nil {
 		all = append(all, r.Line.Previous)
 	}
+	return checkAll(all)
+}
+
+// checkAll takes empty ones for those that do not apply.
+func checkAll(all []digest.Digest) error {
 	for _, d := range all {
 		if d == "" {
 			continue
@@ -216,7 +308,10 @@ func (r *Record) checkDigests() error {
 // which it is written.
 func Parse(a Act, predicate []byte) (*Record, error) {
 	if len(predicate) > MaxRecordBytes {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", ErrRecord, len(predicate), MaxRecordBytes)
+		return nil, bad("%d bytes, at most %d are read", len(predicate), MaxRecordBytes)
+	}
+	if _, ok := ActOf(a.PredicateType()); !ok || a == Import {
+		return nil, bad("%.100q has no record of this form", string(a))
 	}
 	var r Record
 	dec := json.NewDecoder(bytes.NewReader(predicate))
@@ -230,7 +325,7 @@ func Parse(a Act, predicate []byte) (*Record, error) {
 	again, err := marshal(&r)
 	var compact bytes.Buffer
 	if err != nil || json.Compact(&compact, predicate) != nil || !bytes.Equal(compact.Bytes(), again) {
-		return nil, fmt.Errorf("%w: it is not in the form in which records are written", ErrRecord)
+		return nil, bad("it is not in the form in which records are written")
 	}
 	return &r, nil
 }
@@ -256,14 +351,17 @@ const (
 // verdict, see [signing.VerificationSummary].
 func (r *Record) Attestation(a Act, name string) (signing.Attestation, error) {
 	if a == Import {
-		return signing.Attestation{}, fmt.Errorf("%w: a verdict is a verification summary", ErrRecord)
+		return signing.Attestation{}, bad("a verdict is a verification summary")
+	}
+	if _, ok := ActOf(a.PredicateType()); !ok {
+		return signing.Attestation{}, bad("%.100q is recorded in ledgers alone", string(a))
 	}
 	if err := r.check(a); err != nil {
 		return signing.Attestation{}, err
 	}
 	predicate, err := marshal(r)
 	if err == nil && len(predicate) > MaxRecordBytes/2 { // the envelope holds it in base64
-		err = fmt.Errorf("%w: %d bytes, at most %d are accepted", ErrRecord, len(predicate), MaxRecordBytes/2)
+		err = bad("%d bytes, at most %d are accepted", len(predicate), MaxRecordBytes/2)
 	}
 	return signing.Attestation{PredicateType: a.PredicateType(), Predicate: predicate, SubjectName: name}, err
 }
