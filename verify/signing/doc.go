@@ -16,7 +16,10 @@
 //
 // If in doubt: BundleSignature for a key, Notary for an X.509 certificate.
 //
-// Every function returns an [Artifact]: a manifest and the blobs it names. To
+// [SealEnvelope] signs any bytes of a stated type, for no image in particular, and
+// [OpenEnvelope] reads them back.
+//
+// Every other function returns an [Artifact]: a manifest and the blobs it names. To
 // publish one, put the blobs first, then Artifact.Raw, under Artifact.Tag where
 // there is one and untagged otherwise; the registry finds the latter through
 // the manifest's subject.
