@@ -158,6 +158,7 @@ func (b *Bundle) rewrite(ctx context.Context, src *adding, o AttachOptions) erro
 	if err != nil {
 		return err
 	}
+	g = g.Without(b.NotCarried())
 	plan, err := layout.NewPlan(g, record)
 	if err != nil {
 		return err
@@ -300,6 +301,7 @@ func (b *Bundle) statementOf(g *layout.Graph, was []byte) ([]byte, error) {
 	}
 	s.Predicate.Roots, s.Predicate.Repositories = again.Roots, again.Repositories
 	s.Predicate.Manifests, s.Predicate.Blobs = again.Manifests, again.Blobs
+	s.Predicate.Delta = s.Predicate.Delta.of(g)
 	out, err := json.Marshal(s)
 	if err == nil && len(out) > maxRecordBytes {
 		err = fmt.Errorf("the export record would have %d bytes, at most %d are accepted: %w", len(out), maxRecordBytes, layout.ErrLimit)

@@ -34,6 +34,9 @@ func refused(path string) error {
 	dst := layout.NewMemory()
 	b, err := bundle.Open(context.Background(), path, bundle.OpenOptions{})
 	if err == nil {
+		err = putHeld(dst)
+	}
+	if err == nil {
 		_, err = bundle.Import(context.Background(), b, dst, bundle.ImportOptions{InsecureSkipVerify: true})
 		b.Close()
 	}

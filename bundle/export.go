@@ -32,6 +32,10 @@ type ExportOptions struct {
 	// is in the bundle, without a clock, so that the same gives the same bytes.
 	Recording *Recording
 
+	// Since says what is held where the bundle goes: layers of it are not carried.
+	// Manifests and metadata always are.
+	Since []Base
+
 	Platforms   []layout.Platform
 	SkipForeign bool
 	Jobs        int
@@ -97,6 +101,10 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		return nil, err
 	}
 	rec := newRecord(g)
+	if rec.Delta, err = leaveOut(g, o.Since); err != nil {
+		return nil, err
+	}
+	carried := g.Without(rec.Delta.set())
 	lists, missing, err := collectLists(ctx, parts, src, g, o.FetchList)
 	if err != nil {
 		return nil, err
@@ -111,7 +119,10 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 			return nil, err
 		}
 	}
-	plan, err := layout.NewPlan(g, artifacts(record, head)...)
+	plan, err := layout.NewPlan(carried, artifacts(record, head)...)
+	if err == nil {
+		err = all.lacks(plan)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +144,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	case o.Writer != nil:
 		return res, exportStream(ctx, src, plan, o, res)
 	}
-	return res, exportFile(ctx, src, g, plan, o, res)
+	return res, exportFile(ctx, src, carried, plan, o, res)
 }
 
 func files(plan *layout.Plan) []File {
@@ -199,8 +210,10 @@ type Contents struct {
 	Blobs        int                 `json:"blobs"`        // each counted once
 	Bytes        int64               `json:"bytes"`        // of manifests and blobs, each once
 	Repositories []string            `json:"repositories"` // sorted
-	LeftOut      []RecordLeftOut     `json:"leftOut,omitempty"`
-	SetAside     []RecordSetAside    `json:"setAside,omitempty"`
+	// Delta says what of it the bundle does not carry; nil if it carries all.
+	Delta    *Delta           `json:"delta,omitempty"`
+	LeftOut  []RecordLeftOut  `json:"leftOut,omitempty"`
+	SetAside []RecordSetAside `json:"setAside,omitempty"`
 }
 
 // Image is a root: an image, an index or any other artifact with a name.
@@ -226,6 +239,7 @@ func contents(g *layout.Graph, rec *Record) Contents {
 	for _, b := range rec.Blobs {
 		c.Bytes += b.Size
 	}
+	c.Delta = rec.delta()
 	for d := range g.Attachments() {
 		c.Attachments[g.Nodes[d].Kind]++
 	}

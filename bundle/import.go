@@ -58,6 +58,13 @@ type ImportOptions struct {
 	// Approver attaches an approval to every image that comes in; nil attaches
 	// none. It needs a Judge whose policy has a digest.
 	Approver *Approver
+	// Others are bundles that are imported together with this one: what it does not
+	// carry, and the destination does not have, is taken from them.
+	Others []*Bundle
+	// MountFrom names further repositories of the destination where content that
+	// the bundle does not carry may be found.
+	MountFrom []string
+
 	Jobs     int
 	Progress func(layout.Event)
 }
@@ -108,6 +115,9 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		return res, errors.Join(err, i.logRefusal(ctx, err))
 	}
 	if err := i.prepare(ctx); err != nil {
+		if errors.Is(err, ErrMissing) {
+			return &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: i.report, Names: []ImportedTag{}, Contents: b.contents(i.g)}, err
+		}
 		return nil, err
 	}
 	return i.bring(ctx)
@@ -152,6 +162,7 @@ type importing struct {
 	head   *Head
 	report *verify.Report // nil if no policy was asked
 	to     *mapped
+	absent *standIns // of what the bundle does not carry
 
 	approvals []*approval
 	receipts  []*receipt
@@ -204,6 +215,9 @@ func (i *importing) prepare(ctx context.Context) error {
 	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
 		return err
 	}
+	if i.absent, err = i.lookUp(ctx, i.g, i.dst, i.to, i.o); err != nil {
+		return err
+	}
 	if i.approvals, err = i.approve(ctx); err != nil {
 		return err
 	}
@@ -243,13 +257,17 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 		return nil, err
 	}
 	res := &ImportResult{
-		Bundle: i.Path, Proven: i.Own(), Verified: i.report != nil, Report: i.report, Contents: contents(i.g, newRecord(i.g)),
+		Bundle: i.Path, Proven: i.Own(), Verified: i.report != nil, Report: i.report, Contents: i.contents(i.g),
 		Overridden: i.overrides, Notes: i.notes,
 	}
 	for n, root := range i.g.Roots {
 		res.Names = append(res.Names, ImportedTag{root.Reference.String(), i.to.names[n].Reference.String(), root.Descriptor.Digest.String()})
 	}
-	err := layout.Copy(ctx, &committing{i.dst, commit}, i.source, i.g, layout.CopyOptions{
+	if err := i.absent.settle(ctx, i.dst, res); err != nil {
+		return nil, err
+	}
+	commit = i.absent.guard(i.dst, commit)
+	err := layout.Copy(ctx, &committing{i.dst, commit}, i.source, i.g.Without(i.NotCarried()), layout.CopyOptions{
 		Jobs: i.o.Jobs, Names: i.to.names, ReadAll: true,
 		Rename:   func(repo string) string { return i.to.repos[repo] },
 		Progress: res.count(i.o.Progress),

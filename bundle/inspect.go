@@ -29,7 +29,7 @@ func Inspect(ctx context.Context, b *Bundle) (*Inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inspection{Bundle: b.Path, Size: b.Size, Own: b.Own(), Caveats: b.Caveats(g), Contents: contents(g, newRecord(g))}, nil
+	return &Inspection{Bundle: b.Path, Size: b.Size, Own: b.Own(), Caveats: b.Caveats(g), Contents: b.contents(g)}, nil
 }
 
 // Caveats says what a bundle of another tool cannot prove.

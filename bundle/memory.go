@@ -252,4 +252,4 @@ func demands(j *verify.Judge, h *Head) error {
 }
 
 // delta says whether the bundle counts on what came before it.
-func (b *Bundle) delta() bool { return false }
+func (b *Bundle) delta() bool { return len(b.NotCarried()) > 0 }

@@ -20,6 +20,10 @@ func (b *Bundle) prove(ctx context.Context, g *layout.Graph) error {
 	}
 	again.LeftOut, again.SetAside = b.Record.LeftOut, b.Record.SetAside
 	again.RevocationLists = b.Record.RevocationLists
+	if err := b.Record.Delta.check(g); err != nil {
+		return err
+	}
+	again.Delta = b.Record.Delta
 	lists, err := b.lists(ctx)
 	if err != nil {
 		return err
@@ -35,7 +39,7 @@ func (b *Bundle) prove(ctx context.Context, g *layout.Graph) error {
 	if err != nil {
 		return err
 	}
-	plan, err := layout.NewPlan(g, artifacts(artifact, head)...)
+	plan, err := layout.NewPlan(g.Without(again.Delta.set()), artifacts(artifact, head)...)
 	if err != nil {
 		return err
 	}

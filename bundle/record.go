@@ -54,6 +54,8 @@ type Record struct {
 	// RevocationLists are CRLs that travel with it; they are layers of the
 	// record's manifest.
 	RevocationLists []RecordRevocationList `json:"revocationLists,omitempty"`
+	// Delta says what of Blobs the bundle does not carry; nil if it carries all.
+	Delta *RecordDelta `json:"delta,omitempty"`
 }
 
 // RecordRoot is a name that was asked for.

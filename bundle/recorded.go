@@ -20,6 +20,7 @@ type recorded struct {
 	tags      map[string]digest.Digest // of roots
 	places    map[string]map[digest.Digest]*RecordPlace
 	answers   map[string]map[layout.Form]string
+	absent    map[digest.Digest]bool // layers that a delta does not carry
 }
 
 // readRecord finds the export record of a bundle of ours.
@@ -73,6 +74,7 @@ func newRecorded(r *layout.Reader, record *Record) (*recorded, error) {
 		tags:      map[string]digest.Digest{},
 		places:    map[string]map[digest.Digest]*RecordPlace{},
 		answers:   map[string]map[layout.Form]string{},
+		absent:    record.Delta.set(),
 	}
 	for i := range record.Manifests {
 		m := &record.Manifests[i]
@@ -148,6 +150,9 @@ func (s *recorded) Open(ctx context.Context, repo string, d layout.Descriptor) (
 	if layout.IsManifest(d.MediaType) && s.places[repo][d.Digest] == nil {
 		return nil, &layout.Error{Side: layout.SideBundle, Name: s.File(), Digest: d.Digest,
 			Err: fmt.Errorf("in repository %s: %w", repo, layout.ErrNotFound)}
+	}
+	if s.absent[d.Digest] && !layout.IsManifest(d.MediaType) {
+		return nil, notCarried(s.File(), d.Digest)
 	}
 	return s.Reader.Open(ctx, repo, d)
 }
