@@ -48,8 +48,10 @@ type ImportOptions struct {
 	Memory Memory
 	// Keys are pinned: what they signed of the bundle's export is believed.
 	Keys []custody.Key
-	// AllowRollback takes in what Memory is against; it needs Reception's Reason.
+	// AllowRollback takes in what Memory is against; it needs a Reason.
 	AllowRollback bool
+	// Reason is why, in the words of whoever imports, for the ledger.
+	Reason string
 	// Reception has the import recorded; nil attaches no record.
 	Reception *Reception
 	// Now replaces time.Now, for tests.
@@ -130,7 +132,7 @@ func (o *ImportOptions) check(b *Bundle) error {
 		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy}
 	case o.InsecureSkipVerify && o.Approver != nil:
 		return fmt.Errorf("no approval of what no policy has judged: %w", ErrUsage)
-	case o.AllowRollback && o.reason() == "":
+	case o.AllowRollback && o.Reason == "":
 		return fmt.Errorf("what is overridden needs a reason: %w", ErrUsage)
 	}
 	return nil
@@ -141,14 +143,6 @@ func (o *ImportOptions) clock() time.Time {
 		return o.Now().UTC()
 	}
 	return time.Now().UTC()
-}
-
-// reason is why, in the words of whoever imports.
-func (o *ImportOptions) reason() string {
-	if o.Reception == nil {
-		return ""
-	}
-	return o.Reception.Reason
 }
 
 // importing is one import on its way.

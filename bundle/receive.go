@@ -206,8 +206,8 @@ func (i *importing) logImport() error {
 	for _, what := range overrides {
 		e := i.entry(custody.Override)
 		e.Result, e.Reason = "", what
-		if reason := i.o.reason(); reason != "" {
-			e.Reason += "; because: " + reason
+		if i.o.Reason != "" {
+			e.Reason += "; because: " + i.o.Reason
 		}
 		if err := i.logEntry(e); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/verify"
 	"airgap/verify/policy"
@@ -31,6 +31,11 @@ type importOptions struct {
 
 	approver keyOptions // whose key countersigns
 	verifier string     // what approvals name
+
+	record        recordOptions
+	media         custody.Media
+	allowRollback bool
+	memory        string // the store that remembers imports into a registry
 
 	judge    policyOptions
 	registry registryOptions
@@ -87,7 +92,11 @@ Examples:
 			&cli.StringFlag{Name: "countersign", Category: "Signing:", Usage: "attach to every image that passes an approval, signed with the private key in `KEY` (PEM, or as cosign encrypts it)", DefaultText: "none", Destination: &o.approver.key},
 			&cli.StringFlag{Name: "verifier-id", Category: "Signing:", Usage: "approvals name `URI` as who verified", DefaultText: "nih:sha-256; and the fingerprint of the key", Destination: &o.verifier},
 			o.approver.passwordFlag("Signing:"),
-		}, append(o.judge.flags(), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
+			&cli.StringFlag{Name: "media-label", Category: recordCategory, Usage: "records say that the bundle came on media with this `LABEL`", DefaultText: "none", Destination: &o.media.Label},
+			&cli.StringFlag{Name: "media-serial", Category: recordCategory, Usage: "records say that the bundle came on media with this serial `NUMBER`", DefaultText: "none", Destination: &o.media.Serial},
+			&cli.BoolFlag{Name: "allow-rollback", Category: recordCategory, Usage: "take in what is older than what came before, or does not continue it; --reason says why, and the ledger has it", Destination: &o.allowRollback},
+			&cli.StringFlag{Name: "memory", Category: recordCategory, Usage: "with --to: the store in `DIR` remembers what came in, and has the ledger", DefaultText: "the default store, if there is one", Destination: &o.memory},
+		}, append(append(o.record.flags(), o.judge.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.bundles, o.rules = c.Args().Slice(), c.StringSlice("map")
 			return runImport(c.Context, u, o)
@@ -116,6 +125,10 @@ func (o *importOptions) check(u *ui) error {
 		return &adviceError{usagef("nothing to import: give a bundle"), "airgap help import has examples"}
 	case stdin > 1:
 		return usagef("stdin can be read once")
+	case o.memory != "" && o.to == "":
+		return usagef("--memory is about --to; a store remembers by itself")
+	case o.allowRollback && o.record.reason == "":
+		return usagef("--allow-rollback wants --reason TEXT, for the ledger")
 	case o.to != "" && o.store != "":
 		return usagef("--to and --store: want one destination")
 	case !o.verify && !o.skip:
@@ -135,8 +148,8 @@ func (o *importOptions) check(u *ui) error {
 // checkApprover finds what an approval would lack.
 func (o *importOptions) checkApprover() error {
 	switch {
-	case o.approver.key == "" && o.verifier != "":
-		return usagef("--verifier-id is about approvals; make them with --countersign KEY")
+	case o.approver.key == "" && o.record.key.key == "" && o.verifier != "":
+		return usagef("--verifier-id is about approvals and signed records; make them with --countersign or --record-key KEY")
 	case o.approver.key == "" && o.approver.passwordFile != "":
 		return usagef("--password-file is about the key of --countersign")
 	case o.approver.key != "" && o.judge.signer != (policy.Signer{}):
@@ -156,9 +169,9 @@ func (o *importOptions) readApprover(ctx context.Context, u *ui) (*bundle.Approv
 	if err == nil {
 		err = signing.CheckKey(key)
 	}
-	var name string
+	var by signing.Verifier
 	if err == nil {
-		name, err = fingerprint(key)
+		by, err = verifier(o.verifier, key)
 	}
 	if err != nil {
 		if !errors.Is(err, errUsage) {
@@ -166,9 +179,23 @@ func (o *importOptions) readApprover(ctx context.Context, u *ui) (*bundle.Approv
 		}
 		return nil, err
 	}
-	return &bundle.Approver{Key: key, Verifier: signing.Verifier{
-		ID: cmp.Or(o.verifier, signing.KeyURI(name)), Version: map[string]string{"airgap": readVersion().Version},
-	}}, nil
+	return &bundle.Approver{Key: key, Verifier: by}, nil
+}
+
+// readReception says how the import is recorded with the images; nil if it is not.
+func (o *importOptions) readReception(ctx context.Context, u *ui, to custody.PlaceKind) (*bundle.Reception, error) {
+	recording, err := o.record.recording(ctx, u)
+	if err != nil || recording.Key == nil && o.record.by == "" && o.media == (custody.Media{}) {
+		return nil, err
+	}
+	r := &bundle.Reception{Recording: recording, To: to}
+	if o.media != (custody.Media{}) {
+		r.Media = &o.media
+	}
+	if recording.Key != nil {
+		r.Verifier, err = verifier(o.verifier, recording.Key)
+	}
+	return r, err
 }
 
 // validHost says whether to is HOST[/PREFIX].
@@ -238,9 +265,17 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	if o.skip {
 		u.warn("--insecure-skip-verify: no policy is asked and no signature is checked; whatever is in the bundle is imported")
 	}
+	reception, err := o.readReception(ctx, u, dst.kind)
+	if err != nil {
+		return err
+	}
+	how := bundle.ImportOptions{
+		Mapping: mapping, Overwrite: o.overwrite, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
+		Keys: recordKeys(judge), AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
+	}
 	res := &importResult{Destination: dst.name}
 	for _, path := range o.bundles {
-		one, err := o.importOne(ctx, u, path, dst, mapping, judge, approver, seen)
+		one, err := o.importOne(ctx, u, path, dst, how, seen)
 		if one != nil && one.ImportResult != nil {
 			res.Bundles = append(res.Bundles, *one)
 		}
@@ -282,7 +317,7 @@ func (r *importResult) leftOut() error {
 	return nil
 }
 
-func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, m bundle.Mapping, j *verify.Judge, a *bundle.Approver, seen *seen) (*importedBundle, error) {
+func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, how bundle.ImportOptions, seen *seen) (*importedBundle, error) {
 	b, err := o.open(ctx, u, path, dst)
 	if err != nil {
 		return nil, local(err)
@@ -298,17 +333,32 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	if err != nil {
 		return nil, local(err)
 	}
-	sink, done, err := dst.begin(ctx)
+	sink, memory, done, err := dst.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	p := u.progress("import", o.outputOptions)
 	defer p.close()
-	res, err := bundle.Import(ctx, b, sink, bundle.ImportOptions{
-		Mapping: m, Overwrite: o.overwrite, Judge: j, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: a, Jobs: o.jobs, Progress: p.event,
-	})
+	how.Progress = p.event
+	if memory != nil {
+		how.Memory = memory
+	}
+	res, err := bundle.Import(ctx, b, sink, how)
+	if res != nil {
+		u.odd(b, res)
+	}
 	return &importedBundle{res, caveats}, local(err)
+}
+
+// odd tells what was overridden, and what somebody should know.
+func (u *ui) odd(b *bundle.Bundle, res *bundle.ImportResult) {
+	for _, s := range res.Overridden {
+		u.warn("%s: overridden: %s", escape(b.Path), escape(s))
+	}
+	for _, s := range res.Notes {
+		u.warn("%s: %s", escape(b.Path), escape(s))
+	}
 }
 
 // open opens a bundle, or first takes it from stdin.

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"airgap/bundle"
+	"airgap/bundle/custody"
+	"airgap/bundle/registry"
 	"airgap/layout"
 	"airgap/store"
 )
@@ -19,9 +21,11 @@ import (
 // destination is where import brings things.
 type destination struct {
 	name     string
+	kind     custody.PlaceKind
 	spoolDir string // where a stream waits to be imported; empty means the system's
-	// begin starts one import; done discards what was not committed.
-	begin func(ctx context.Context) (sink layout.Sink, done func(), err error)
+	// begin starts one import; done discards what was not committed. The memory is
+	// nil if nothing is remembered.
+	begin func(ctx context.Context) (sink layout.Sink, memory *storeMemory, done func(), err error)
 	close func() error
 	keeps bool // what was sent stays, even if an import fails
 	// lists are the revocation lists that were kept there earlier.
@@ -43,53 +47,136 @@ func (o *importOptions) destination(ctx context.Context, u *ui) (*destination, e
 	return storeDestination(dir)
 }
 
+// memoryDir is the store that remembers imports into a registry: the one that is
+// named, else the default store if there is one.
+func (o *importOptions) memoryDir(u *ui) string {
+	if o.memory != "" {
+		return o.memory
+	}
+	if dir, err := u.defaultStore(); err == nil && store.Is(dir) {
+		return dir
+	}
+	return ""
+}
+
 func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destination, error) {
 	host, _, _ := strings.Cut(o.to, "/")
 	c, err := o.registry.client(ctx, u, host, layout.SideDestination)
 	if err != nil {
 		return nil, err
 	}
-	return &destination{
-		name:  o.to,
-		begin: func(context.Context) (layout.Sink, func(), error) { return c, func() {}, nil },
-		close: func() error { return nil },
-		keeps: true,
+	d := &destination{name: o.to, kind: custody.InRegistry, keeps: true}
+	d.begin = func(context.Context) (layout.Sink, *storeMemory, func(), error) { return c, nil, func() {}, nil }
+	d.close = func() error { return nil }
+	dir := o.memoryDir(u)
+	if dir == "" {
+		return d, nil
+	}
+	if d.lists, err = keptLists(dir); err != nil {
+		return nil, err
+	}
+	w := &writing{dir: dir}
+	d.begin = func(ctx context.Context) (layout.Sink, *storeMemory, func(), error) {
+		m, done, err := w.remember(ctx)
+		return rememberingLists{c, m}, m, done, err
+	}
+	d.close = w.close
+	return d, nil
+}
+
+// rememberingLists is a registry beside which a store keeps revocation lists.
+type rememberingLists struct {
+	*registry.Client
+	memory *storeMemory
+}
+
+// KeepList keeps a revocation list with the memory.
+func (r rememberingLists) KeepList(issuer string, der []byte) error {
+	return r.memory.keepList(issuer, der)
+}
+
+// writing is a store that is written to by one import after the other. It is opened
+// by the first that needs it, and made then if it is missing: for what a policy
+// refuses there is nothing to make.
+type writing struct {
+	dir   string
+	store *store.Store
+}
+
+func (w *writing) open() (err error) {
+	if w.store == nil {
+		w.store, err = writeStore(w.dir)
+	}
+	return err
+}
+
+func (w *writing) close() error {
+	if w.store == nil {
+		return nil
+	}
+	err := w.store.Close()
+	w.store = nil
+	return err
+}
+
+// remember begins to remember one import beside its destination.
+func (w *writing) remember(ctx context.Context) (*storeMemory, func(), error) {
+	if store.Is(w.dir) {
+		if err := w.open(); err != nil {
+			return nil, nil, err
+		}
+	}
+	var session *store.Session
+	m := &storeMemory{store: w.store}
+	m.session = func() (*store.Session, error) {
+		err := w.open()
+		if err == nil && session == nil {
+			session, err = w.store.Begin(ctx)
+		}
+		return session, err
+	}
+	m.commit = func(ctx context.Context) error { return session.Commit(ctx, nil) }
+	return m, func() {
+		if session != nil {
+			_ = session.Close()
+		}
 	}, nil
 }
 
-// storeDestination opens the store, and makes it if missing, when the first import
-// needs it: for what a policy refuses there is nothing to make.
+// storeDestination is a store. One that is there is opened for each import that is
+// about to begin, and not before: what has to be waited for, such as a stream, must
+// not keep others from it.
 func storeDestination(dir string) (*destination, error) {
-	var s *store.Store
 	kept, err := keptLists(dir)
 	if err != nil {
 		return nil, err
 	}
+	w := &writing{dir: dir}
 	return &destination{
-		name: "store:" + dir, spoolDir: spoolIn(dir), lists: kept,
-		begin: func(ctx context.Context) (layout.Sink, func(), error) {
-			l := &lateSink{open: func() (layout.Sink, func(), error) {
-				if s == nil {
-					var err error
-					if s, err = writeStore(dir); err != nil {
-						return nil, nil, err
-					}
+		name: "store:" + dir, kind: custody.InStore, spoolDir: spoolIn(dir), lists: kept, close: w.close,
+		begin: func(ctx context.Context) (layout.Sink, *storeMemory, func(), error) {
+			if store.Is(dir) {
+				if err := w.open(); err != nil {
+					return nil, nil, nil, err
 				}
-				session, err := s.Begin(ctx)
+			}
+			l := &lateSink{open: func() (layout.Sink, func(), error) {
+				if err := w.open(); err != nil {
+					return nil, nil, err
+				}
+				session, err := w.store.Begin(ctx)
 				if err != nil {
 					return nil, nil, err
 				}
-				return storeSink{session, s}, func() { _ = session.Close() }, nil
+				return storeSink{session, w.store}, func() { _ = session.Close() }, nil
 			}}
-			return l, l.close, nil
-		},
-		close: func() error {
-			if s == nil {
-				return nil
-			}
-			err := s.Close()
-			s = nil
-			return err
+			m := &storeMemory{store: w.store, session: func() (*store.Session, error) {
+				if err := l.opened(); err != nil {
+					return nil, err
+				}
+				return l.sink.(storeSink).Session, nil
+			}}
+			return l, m, l.close, nil
 		},
 	}, nil
 }

@@ -41,7 +41,7 @@ var exitMeanings = []struct {
 	{exitRefused, "verification refused it, or there is no policy that could say yes; `import --partial` has brought in what passed"},
 	{exitDamaged, "the bundle or store is damaged, or is nothing that airgap can read safely"},
 	{exitRegistry, "network or registry: it cannot be reached, refuses, does not have it, or gave content that is not what its digest says"},
-	{exitRollback, "rollback or replay (reserved: nothing says so yet)"},
+	{exitRollback, "rollback or replay: a bundle or an image in it is older than what came before, has expired, or is not what should follow; or the ledger is not what it was"},
 	{exitLocked, "the store, or the output file, is in use by another airgap process"},
 	{exitUndecided, "verification could not be decided: something that was needed to say yes or no is not here; `import --partial` has brought in what passed"},
 	{exitInterrupt, "stopped by Ctrl-C (SIGINT)"},
@@ -92,6 +92,8 @@ func exitCode(err error) int {
 		return exitFailed
 	case errors.Is(err, errUsage), errors.Is(err, bundle.ErrUsage):
 		return exitUsage
+	case errors.Is(err, bundle.ErrRollback):
+		return exitRollback
 	case errors.Is(err, bundle.ErrNoPolicy), errors.Is(err, bundle.ErrRefused):
 		return exitRefused
 	case errors.Is(err, bundle.ErrUndecided):

@@ -17,6 +17,9 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
+// Fingerprint names a key: "sha256:" and the hex SHA-256 of its PKIX form.
+func Fingerprint(key crypto.PublicKey) (string, error) { return fingerprint(key) }
+
 // fingerprint names a key; a certificate's is that of the key in it.
 func fingerprint(key any) (string, error) {
 	if cert, ok := key.(*x509.Certificate); ok {
