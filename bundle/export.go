@@ -28,6 +28,12 @@ type ExportOptions struct {
 	// what it would have said is then unknown on the far side.
 	FetchList func(ctx context.Context, url string) ([]byte, error)
 
+	// BeforeName is called with the digest of the signed records' manifest when all
+	// is written and the bundle is about to get its name; for a stream, before it
+	// begins. Its error ends the export. It is not called for an export that is
+	// not signed.
+	BeforeName func(head digest.Digest) error
+
 	// Recording has the export recorded and signed; nil records no more than what
 	// is in the bundle, without a clock, so that the same gives the same bytes.
 	Recording *Recording
@@ -142,9 +148,19 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		res.Files = files(plan)
 		return res, nil
 	case o.Writer != nil:
+		if err := o.beforeName(res); err != nil {
+			return nil, err
+		}
 		return res, exportStream(ctx, src, plan, o, res)
 	}
 	return res, exportFile(ctx, src, carried, plan, o, res)
+}
+
+func (o *ExportOptions) beforeName(res *ExportResult) error {
+	if o.BeforeName == nil || res.Head == "" {
+		return nil
+	}
+	return o.BeforeName(digest.Digest(res.Head))
 }
 
 func files(plan *layout.Plan) []File {
@@ -187,7 +203,16 @@ func exportFile(ctx context.Context, src layout.Source, g *layout.Graph, plan *l
 		return err
 	}
 	defer w.Close()
-	return layout.Copy(ctx, w, src, g, layout.CopyOptions{Jobs: o.Jobs, Progress: func(e layout.Event) {
+	var dst layout.Sink = w
+	if res.Head != "" {
+		dst = &committing{w, func(ctx context.Context, names []layout.Name) error {
+			if err := o.beforeName(res); err != nil {
+				return err
+			}
+			return w.Commit(ctx, names)
+		}}
+	}
+	return layout.Copy(ctx, dst, src, g, layout.CopyOptions{Jobs: o.Jobs, Progress: func(e layout.Event) {
 		switch e.Kind {
 		case layout.EventDone:
 			res.Fetched += e.N

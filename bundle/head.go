@@ -245,6 +245,32 @@ func (h *Head) root(root RecordRoot, sealed []byte, keys []custody.Key) error {
 	return nil
 }
 
+// SourceWithRecords returns what the bundle holds, and with each image the record of
+// its export that is signed, as it is attached where the bundle is imported.
+func (b *Bundle) SourceWithRecords(ctx context.Context) (layout.Source, error) {
+	h, err := b.Head(ctx, nil)
+	if err != nil || h == nil {
+		return b.source, err
+	}
+	g, err := b.Graph(ctx)
+	if err != nil {
+		return nil, err
+	}
+	src := newAdding(b.source)
+	for _, root := range g.Roots {
+		r, ok := h.Roots[root.Reference.String()]
+		if !ok {
+			return nil, b.fail(fmt.Errorf("%w: %s has none", ErrRecords, root.Reference))
+		}
+		a, err := r.Artifact(root.Descriptor)
+		if err != nil {
+			return nil, err
+		}
+		src.add(Addition{root.Reference.Repository, root.Descriptor.Digest, a})
+	}
+	return src, nil
+}
+
 // proveHead makes the artifact of signed records anew; nil for a bundle without.
 func (b *Bundle) proveHead(ctx context.Context, record layout.Descriptor) ([]layout.Content, error) {
 	manifest, sealed, err := b.sealed(ctx)

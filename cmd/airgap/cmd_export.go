@@ -25,6 +25,9 @@ type exportOptions struct {
 	noLists         bool // revocation lists
 	listHosts       cli.StringSlice
 
+	record recordOptions
+	line   lineOptions
+
 	file string // where output leads; empty for stdout
 
 	registry registryOptions
@@ -55,6 +58,10 @@ signatures point to are fetched and travel along; one that cannot be had is name
 warning. They are fetched from public addresses only, for it is a signature that says
 where; --revocation-list-host names the hosts inside that have any.
 
+With --record-key the export is signed: the bundle, and each image, get a record of
+who took it from where, and when. With --line it is one of a sequence, and import
+refuses what is older than what came before, or does not follow it.
+
 An image that has nothing for any chosen platform is an error; one that has nothing
 for some of them is named in a warning.
 
@@ -74,7 +81,7 @@ Examples:
 			&cli.StringSliceFlag{Name: "revocation-list-host", Usage: "fetch revocation lists from `HOST`, too, though its address is private; repeatable", DefaultText: "none", Destination: &o.listHosts},
 			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
 			asFlag(&o.as),
-		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
+		}, append(append(o.record.flags(), o.line.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.refs, o.lists, o.platforms = c.Args().Slice(), c.StringSlice("file"), c.StringSlice("platform")
 			return runExport(c.Context, u, o)
@@ -178,6 +185,11 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 		DryRun: o.dryRun, FetchList: o.fetchList(targets), Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
 		OnManifest: p.manifest, Progress: p.event,
 	}
+	done, err := o.recording(ctx, u, &opts)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if o.output != "-" {
 		opts.Output = o.file
 	} else if !o.dryRun {
@@ -231,6 +243,12 @@ func (op *opener) selections(ctx context.Context, targets []target) ([]bundle.Se
 			return nil, err
 		}
 		switch {
+		case s.bundle != nil:
+			// What its makers signed goes on with the images.
+			if s.Source, err = s.bundle.SourceWithRecords(ctx); err != nil {
+				return nil, err
+			}
+			parts = append(parts, s.Selection)
 		case t.kind != inRegistry:
 			parts = append(parts, s.Selection)
 		case remote < 0:

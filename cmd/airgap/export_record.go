@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"airgap/bundle"
+	"airgap/layout/disk"
+	"airgap/store/ledger"
+	"airgap/verify/policy"
+	"airgap/verify/sigstore"
+
+	"github.com/urfave/cli/v2"
+)
+
+// lineOptions say how the signed records of an export go on from others.
+type lineOptions struct {
+	line, dir  string
+	expires    string
+	checkpoint string
+}
+
+func (o *lineOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "line", Category: recordCategory, Usage: "the bundle is the next of the line `NAME`: it gets a serial, and names the one before; needs --record-key", DefaultText: "none", Destination: &o.line},
+		&cli.StringFlag{Name: "line-dir", Category: recordCategory, Usage: "what is remembered of lines is in `DIR`", DefaultText: "$AIRGAP_LINES, else airgap/lines in the user's data folder", Destination: &o.dir},
+		&cli.StringFlag{Name: "expires", Category: recordCategory, Usage: "the bundle is too old to be taken in after `AGE`, such as 30d or 12h", DefaultText: "never", Destination: &o.expires},
+		&cli.StringFlag{Name: "checkpoint", Category: recordCategory, Usage: "whoever takes it in has to have a ledger that continues the checkpoint in `FILE` (airgap log checkpoint)", DefaultText: "none", Destination: &o.checkpoint},
+	}
+}
+
+// signed says whether the records of an export are to be signed, or what they lack.
+func (o *exportOptions) signed() (bool, error) {
+	if o.record.key.key != "" {
+		return true, nil
+	}
+	for flag, given := range map[string]bool{
+		"--line": o.line.line != "", "--expires": o.line.expires != "", "--checkpoint": o.line.checkpoint != "",
+		"--by": o.record.by != "", "--reason": o.record.reason != "", "--record-password-file": o.record.key.passwordFile != "",
+	} {
+		if given {
+			return false, &adviceError{usagef("%s is about signed records, and there is no --record-key", flag), "give --record-key KEY; without one an export has no clock and no serial, so that the same gives the same bytes"}
+		}
+	}
+	return false, nil
+}
+
+// recording says how the export is recorded; nil if it is not. The line is locked
+// until done is called.
+func (o *exportOptions) recording(ctx context.Context, u *ui, opts *bundle.ExportOptions) (done func(), err error) {
+	done = func() {}
+	if is, err := o.signed(); !is || err != nil {
+		return done, err
+	}
+	r, err := o.record.recording(ctx, u)
+	if err != nil {
+		return done, err
+	}
+	if o.line.expires != "" {
+		age, err := policy.ParseDuration(o.line.expires)
+		if err != nil {
+			return done, usagef("--expires: %w", err)
+		}
+		r.Expires = u.now().Add(age).UTC().Truncate(time.Second)
+	}
+	if o.line.checkpoint != "" {
+		msg, err := readSmall(o.line.checkpoint, ledger.MaxCheckpointBytes)
+		if err == nil {
+			_, err = ledger.ParseCheckpoint(msg)
+		}
+		if err != nil {
+			return done, usagef("--checkpoint %s: %w", o.line.checkpoint, err)
+		}
+		r.Checkpoint = string(msg)
+	}
+	opts.Recording = &r
+	if o.line.line == "" {
+		return done, nil
+	}
+	return o.openLine(u, &r, opts)
+}
+
+// openLine has the export be the next of its line.
+func (o *exportOptions) openLine(u *ui, r *bundle.Recording, opts *bundle.ExportOptions) (done func(), err error) {
+	done = func() {}
+	dir, err := u.lineDir(o.line.dir)
+	if err != nil {
+		return done, err
+	}
+	key, err := sigstore.Fingerprint(r.Key.Public())
+	if err != nil {
+		return done, usagef("--record-key: %w", err)
+	}
+	folder, err := disk.Create(dir)
+	if err != nil {
+		return done, err
+	}
+	l, err := bundle.OpenLine(folder, o.line.line, key)
+	if err != nil {
+		return done, errors.Join(err, folder.Close())
+	}
+	if l.New() {
+		u.warn("the line %s is new here (%s): this is its first bundle", escape(o.line.line), escape(dir))
+	}
+	r.Line, opts.BeforeName = l.Next(), l.Took
+	return func() {
+		_ = l.Close() // what it had to say is written
+		_ = folder.Close()
+	}, nil
+}
+
+// lineDir is where lines are remembered.
+func (u *ui) lineDir(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	if dir := u.getenv("AIRGAP_LINES"); dir != "" {
+		return dir, nil
+	}
+	if dir := u.getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "airgap", "lines"), nil
+	}
+	if home := u.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local", "share", "airgap", "lines"), nil
+	}
+	return "", &adviceError{usagef("there is no folder for lines: neither $AIRGAP_LINES nor $HOME is set"), "name one with --line-dir DIR"}
+}
