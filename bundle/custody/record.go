@@ -264,8 +264,11 @@ func (r *Record) checkTexts() error {
 }
 
 func checkText(s string, most int) error {
-	if len(s) > most || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-		return bad("a text of %d bytes; at most %d are accepted, of UTF-8 without control characters", len(s), most)
+	switch {
+	case len(s) > most:
+		return bad("a text of %d bytes, at most %d are accepted", len(s), most)
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		return bad("control characters, or no UTF-8, in %.100q", s)
 	}
 	return nil
 }
