@@ -77,7 +77,7 @@ Examples:
 			&cli.StringFlag{Name: "store", Usage: "the ledger of the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
 			&cli.StringFlag{Name: "act", Usage: "with list: only lines about `ACT`, such as import, refuse or override", DefaultText: "all", Destination: &o.act},
 			&cli.StringFlag{Name: "reference", Usage: "with list: only lines about images whose name `PATTERN` fits (* within a path element)", DefaultText: "all", Destination: &o.reference},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "with export: the folder to write to; with checkpoint: the file", DefaultText: "checkpoint: stdout", Destination: &o.output},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `PATH`: with export a folder, with checkpoint a file", DefaultText: "checkpoint: stdout", Destination: &o.output},
 			&cli.StringFlag{Name: "checkpoint", Usage: "with verify: the checkpoint in `FILE`", DefaultText: "none", Destination: &o.checkpoint},
 		}, o.outputOptions.flags()...),
 		Action: func(c *cli.Context) error {
