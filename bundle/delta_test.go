@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"airgap/layout"
 	"airgap/layout/layouttest"
 	"airgap/store"
+	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -194,6 +196,49 @@ func TestDeltaComesToTheSame(t *testing.T) {
 		if a, b := holds(t, want), holds(t, got); a != b {
 			t.Errorf("the full bundle came to\n%s\nthe delta and the rest to\n%s", a, b)
 		}
+	}
+}
+
+// A delta is judged as the full bundle is, word for word, whether its images pass or
+// not.
+func TestDeltaIsJudgedAlike(t *testing.T) {
+	content := layouttest.Everything(repo)
+	full := export(t, content, bundle.ExportOptions{})
+	g, err := open(t, full).Graph(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var adds []bundle.Addition
+	for _, root := range g.Roots[:len(g.Roots)/2] {
+		adds = append(adds, sign(t, repo, root.Descriptor, "release"))
+	}
+	mustAttach(t, full, adds...)
+	b := open(t, full)
+	layers := digests(g.Layers())
+	sel := bundle.Selection{Source: b.Source(), References: b.References(), MayMiss: b.MayMiss}
+	delta := filepath.Join(t.TempDir(), "bundle.tar")
+	if _, err := bundle.Export(t.Context(), []bundle.Selection{sel}, bundle.ExportOptions{Output: delta, Since: []bundle.Base{receiptOf(t, layers...)}}); err != nil {
+		t.Fatal(err)
+	}
+	p := keyJudge(t, "").Policy // it names its file
+	verdict := func(path string) []byte {
+		judge := keyJudge(t, "")
+		judge.Policy = p
+		r, err := bundle.Verify(t.Context(), open(t, path), judge)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.State == verify.Passed || !slices.ContainsFunc(r.Verdicts, func(v verify.Verdict) bool { return v.State == verify.Passed }) {
+			t.Fatalf("want some that pass and some that do not: %+v", r.Verdicts)
+		}
+		out, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if a, b := verdict(full), verdict(delta); !bytes.Equal(a, b) {
+		t.Errorf("of the full bundle:\n%s\nof the delta:\n%s", a, b)
 	}
 }
 

@@ -55,6 +55,8 @@ type Tree struct {
 	ArtifactType string        `json:"artifactType,omitempty"`
 	Platform     string        `json:"platform,omitempty"`
 	Size         int64         `json:"size"` // of the manifest and its blobs
+	// NotCarried is how much of Size a delta leaves to its destination.
+	NotCarried int64 `json:"notCarriedBytes,omitempty"`
 	// By says how it is attached; empty for a root and for a child of an
 	// index.
 	By []layout.Form `json:"by,omitempty"`
@@ -71,7 +73,7 @@ func Trees(ctx context.Context, s Selection, platforms []layout.Platform) ([]*Tr
 	if err != nil {
 		return nil, err
 	}
-	return trees(g), nil
+	return trees(g, s.NotCarried), nil
 }
 
 // Trees draws the proven graph of a bundle.
@@ -80,17 +82,17 @@ func (b *Bundle) Trees(ctx context.Context) ([]*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return trees(g), nil
+	return trees(g, b.NotCarried()), nil
 }
 
-func trees(g *layout.Graph) []*Tree {
+func trees(g *layout.Graph, notCarried map[digest.Digest]bool) []*Tree {
 	var out []*Tree
 	omitted := map[digest.Digest][]layout.Omission{}
 	for _, o := range g.Omitted {
 		omitted[o.Parent] = append(omitted[o.Parent], o)
 	}
 	for _, root := range g.Roots {
-		d := drawer{g: g, repo: root.Reference.Repository, seen: map[digest.Digest]bool{}, omitted: omitted}
+		d := drawer{g: g, repo: root.Reference.Repository, seen: map[digest.Digest]bool{}, omitted: omitted, notCarried: notCarried}
 		t := d.draw(root.Descriptor.Digest)
 		t.Reference = root.Reference.String()
 		out = append(out, t)
@@ -103,7 +105,8 @@ type drawer struct {
 	repo string
 	seen map[digest.Digest]bool
 	// omitted is the graph's list by parent.
-	omitted map[digest.Digest][]layout.Omission
+	omitted    map[digest.Digest][]layout.Omission
+	notCarried map[digest.Digest]bool
 }
 
 func platformOf(p *layout.Platform) string {
@@ -120,6 +123,9 @@ func (d *drawer) draw(dgst digest.Digest) *Tree {
 	t := &Tree{Digest: dgst, Kind: n.Kind, MediaType: n.Descriptor.MediaType, ArtifactType: n.Descriptor.ArtifactType, Size: n.Descriptor.Size}
 	for _, b := range n.Blobs {
 		t.Size += b.Size
+		if d.notCarried[b.Digest] {
+			t.NotCarried += b.Size
+		}
 	}
 	if t.Above = d.seen[dgst]; t.Above {
 		return t

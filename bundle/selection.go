@@ -22,6 +22,8 @@ type Selection struct {
 	// Lists are revocation lists that came with the source, for URLs that give
 	// none now.
 	Lists []RevocationList
+	// NotCarried are layers that the source, a delta, leaves to its destination.
+	NotCarried map[digest.Digest]bool
 }
 
 // union makes one source of several selections. A repository that is in more

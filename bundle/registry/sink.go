@@ -30,7 +30,24 @@ func (c *Client) Has(ctx context.Context, repo string, d layout.Descriptor) (boo
 	if layout.IsManifest(d.MediaType) {
 		return t.hasManifest(ctx, repo, d)
 	}
-	resp, err := t.ask(ctx, question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: true})
+	return t.hasBlob(ctx, d, true)
+}
+
+// Serves says whether repo has a blob, for somebody who may only read.
+func (c *Client) Serves(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	t, err := c.about(layout.SideSource, repo, "", d.Digest)
+	if err != nil {
+		return false, err
+	}
+	if err := layout.CheckDescriptor(d); err != nil {
+		return false, t.fail(err, "")
+	}
+	return t.hasBlob(ctx, d, false)
+}
+
+// hasBlob asks for the head of a blob.
+func (t target) hasBlob(ctx context.Context, d layout.Descriptor, write bool) (bool, error) {
+	resp, err := t.ask(ctx, question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: write})
 	if err != nil {
 		return false, err
 	}

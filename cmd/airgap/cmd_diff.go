@@ -53,6 +53,9 @@ type diffResult struct {
 	A string `json:"a"`
 	B string `json:"b"`
 	*bundle.Difference
+	// DeltaA and DeltaB say what of each is not carried; nil for what is whole.
+	DeltaA *bundle.Delta `json:"deltaA,omitempty"`
+	DeltaB *bundle.Delta `json:"deltaB,omitempty"`
 }
 
 func runDiff(ctx context.Context, u *ui, o diffOptions) error {
@@ -68,13 +71,14 @@ func runDiff(ctx context.Context, u *ui, o diffOptions) error {
 	}
 	defer op.Close()
 	var graphs [2]*layout.Graph
+	var deltas [2]*bundle.Delta
 	for i, t := range targets {
-		if graphs[i], err = op.graph(ctx, t); err != nil {
+		if graphs[i], deltas[i], err = op.graph(ctx, t); err != nil {
 			return err
 		}
 	}
 	op.warnUnused(u)
-	res := &diffResult{targets[0].String(), targets[1].String(), bundle.Diff(graphs[0], paired(graphs[0], graphs[1]))}
+	res := &diffResult{targets[0].String(), targets[1].String(), bundle.Diff(graphs[0], paired(graphs[0], graphs[1])), deltas[0], deltas[1]}
 	if err := u.result(o.outputOptions, "DiffResult", res, func(w io.Writer) { writeDiff(w, res) }); err != nil {
 		return err
 	}
@@ -84,20 +88,24 @@ func runDiff(ctx context.Context, u *ui, o diffOptions) error {
 	return nil
 }
 
-func (op *opener) graph(ctx context.Context, t target) (*layout.Graph, error) {
+// graph is what a target holds and, of a delta, what of that it does not carry.
+func (op *opener) graph(ctx context.Context, t target) (*layout.Graph, *bundle.Delta, error) {
 	s, err := op.open(ctx, t)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if s.whole != nil && t.name == "" {
-		return s.whole, nil
+		return s.whole, s.bundle.Delta(s.whole), nil
 	}
 	sel := s.looking()
 	g, err := layout.Walk(ctx, sel.Source, sel.References, layout.WalkOptions{MayMiss: sel.MayMiss})
 	if t.kind != inRegistry {
 		err = local(err)
 	}
-	return g, err
+	if err != nil || s.bundle == nil {
+		return g, nil, err
+	}
+	return g, s.bundle.Delta(g), nil
 }
 
 // paired returns b under a's name if both are one image: somebody who names two
@@ -120,6 +128,7 @@ func paired(a, b *layout.Graph) *layout.Graph {
 }
 
 func writeDiff(w io.Writer, res *diffResult) {
+	defer writeDiffDeltas(w, res)
 	if res.Same {
 		fmt.Fprintf(w, "%s and %s hold the same images, with the same attached\n", escape(res.A), escape(res.B))
 		return
@@ -141,4 +150,17 @@ func writeDiff(w io.Writer, res *diffResult) {
 		rows = append(rows, []string{"+ " + string(g.Kind), g.Reference, shortDigest(g.Digest), "on " + shortDigest(g.Subject)})
 	}
 	table(w, rows)
+}
+
+// writeDiffDeltas says which side is a delta, and what it leaves out.
+func writeDiffDeltas(w io.Writer, res *diffResult) {
+	for _, side := range []struct {
+		name  string
+		delta *bundle.Delta
+	}{{res.A, res.DeltaA}, {res.B, res.DeltaB}} {
+		if side.delta != nil {
+			fmt.Fprintf(w, "\n%s is a delta", escape(side.name))
+			writeDelta(w, side.delta)
+		}
+	}
 }

@@ -30,6 +30,7 @@ type exportOptions struct {
 
 	file string // where output leads; empty for stdout
 
+	delta    deltaOptions
 	registry registryOptions
 	outputOptions
 }
@@ -65,10 +66,20 @@ refuses what is older than what came before, or does not follow it.
 An image that has nothing for any chosen platform is an error; one that has nothing
 for some of them is named in a warning.
 
+With --since the bundle is a delta: of the layers it carries those that the far side
+does not hold by its receipts (airgap receipt), or, for links with no way back, those
+that no earlier bundle brought. Manifests, signatures and all else that is attached
+are always carried, so a delta is inspected and verified like a full bundle; it can be
+imported where the rest is, and other tools see an image that lacks layers. With
+--trust or --key receipts have to be signed by a key that is pinned. --only carries of
+the layers those that an import was found to lack.
+
 Examples:
    airgap export ghcr.io/acme/app:1.4 -o app.tar
    airgap export -f images.txt --platform linux/amd64 -o release.tar
    airgap export -f images.txt --dry-run
+   airgap export -f images.txt --since receipt.json --key enclave.pub -o delta.tar
+   airgap export -f images.txt --since monday.tar -o tuesday.tar
    airgap export ghcr.io/acme/app:1.4 -o - | ssh diode 'cat > app.tar'
    airgap export monday.tar oci:./more#app:2 store:/srv/airgap -o all.tar`,
 		Flags: append([]cli.Flag{
@@ -81,7 +92,7 @@ Examples:
 			&cli.StringSliceFlag{Name: "revocation-list-host", Usage: "fetch revocation lists from `HOST`, too, though its address is private; repeatable", DefaultText: "none", Destination: &o.listHosts},
 			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
 			asFlag(&o.as),
-		}, append(append(o.record.flags(), o.line.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
+		}, append(append(append(o.record.flags(), o.line.flags()...), o.delta.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.refs, o.lists, o.platforms = c.Args().Slice(), c.StringSlice("file"), c.StringSlice("platform")
 			return runExport(c.Context, u, o)
@@ -111,14 +122,14 @@ func (o *exportOptions) check(u *ui) error {
 	case o.output == "-" && u.stdoutIsTerminal && !o.dryRun:
 		return &adviceError{usagef("stdout is a terminal, and a bundle is nothing to look at"), "give -o FILE, or pipe the output"}
 	case o.output == "" || o.output == "-":
-		return nil
+		return o.delta.check("")
 	}
 	file, err := outputFile(o.output)
 	if err != nil {
 		return err
 	}
 	o.file = file
-	return checkInputs(o.file, o.lists)
+	return checkAll(checkInputs(o.file, o.lists), o.delta.check(o.file))
 }
 
 func checkJobs(n int) error {
@@ -165,6 +176,10 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if err != nil {
 		return err
 	}
+	since, err := o.delta.bases(ctx, u)
+	if err != nil {
+		return err
+	}
 	targets, err := o.targets(ctx, u)
 	if err != nil {
 		return err
@@ -182,7 +197,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	p := u.progress("export", o.outputOptions)
 	defer p.close()
 	opts := bundle.ExportOptions{
-		DryRun: o.dryRun, FetchList: o.fetchList(targets), Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
+		DryRun: o.dryRun, FetchList: o.fetchList(targets), Since: since, Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
 		OnManifest: p.manifest, Progress: p.event,
 	}
 	done, err := o.recording(ctx, u, &opts)

@@ -37,6 +37,7 @@ type importOptions struct {
 	allowRollback bool
 	memory        string // the store that remembers imports into a registry
 
+	landing  landingOptions
 	judge    policyOptions
 	registry registryOptions
 	outputOptions
@@ -70,6 +71,12 @@ $COSIGN_PASSWORD, or is asked for if there is a terminal.
 Several bundles are imported one after the other; the first that fails ends it.
 Running the same command again sends only what is missing.
 
+A delta (airgap export --since) counts on layers that are at the destination. Each is
+looked for before anything is written: in the repositories where it belongs, in those
+it can be mounted from (a store: anywhere), and in the other bundles of the same
+command. If one is nowhere, nothing is imported; --missing writes the list of them,
+and airgap export --only sends what is on it.
+
 Examples:
    airgap import app.tar --policy policy.yaml --to registry.corp:5000/mirror
    airgap import app.tar --policy policy.yaml --env prod --store /srv/airgap
@@ -78,6 +85,8 @@ Examples:
       --countersign import.key --verifier-id https://corp.example/import
    airgap import app.tar --to registry.corp --map ghcr.io/acme=registry.corp/acme
    airgap import ./skopeo-layout --as ghcr.io/acme/app --to registry.corp
+   airgap import delta.tar --policy policy.yaml --missing missing.json
+   airgap import delta.tar rest.tar --policy policy.yaml
    receive-from-diode | airgap import - --store /srv/airgap`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "import into the registry `HOST[/PREFIX]`", DefaultText: "none: import into a store", Destination: &o.to},
@@ -96,7 +105,7 @@ Examples:
 			&cli.StringFlag{Name: "media-serial", Category: recordCategory, Usage: "records say that the bundle came on media with this serial `NUMBER`", DefaultText: "none", Destination: &o.media.Serial},
 			&cli.BoolFlag{Name: "allow-rollback", Category: recordCategory, Usage: "take in what is older than what came before, or does not continue it; --reason says why, and the ledger has it", Destination: &o.allowRollback},
 			&cli.StringFlag{Name: "memory", Category: recordCategory, Usage: "with --to: the store in `DIR` remembers what came in, and has the ledger", DefaultText: "the default store, if there is one", Destination: &o.memory},
-		}, append(append(o.record.flags(), o.judge.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
+		}, append(append(append(o.landing.flags(), o.record.flags()...), o.judge.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.bundles, o.rules = c.Args().Slice(), c.StringSlice("map")
 			return runImport(c.Context, u, o)
@@ -117,7 +126,7 @@ func (o *importOptions) check(u *ui) error {
 	if stdin > 0 {
 		taken = "import -"
 	}
-	if err := checkAll(o.outputOptions.check(), o.registry.check(taken), checkJobs(o.jobs), checkAs(o.as)); err != nil {
+	if err := checkAll(o.outputOptions.check(), o.registry.check(taken), checkJobs(o.jobs), checkAs(o.as), o.landing.check(o.to)); err != nil {
 		return err
 	}
 	switch {
@@ -279,7 +288,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 		if one != nil && one.ImportResult != nil {
 			res.Bundles = append(res.Bundles, *one)
 		}
-		if err != nil && (errors.Is(err, bundle.ErrRefused) || errors.Is(err, bundle.ErrUndecided)) {
+		if err != nil && (errors.Is(err, bundle.ErrRefused) || errors.Is(err, bundle.ErrUndecided) || errors.Is(err, bundle.ErrMissing)) {
 			// The verdict is a result, too.
 			if err := u.result(o.outputOptions, "ImportResult", res, func(w io.Writer) { writeImport(w, res) }); err != nil {
 				return err
@@ -340,7 +349,12 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	defer done()
 	p := u.progress("import", o.outputOptions)
 	defer p.close()
-	how.Progress = p.event
+	how.Progress, how.MountFrom = p.event, o.landing.mountFrom.Value()
+	if len(b.NotCarried()) > 0 {
+		var closeOthers func()
+		how.Others, closeOthers = o.others(ctx, path)
+		defer closeOthers()
+	}
 	if memory != nil {
 		how.Memory = memory
 	}
@@ -348,7 +362,7 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	if res != nil {
 		u.odd(b, res)
 	}
-	return &importedBundle{res, caveats}, local(err)
+	return &importedBundle{res, caveats}, local(o.landing.keep(err))
 }
 
 // odd tells what was overridden, and what somebody should know.

@@ -152,6 +152,9 @@ func describe(t *bundle.Tree) string {
 	if len(t.By) > 0 {
 		remarks = append(remarks, "by "+formList(t.By))
 	}
+	if t.NotCarried > 0 {
+		remarks = append(remarks, humanSize(t.NotCarried)+" not carried")
+	}
 	if t.Above {
 		remarks = append(remarks, "drawn above")
 	}

@@ -35,6 +35,8 @@ func contentNamed(what, repo string) (layouttest.Content, error) {
 		return signedContent(repo)
 	case "many":
 		return manyLayers(repo), nil
+	case "next":
+		return nextLayers(repo), nil
 	case "hostile":
 		return hostileContent(repo), nil
 	case "other":
@@ -90,10 +92,9 @@ func signedContent(repo string) (layouttest.Content, error) {
 	return b.Content(), nil
 }
 
-// manyLayers has four layers of a size that testRegistry takes for one, and that
-// --jobs counts.
-func manyLayers(repo string) layouttest.Content {
-	b := layouttest.New(repo)
+// fourLayers adds layers of a size that testRegistry takes for one, and that --jobs
+// counts.
+func fourLayers(b *layouttest.Builder) []layout.Descriptor {
 	rng := rand.NewChaCha8([32]byte{7})
 	var layers []layout.Descriptor
 	for i := range 4 {
@@ -101,7 +102,24 @@ func manyLayers(repo string) layouttest.Content {
 		_, _ = rng.Read(data) // never fails
 		layers = append(layers, b.Blob(layerType, data))
 	}
-	image := b.Image("many", layers...)
+	return layers
+}
+
+// nextLayers has an image with three layers of manyLayers and one of its own.
+func nextLayers(repo string) layouttest.Content {
+	b := layouttest.New(repo)
+	layers := fourLayers(b)
+	data := make([]byte, layerSize)
+	_, _ = rand.NewChaCha8([32]byte{8}).Read(data) // never fails
+	layers[3] = b.Blob(layerType, data)
+	b.Tag("v2", b.Image("next", layers...))
+	return b.Content()
+}
+
+// manyLayers has an image with four layers.
+func manyLayers(repo string) layouttest.Content {
+	b := layouttest.New(repo)
+	image := b.Image("many", fourLayers(b)...)
 	b.Tag("v1", image)
 	b.Cosign(layout.FormCosignSig, image, "key")
 	return b.Content()

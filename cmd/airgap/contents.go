@@ -27,6 +27,7 @@ func writeContents(w io.Writer, c *bundle.Contents) {
 	fmt.Fprintf(w, "\n%s, %s, %s from %s\n", plural(c.Manifests, "manifest"), plural(c.Blobs, "blob"),
 		humanSize(c.Bytes), countRepositories(len(c.Repositories)))
 	fmt.Fprintf(w, "attached: %s\n", escape(kindCounts(c.Attachments)))
+	writeDelta(w, c.Delta)
 	writeLeftOut(w, c.LeftOut)
 	writeSetAside(w, c.SetAside)
 }

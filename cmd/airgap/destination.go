@@ -160,7 +160,7 @@ func storeDestination(dir string) (*destination, error) {
 					return nil, nil, nil, err
 				}
 			}
-			l := &lateSink{open: func() (layout.Sink, func(), error) {
+			l := &lateSink{there: func() bool { return store.Is(dir) }, open: func() (layout.Sink, func(), error) {
 				if err := w.open(); err != nil {
 					return nil, nil, err
 				}
@@ -216,7 +216,8 @@ func spoolIn(dir string) string {
 
 // lateSink is a sink that is opened when it is first used.
 type lateSink struct {
-	open func() (layout.Sink, func(), error)
+	there func() bool // false: it has nothing, and will be made
+	open  func() (layout.Sink, func(), error)
 
 	once sync.Once
 	sink layout.Sink
@@ -265,6 +266,9 @@ func (l *lateSink) Attached(ctx context.Context, repo string, subject layout.Des
 
 // Has implements [layout.Sink].
 func (l *lateSink) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	if !l.there() {
+		return false, nil
+	}
 	if err := l.opened(); err != nil {
 		return false, err
 	}
