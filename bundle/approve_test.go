@@ -439,7 +439,7 @@ func (s *stopping) Commit(ctx context.Context, names []layout.Name) error {
 // A verdict that is not "passed" makes a summary that says so, for records.
 func TestSummaryOfARefusal(t *testing.T) {
 	path, _, _ := released(t, false)
-	r, err := bundle.Verify(t.Context(), open(t, path), keyJudge(t, ""))
+	r, err := judged(t, open(t, path), keyJudge(t, ""))
 	if err != nil {
 		t.Fatal(err)
 	}

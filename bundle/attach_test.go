@@ -451,7 +451,7 @@ func TestAttachKeepsRevocationLists(t *testing.T) {
 	if err != nil || len(lists) != 1 || !bytes.Equal(lists[0].DER, list) {
 		t.Errorf("%d lists, %v", len(lists), err)
 	}
-	if r, err := bundle.Verify(t.Context(), after, judgeOf(t, ca)); err != nil || r.State != verify.Passed {
+	if r, err := judged(t, after, judgeOf(t, ca)); err != nil || r.State != verify.Passed {
 		t.Errorf("%v, %v", r, err)
 	}
 }

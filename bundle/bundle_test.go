@@ -11,6 +11,7 @@ import (
 	"airgap/bundle"
 	"airgap/layout"
 	"airgap/layout/layouttest"
+	"airgap/verify"
 )
 
 const repo = "reg.example/team/app"
@@ -46,6 +47,16 @@ func open(t testing.TB, path string) *bundle.Bundle {
 	}
 	t.Cleanup(func() { b.Close() })
 	return b
+}
+
+// judged proves a bundle and has all of it judged.
+func judged(t testing.TB, b *bundle.Bundle, j *verify.Judge) (*verify.Report, error) {
+	t.Helper()
+	g, err := b.Graph(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return b.Judge(context.Background(), j, g)
 }
 
 // importAll imports into memory without asking a policy.

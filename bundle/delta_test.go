@@ -224,7 +224,7 @@ func TestDeltaIsJudgedAlike(t *testing.T) {
 	verdict := func(path string) []byte {
 		judge := keyJudge(t, "")
 		judge.Policy = p
-		r, err := bundle.Verify(t.Context(), open(t, path), judge)
+		r, err := judged(t, open(t, path), judge)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/verify"
 
@@ -46,8 +45,6 @@ type ImportOptions struct {
 	// Memory is what is remembered of earlier imports; nil remembers nothing, and
 	// notices no rollback.
 	Memory Memory
-	// Keys are pinned: what they signed of the bundle's export is believed.
-	Keys []custody.Key
 	// AllowRollback takes in what Memory is against; it needs a Reason.
 	AllowRollback bool
 	// Reason is why, in the words of whoever imports, for the ledger.
@@ -170,7 +167,7 @@ func (i *importing) admit(ctx context.Context) error {
 	if i.g, err = i.Graph(ctx); err != nil {
 		return err
 	}
-	if i.head, err = i.Head(ctx, i.o.Keys); err != nil {
+	if i.head, err = i.Head(ctx, Pinned(i.o.Judge)); err != nil {
 		return err
 	}
 	r := &recall{memory: i.o.Memory, now: i.now}
@@ -178,10 +175,7 @@ func (i *importing) admit(ctx context.Context) error {
 		return err
 	}
 	if !i.o.InsecureSkipVerify {
-		if err := demands(i.o.Judge, i.head); err != nil {
-			return i.fail(err)
-		}
-		if i.report, err = i.judge(ctx, i.o.Judge, i.g); err != nil {
+		if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
 			return err
 		}
 		if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {

@@ -87,7 +87,7 @@ func TestRevocationListsTravel(t *testing.T) {
 		if err != nil || len(res.MissingLists) != test.missing {
 			t.Fatalf("%s: %v, missing %+v, want %d", what, err, res.MissingLists, test.missing)
 		}
-		r, err := bundle.Verify(t.Context(), open(t, out), judgeOf(t, ca))
+		r, err := judged(t, open(t, out), judgeOf(t, ca))
 		if err != nil || r.State != test.state {
 			t.Errorf("%s: %v, %v, want %s", what, r, err, test.state)
 			continue
@@ -141,7 +141,7 @@ func TestRevocationListsTravelOn(t *testing.T) {
 		if _, err := bundle.Export(t.Context(), sel, bundle.ExportOptions{Output: out, FetchList: test.fetch}); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := bundle.Verify(t.Context(), open(t, out), judgeOf(t, ca)); err != nil || r.State != test.state {
+		if r, err := judged(t, open(t, out), judgeOf(t, ca)); err != nil || r.State != test.state {
 			t.Errorf("%s: %v, %v, want %s", what, r, err, test.state)
 		}
 	}
@@ -216,7 +216,7 @@ func TestRevocationListsAreProven(t *testing.T) {
 		}
 		b, err := bundle.Open(t.Context(), path, bundle.OpenOptions{})
 		if err == nil {
-			_, err = bundle.Verify(t.Context(), b, judgeOf(t, ca))
+			_, err = judged(t, b, judgeOf(t, ca))
 			b.Close()
 		}
 		if !errors.Is(err, layout.ErrCorrupt) {

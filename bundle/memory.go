@@ -11,7 +11,6 @@ import (
 
 	"airgap/bundle/custody"
 	"airgap/layout"
-	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -227,28 +226,6 @@ func (r *recall) verdict(allow bool) error {
 	}
 	return &layout.Error{Err: fmt.Errorf("%w: %s", ErrRollback, strings.Join(r.against, "; ")),
 		Hint: "if it is meant, --allow-rollback with --reason takes it in and puts that on the record"}
-}
-
-// demands fails if the policy asks for a signed export that the bundle has not.
-func demands(j *verify.Judge, h *Head) error {
-	if j == nil || j.Policy.Bundle == nil {
-		return nil
-	}
-	want := j.Policy.Bundle
-	why := ""
-	switch {
-	case h == nil:
-		why = "its export is not signed"
-	case h.Bundle.Standing != custody.Verified:
-		why = "its export is signed by no key that is pinned"
-	case !slices.Contains(want.Keys, h.Bundle.Key):
-		why = fmt.Sprintf("its export is signed by the key %s", h.Bundle.Key)
-	case want.Line != "" && (h.Bundle.Record.Line == nil || h.Bundle.Record.Line.Name != want.Line):
-		why = "it does not belong to the line " + want.Line
-	default:
-		return nil
-	}
-	return &layout.Error{Err: fmt.Errorf("%w: %s, and the policy wants %s", ErrRefused, why, want), Hint: "nothing in it was looked at further"}
 }
 
 // delta says whether the bundle counts on what came before it.

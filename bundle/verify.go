@@ -4,30 +4,78 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/verify"
+	"airgap/verify/policy"
 )
 
-// Verify proves b as far as it can be without reading layers, and has every image
-// in it judged. An error means that there is no verdict.
-func Verify(ctx context.Context, b *Bundle, j *verify.Judge) (*verify.Report, error) {
-	g, err := b.Graph(ctx)
+// Judge has the images of g, which is all of b or a part, judged with the revocation
+// lists that b carries, and b itself by what the policy demands of a bundle. An error
+// means that there is no verdict.
+func (b *Bundle) Judge(ctx context.Context, j *verify.Judge, g *layout.Graph) (*verify.Report, error) {
+	h, err := b.Head(ctx, Pinned(j))
 	if err != nil {
 		return nil, err
 	}
-	return b.judge(ctx, j, g)
+	return b.judge(ctx, j, g, h)
 }
 
-func (b *Bundle) judge(ctx context.Context, j *verify.Judge, g *layout.Graph) (*verify.Report, error) {
+func (b *Bundle) judge(ctx context.Context, j *verify.Judge, g *layout.Graph, h *Head) (*verify.Report, error) {
 	lists, err := b.RevocationLists(ctx)
 	if err != nil {
 		return nil, b.damaged(err)
 	}
 	r, err := WithLists(j, lists).Graph(ctx, b.source, g)
-	return r, b.damaged(err)
+	if err != nil {
+		return nil, b.damaged(err)
+	}
+	if r.Reason = demands(j.Policy.Bundle, h); r.Reason != "" {
+		r.State = verify.Refused
+	}
+	return r, nil
+}
+
+// Pinned are the keys that a judge trusts, for records; none without a judge.
+func Pinned(j *verify.Judge) []custody.Key {
+	if j == nil {
+		return nil
+	}
+	var out []custody.Key
+	if j.Trust != nil {
+		for _, k := range j.Trust.Keys() {
+			out = append(out, custody.Key{Name: k.Name, Public: k.Public})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.Keys)) {
+		out = append(out, custody.Key{Name: name, Public: j.Keys[name]})
+	}
+	return out
+}
+
+// demands says what a bundle lacks that the policy wants of it, if anything.
+func demands(want *policy.Bundle, h *Head) string {
+	if want == nil {
+		return ""
+	}
+	why := ""
+	switch {
+	case h == nil:
+		why = "its export is not signed"
+	case h.Bundle.Standing != custody.Verified:
+		why = "its export is signed by no key that is pinned"
+	case !slices.Contains(want.Keys, h.Bundle.Key):
+		why = fmt.Sprintf("its export is signed by the key %s", h.Bundle.Key)
+	case want.Line != "" && (h.Bundle.Record.Line == nil || h.Bundle.Record.Line.Name != want.Line):
+		why = "it does not belong to the line " + want.Line
+	default:
+		return ""
+	}
+	return fmt.Sprintf("the bundle: %s, and the policy wants %s", why, want)
 }
 
 // WithLists is a judge that has more revocation lists at hand.
@@ -69,6 +117,9 @@ func Err(r *verify.Report) error {
 		sentinel, hint = ErrUndecided, "the verdict says what could not be checked, such as a trust store or a revocation list that is not here"
 	}
 	var names []string
+	if r.Reason != "" {
+		names = append(names, r.Reason)
+	}
 	for _, v := range r.Verdicts {
 		if v.State != verify.Passed {
 			names = append(names, fmt.Sprintf("%s is %s", v.Reference, v.State))
@@ -88,7 +139,7 @@ func (b *Bundle) admitted(ctx context.Context, g *layout.Graph, r *verify.Report
 		return g, nil
 	}
 	err = b.fail(err)
-	if !partial {
+	if !partial || r.Reason != "" {
 		return nil, err
 	}
 	passed := map[string]string{}

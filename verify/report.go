@@ -20,10 +20,12 @@ const (
 
 // Report is what a judge says of a graph.
 type Report struct {
-	State    State     `json:"state"` // Passed if every verdict is
-	Policy   Origin    `json:"policy"`
-	Trust    string    `json:"trust,omitempty"` // digest of the trust directory
-	Time     time.Time `json:"time"`            // of the judgement, by this machine's clock
+	State  State     `json:"state"` // Passed if every verdict is
+	Policy Origin    `json:"policy"`
+	Trust  string    `json:"trust,omitempty"` // digest of the trust directory
+	Time   time.Time `json:"time"`            // of the judgement, by this machine's clock
+	// Reason is why all of it is refused, whatever the verdicts say.
+	Reason   string    `json:"reason,omitempty"`
 	Verdicts []Verdict `json:"verdicts"`
 	// Lists are the revocation lists that verdicts which passed rest on: the
 	// ones to keep, so that nobody can come with older ones later.

@@ -280,7 +280,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	}
 	how := bundle.ImportOptions{
 		Mapping: mapping, Overwrite: o.overwrite, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
-		Keys: recordKeys(judge), AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
+		AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
 	}
 	res := &importResult{Destination: dst.name}
 	for _, path := range o.bundles {

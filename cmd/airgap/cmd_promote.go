@@ -146,7 +146,7 @@ func runPromote(ctx context.Context, u *ui, o promoteOptions) error {
 	} else {
 		u.warn("nobody signs this promotion: it is a claim, which anybody could make and no policy believes; sign it with --record-key KEY")
 	}
-	err = promoteAll(ctx, places, bundle.Promoter{Recording: recording, To: o.environment, Keys: recordKeys(judge)}, judge, res)
+	err = promoteAll(ctx, places, bundle.Promoter{Recording: recording, To: o.environment, Keys: bundle.Pinned(judge)}, judge, res)
 	if err != nil && len(res.Reports) == 0 {
 		return err
 	}

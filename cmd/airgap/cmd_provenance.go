@@ -113,7 +113,7 @@ func (o *provenanceOptions) pinned(u *ui) (bundle.ProvenanceOptions, error) {
 			return opts, err
 		}
 		j.Now = u.now
-		opts.Judge, opts.Trust, opts.Keys = j, j.Trust, recordKeys(j)
+		opts.Judge, opts.Trust, opts.Keys = j, j.Trust, bundle.Pinned(j)
 		return opts, nil
 	}
 	if o.judge.env != "" || len(o.judge.rootsFlag.Value()) > 0 {
@@ -134,7 +134,7 @@ func (o *provenanceOptions) pinned(u *ui) (bundle.ProvenanceOptions, error) {
 }
 
 func keysOf(t *trust.Trust) []custody.Key {
-	return recordKeys(&verify.Judge{Trust: t})
+	return bundle.Pinned(&verify.Judge{Trust: t})
 }
 
 // provenance tells of one target.

@@ -149,7 +149,11 @@ func (op *opener) verify(ctx context.Context, t target, j *verify.Judge) (*verif
 		g, err = layout.Walk(ctx, sel.Source, sel.References, layout.WalkOptions{MayMiss: sel.MayMiss})
 	}
 	var r *verify.Report
-	if err == nil {
+	switch {
+	case err != nil:
+	case s.bundle != nil:
+		r, err = s.bundle.Judge(ctx, j, g)
+	default:
 		r, err = bundle.WithLists(j, s.Lists).Graph(ctx, s.Source, g)
 	}
 	if t.kind != inRegistry {

@@ -11,7 +11,6 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
-	"airgap/verify"
 	"airgap/verify/signing"
 
 	"github.com/opencontainers/go-digest"
@@ -86,21 +85,6 @@ func verifier(uri string, key crypto.Signer) (signing.Verifier, error) {
 		v.ID = signing.KeyURI(name)
 	}
 	return v, nil
-}
-
-// recordKeys are the keys that are pinned, for records; none without a judge.
-func recordKeys(j *verify.Judge) []custody.Key {
-	if j == nil {
-		return nil
-	}
-	var out []custody.Key
-	for _, k := range j.Trust.Keys() {
-		out = append(out, custody.Key{Name: k.Name, Public: k.Public})
-	}
-	for name, k := range j.Keys {
-		out = append(out, custody.Key{Name: name, Public: k})
-	}
-	return out
 }
 
 // errNoLedger says that there is nothing yet that could continue anything.

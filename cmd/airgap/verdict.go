@@ -18,6 +18,9 @@ func writeReport(w io.Writer, r *verify.Report) {
 		}
 		writeVerdict(w, &v)
 	}
+	if r.Reason != "" {
+		fmt.Fprintf(w, "\nREFUSED  %s\n", escape(r.Reason))
+	}
 	by := r.Policy.File
 	if r.Policy.Environment != "" {
 		by += ", environment " + r.Policy.Environment
