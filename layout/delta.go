@@ -23,6 +23,9 @@ func (g *Graph) Layers() []Blob {
 // the same manifests, which list the same, and are said to need less. An image that
 // lacks a layer is not runnable there. What is no layer is not left out.
 func (g *Graph) Without(layers map[digest.Digest]bool) *Graph {
+	if len(layers) == 0 {
+		return g
+	}
 	gone := map[digest.Digest]bool{}
 	for _, l := range g.Layers() {
 		if layers[l.Digest] {

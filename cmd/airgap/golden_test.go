@@ -77,6 +77,10 @@ func TestGolden(t *testing.T) {
 		{"tree.json", "tree a.tar", 0},
 		{"diff.json", "diff a.tar b.tar --exit-code", 1},
 		{"diff-same.json", "diff a.tar oci:a --exit-code", 0},
+		{"export-delta.json", "export oci:a --since b.tar -o delta.tar", 0},
+		{"inspect-delta.json", "inspect delta.tar", 0},
+		{"tree-delta.json", "tree delta.tar", 0},
+		{"diff-delta.json", "diff a.tar delta.tar --exit-code", 0},
 		{"import.json", "import a.tar b --store s --overwrite --insecure-skip-verify", 0},
 		{"version.json", "version", 0},
 	} {
@@ -87,7 +91,7 @@ func TestGolden(t *testing.T) {
 		compareGolden(t, filepath.Join(golden, c.file), stable(t, c.file, stdout))
 	}
 	files, err := filepath.Glob(filepath.Join(golden, "*.json"))
-	if err != nil || len(files) != 10 {
+	if err != nil || len(files) != 14 {
 		t.Errorf("%d golden files, want one for each command line above", len(files))
 	}
 }
