@@ -45,10 +45,9 @@ type Provenance struct {
 
 // PolicyToday is the verdict of the policy that was asked now.
 type PolicyToday struct {
-	State  verify.State  `json:"state"`
-	Rule   string        `json:"rule,omitempty"`
-	Reason string        `json:"reason,omitempty"`
-	Policy verify.Origin `json:"policy"`
+	State  verify.State `json:"state"`
+	Rule   string       `json:"rule,omitempty"`
+	Reason string       `json:"reason,omitempty"`
 }
 
 // Vouched is something that is attached, and who stands for it.
@@ -192,6 +191,9 @@ func (t *tracer) graph(ctx context.Context, g *layout.Graph, depth int) ([]*Prov
 			return nil, err
 		}
 		p.Reference, p.Today = root.Reference.String(), j.today(i)
+		if err := s.follow(ctx, p); err != nil {
+			return nil, err
+		}
 		out = append(out, p)
 	}
 	return out, nil
@@ -210,7 +212,7 @@ func (s *scene) tell(ctx context.Context, d digest.Digest, ref string, above map
 		return nil, err
 	}
 	if !layout.IsIndex(n.Descriptor.MediaType) || above[d] {
-		return p, s.follow(ctx, p)
+		return p, nil
 	}
 	above[d] = true
 	defer delete(above, d)
@@ -231,7 +233,7 @@ func (s *scene) tell(ctx context.Context, d digest.Digest, ref string, above map
 			p.Images = append(p.Images, one)
 		}
 	}
-	return p, s.follow(ctx, p)
+	return p, nil
 }
 
 func inert(n *layout.Node) bool { return !layout.IsIndex(n.Descriptor.MediaType) && !n.Runnable }
@@ -248,7 +250,7 @@ func (s *scene) way(ctx context.Context, p *Provenance, ref string) error {
 		return err
 	}
 	for i := range all {
-		s.judged.upgrade(&all[i], s.g)
+		s.upgrade(&all[i], s.g)
 	}
 	carried := digest.Digest("")
 	if s.o.Head != nil && s.depth == 0 {
@@ -301,13 +303,19 @@ func (p *Provenance) gaps(g *layout.Graph) {
 	}
 }
 
-// follow looks for the images among what the image was built of.
+// follow looks for the images among what the image was built of, and those that it
+// lists.
 func (s *scene) follow(ctx context.Context, p *Provenance) error {
 	for i := range p.Builds {
 		for j := range p.Builds[i].Materials {
 			if err := s.material(ctx, &p.Builds[i].Materials[j]); err != nil {
 				return err
 			}
+		}
+	}
+	for _, child := range p.Images {
+		if err := s.follow(ctx, child); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -65,13 +65,13 @@ func (j *judged) today(i int) *PolicyToday {
 		return nil
 	}
 	v := j.report.Verdicts[i]
-	return &PolicyToday{v.State, v.Rule, v.Reason, j.report.Policy}
+	return &PolicyToday{v.State, v.Rule, v.Reason}
 }
 
 // evidence is what n, which is attached to subject and holds one signature, is to the
 // policy; nil if it met nothing. It counts only if the policy cannot have met it
 // beside another image.
-func (j *judged) evidence(subject digest.Digest, n *layout.Node, g *layout.Graph) *verify.Evidence {
+func (j *judged) evidence(subject digest.Digest, n *layout.Node) *verify.Evidence {
 	e, ok := j.met[n.Descriptor.Digest]
 	if !ok || n.Subject != subject && j.subjects[n.Descriptor.Digest] != 1 {
 		return nil
@@ -86,7 +86,7 @@ func (j *judged) upgrade(f *custody.Found, g *layout.Graph) {
 		return
 	}
 	n := g.Nodes[f.Manifest]
-	if e := j.evidence(f.Subject, n, g); e != nil && e.Says == f.Act.PredicateType() {
+	if e := j.evidence(f.Subject, n); e != nil && e.Says == f.Act.PredicateType() {
 		f.Standing, f.Key, f.Reason = custody.Verified, e.Signer, ""
 	}
 }

@@ -157,7 +157,7 @@ func (s *scene) vouch(ctx context.Context, subject digest.Digest, n *layout.Node
 	}
 	var met *verify.Evidence
 	if alone {
-		met = s.judged.evidence(subject, n, s.g)
+		met = s.evidence(subject, n)
 	}
 	if slices.Contains(notary.MediaTypes, l.MediaType) {
 		v.Kind = "Notary signature"
@@ -262,7 +262,7 @@ func (s *scene) identity(v *Vouched, subject digest.Digest, env *sigstore.Envelo
 		v.Reason = err.Error()
 		return c
 	}
-	if s.judged.accepted[signed.Signer.String()] {
+	if s.accepted[signed.Signer.String()] {
 		return v.verified(signed.Signer.String(), signed)
 	}
 	v.By, v.Reason = signed.Signer.String(), "the signature is good, and no requirement of a policy was met by its signer"
@@ -358,7 +358,7 @@ func (s *scene) listed(ctx context.Context, p, above *Provenance, index *layout.
 			c, why = statementAbout(data, p.Digest)
 		}
 		if why != nil {
-			v.Standing, v.Reason = custody.Unknown, why.Error()
+			v.Standing, v.By, v.Fingerprint, v.Reason = custody.Unknown, "", "", why.Error()
 		}
 		v.describe(c)
 		p.add(v, c)

@@ -9,7 +9,8 @@ import (
 
 // Order puts records in the order in which things happened: each after those that it
 // names as coming before it and, where that leaves a choice, by what they say the
-// time was. A name is a digest, and so stronger than any clock.
+// time was, and in one second by what usually follows what. A name is a digest, and so
+// stronger than any clock.
 func Order(all []Found) []Found {
 	at := make(map[digest.Digest]int, len(all))
 	for i := range all {
@@ -32,7 +33,7 @@ func Order(all []Found) []Found {
 		}
 	}
 	earlier := func(i, j int) int {
-		return cmp.Or(all[i].At().Compare(all[j].At()), cmp.Compare(all[i].Manifest, all[j].Manifest))
+		return cmp.Or(all[i].At().Compare(all[j].At()), cmp.Compare(slices.Index(acts, all[i].Act), slices.Index(acts, all[j].Act)), cmp.Compare(all[i].Manifest, all[j].Manifest))
 	}
 	slices.SortFunc(ready, earlier)
 	for len(ready) > 0 {

@@ -35,7 +35,8 @@ const (
 	Release    Act = "release"    // given out again
 )
 
-var acts = []Act{Export, Receive, Import, Promote, Override, Delete, Refuse, Quarantine, Release}
+// acts are in the order in which they usually follow each other.
+var acts = []Act{Export, Receive, Override, Import, Promote, Delete, Refuse, Quarantine, Release}
 
 const typePrefix, typeSuffix = "urn:airgap:custody:", ":v1"
 

@@ -10,6 +10,8 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/verify/predicate"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -142,14 +144,14 @@ func orNot(s, otherwise string) string {
 
 func drawVouched(b *branch, v bundle.Vouched) *branch {
 	line := fmt.Sprintf("[%s] %s", v.Standing, v.Kind)
-	if v.Says != "" && v.Summary == "" {
+	if v.Summary == "" && (v.Kind == string(predicate.Other) || v.Kind == string(layout.KindArtifact)) {
 		line += " " + v.Says
 	}
-	line += " " + string(shortDigest(v.Manifest))
+	line += " " + shortDigest(v.Manifest)
 	if v.Summary != "" {
 		line += ": " + v.Summary
 	}
-	line += signedBy(v.Standing, v.By, v.Reason)
+	line += signedBy(v.Standing, v.By, v.Fingerprint, v.Reason)
 	if v.SignedAt != nil {
 		line += fmt.Sprintf(", %s by the clock of a %s", v.SignedAt.Format(time.RFC3339), v.Clock)
 	}
@@ -164,9 +166,12 @@ func drawVouched(b *branch, v bundle.Vouched) *branch {
 }
 
 // signedBy says by whom, and of what is not verified, why not.
-func signedBy(s custody.Standing, by, reason string) string {
+func signedBy(s custody.Standing, by, fingerprint, reason string) string {
 	switch s {
 	case custody.Verified:
+		if fingerprint != "" {
+			by = "key " + by
+		}
 		return "; signed by " + by
 	case custody.Claimed:
 		return "; " + reason
@@ -184,7 +189,7 @@ func drawWay(b *branch, p *bundle.Provenance) {
 	}
 	way := b.add("way")
 	for i, h := range p.Hops {
-		sub := way.add("%d. %s  %s  [%s] %s%s", i+1, h.At().UTC().Format(time.RFC3339), actText(h), h.Standing, shortDigest(h.Manifest), signedBy(h.Standing, h.Key, h.Reason))
+		sub := way.add("%d. %s  %s  [%s] %s%s", i+1, h.At().UTC().Format(time.RFC3339), actText(h), h.Standing, shortDigest(h.Manifest), signedBy(h.Standing, h.Key, h.Fingerprint, h.Reason))
 		if h.Carried {
 			sub.add("in the head of this bundle; import attaches it")
 		}
@@ -227,7 +232,7 @@ func hopLines(h bundle.Hop) []string {
 		add("because: %s", r.Reason)
 	}
 	if r.Policy != "" {
-		add("policy %s %s", shortDigest(r.Policy), r.Result)
+		add("%s", strings.TrimSpace(fmt.Sprintf("policy %s %s", shortDigest(r.Policy), r.Result)))
 	}
 	if r.Media != nil {
 		add("on media %s", strings.TrimSpace(r.Media.Label+" "+r.Media.Serial))
