@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"airgap/bundle"
@@ -424,24 +426,49 @@ func writeImport(w io.Writer, res *importResult) {
 		}
 		table(w, rows)
 		fmt.Fprintf(w, "\n%s, %s; attached: %s\n", plural(b.Contents.Manifests, "manifest"), plural(b.Contents.Blobs, "blob"), escape(kindCounts(b.Contents.Attachments)))
+		writeRecords(w, b.Records)
 		writeApprovals(w, b.Approvals)
 		fmt.Fprintf(w, "integrity: %s\npolicy: %s\n", proven(b.Proven), admitted(b.Verified))
 	}
 }
 
+// writeApprovals tells how many images were approved, by whom.
 func writeApprovals(w io.Writer, all []bundle.Approval) {
+	images, there := map[string]int{}, map[string]int{}
+	for _, a := range all {
+		images[a.Verifier]++
+		if a.Present {
+			there[a.Verifier]++
+		}
+	}
+	for _, by := range slices.Sorted(maps.Keys(images)) {
+		fmt.Fprintf(w, "approved: %s as %s", plural(images[by], "image"), escape(by))
+		if n := there[by]; n > 0 {
+			fmt.Fprintf(w, "; %d of the approvals were there already", n)
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// writeRecords tells what was recorded with the images.
+func writeRecords(w io.Writer, all []bundle.RecordMade) {
 	if len(all) == 0 {
 		return
 	}
-	there := 0
-	for _, a := range all {
-		if a.Present {
-			there++
+	count, claims := map[string]int{}, 0
+	for _, r := range all {
+		count[string(r.Act)]++
+		if !r.Signed {
+			claims++
 		}
 	}
-	fmt.Fprintf(w, "approved: %s as %s", plural(len(all), "image"), escape(all[0].Verifier))
-	if there > 0 {
-		fmt.Fprintf(w, "; %d of the approvals were there already", there)
+	var parts []string
+	for _, act := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%d × %s", count[act], act))
+	}
+	fmt.Fprintf(w, "recorded: %s", strings.Join(parts, ", "))
+	if claims > 0 {
+		fmt.Fprintf(w, "; %d of them not signed, and so claims", claims)
 	}
 	fmt.Fprintln(w)
 }

@@ -69,9 +69,7 @@ func drawOutcome(w io.Writer, o *verify.Outcome, head, body string) {
 	for _, e := range o.Evidence {
 		lines = append(lines, evidenceLine(e))
 	}
-	for _, a := range o.Tried {
-		lines = append(lines, attemptLine(a))
-	}
+	lines = append(lines, attemptLines(o)...)
 	for i, l := range lines {
 		branch := "├─ "
 		if i == len(lines)-1 && len(o.Parts) == 0 {
@@ -87,6 +85,22 @@ func drawOutcome(w io.Writer, o *verify.Outcome, head, body string) {
 		}
 	}
 }
+
+// attemptLines tells what did not do: each of it where that is why, how many where
+// something else did.
+func attemptLines(o *verify.Outcome) []string {
+	var lines []string
+	if n := len(o.Tried); o.State == verify.Passed && n > maxMisses {
+		return []string{fmt.Sprintf("and %d others that are not it", n)}
+	}
+	for _, a := range o.Tried {
+		lines = append(lines, attemptLine(a))
+	}
+	return lines
+}
+
+// maxMisses is how many misses are told of beside what did do.
+const maxMisses = 1
 
 func evidenceLine(e verify.Evidence) string {
 	s := fmt.Sprintf("%s %s by %s", e.Kind, shortDigest(e.Manifest), e.Signer)

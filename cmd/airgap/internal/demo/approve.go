@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
-
-	"airgap/verify/signing"
 )
 
 // insidePolicy is what holds within the isolated side once something was let in.
@@ -24,25 +20,15 @@ rules:
 // approve imports once more, and signs that it did.
 func (d *demo) approve(ctx context.Context) error {
 	d.step("Sign that it was let in")
-	key, err := signing.GenerateKey()
-	if err != nil {
+	if err := d.writeKey("import"); err != nil {
 		return err
 	}
-	private, err := signing.PrivateKeyPEM(key)
-	if err != nil {
+	if err := d.writeFiles(map[string][]byte{"inside.yaml": []byte(insidePolicy)}); err != nil {
 		return err
 	}
-	public, err := signing.PublicKeyPEM(key)
-	if err != nil {
-		return err
-	}
-	for name, data := range map[string][]byte{"import.key": private, "import.pub": public, "inside.yaml": []byte(insidePolicy)} {
-		if err := os.WriteFile(filepath.Join(d.dir, name), data, 0o600); err != nil {
-			return err
-		}
-	}
-	d.say("The import desk has a key of its own. What passes gets its approval, which names the\npolicy and the evidence (a SLSA Verification Summary):")
-	if _, err := d.airgap(ctx, 0, "import", bundleName, "--store", storeName, "--policy", policyName, "--trust", trustName, "--countersign", "import.key"); err != nil {
+	d.say("The import desk has a key of its own. It records what it takes in, and that it passed:\na summary that names the policy and the evidence (a SLSA Verification Summary).")
+	if _, err := d.airgap(ctx, 0, "import", bundleName, "--store", storeName, "--policy", policyName, "--trust", trustName,
+		"--record-key", "import.key", "--by", "import desk", "--media-label", "disc 1"); err != nil {
 		return err
 	}
 	d.say("From here on nobody inside has to know the signers outside. A policy asks for this\none signature:\n")

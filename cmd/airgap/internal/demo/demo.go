@@ -103,8 +103,11 @@ func (d *demo) publish(ctx context.Context) error {
 // export makes the bundle.
 func (d *demo) export(ctx context.Context) error {
 	d.step("Connected side: export it")
-	d.say("One command asks registry A for the image and, for every manifest it meets, for\nwhat is attached to that. All of it goes into one file.")
-	_, err := d.airgap(ctx, 0, "export", d.source.String()+":"+tag, "-o", bundleName)
+	if err := d.writeKey("exporter"); err != nil {
+		return err
+	}
+	d.say("One command asks registry A for the image and, for every manifest it meets, for\nwhat is attached to that. All of it goes into one file. With a key, the export is\nsigned: who took it, from where, when.")
+	_, err := d.airgap(ctx, 0, "export", d.source.String()+":"+tag, "-o", bundleName, "--record-key", "exporter.key", "--by", "release team")
 	return err
 }
 
