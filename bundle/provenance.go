@@ -54,7 +54,7 @@ type PolicyToday struct {
 type Vouched struct {
 	Manifest digest.Digest `json:"manifest"` // that carries it
 	Kind     string        `json:"kind"`
-	Says     string        `json:"says,omitempty"`    // the predicate type of a statement
+	Says     string        `json:"says,omitempty"`    // the predicate type of a statement, the type of an artifact
 	Summary  string        `json:"summary,omitempty"` // what it says in a few words, which are its author's
 	// Standing is verified if a pinned key signed it, or if it met a
 	// requirement of the policy that was asked.
@@ -117,8 +117,10 @@ type ProvenanceOptions struct {
 	// Judge is asked about each image, if there is one. What meets a requirement
 	// of its policy is verified too.
 	Judge *verify.Judge
-	// Head has the records of a bundle that are not attached yet; may be nil.
-	Head *Head
+	// OfBundle: the selection is of a bundle, of which a policy may demand more than
+	// of its images. Head has its records that are not attached yet; may be nil.
+	OfBundle bool
+	Head     *Head
 	// Graph is the selection's, if it was walked already.
 	Graph *layout.Graph
 	// Repositories are where materials are looked for. In a registry (Remote) that
@@ -191,6 +193,11 @@ func (t *tracer) graph(ctx context.Context, g *layout.Graph, depth int) ([]*Prov
 			return nil, err
 		}
 		p.Reference, p.Today = root.Reference.String(), j.today(i)
+		if t.o.OfBundle && depth == 0 && p.Today != nil {
+			if why := demands(t.o.Judge.Policy.Bundle, t.o.Head); why != "" {
+				p.Today.State, p.Today.Reason = verify.Refused, why
+			}
+		}
 		if err := s.follow(ctx, p); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"airgap/layout"
 	"airgap/layout/layouttest"
 	"airgap/verify"
+	"airgap/verify/policy"
 	"airgap/verify/predicate"
 	"airgap/verify/signing"
 	"airgap/verify/sigstore/sigstoretest"
@@ -611,13 +612,25 @@ func TestTraceCarriedHead(t *testing.T) {
 			nothingVerified(t, all[0])
 			continue
 		}
+		// What the policy wants of a bundle counts for one.
+		judge := &verify.Judge{Policy: wantsBundleBy(t, "release"), Trust: verifytest.Trust(t, verifytest.Pins{Keys: map[string]crypto.Signer{"release": release, "desk": desk}})}
+		all, err = bundle.Trace(t.Context(), bundle.Selection{Source: b.Source(), References: b.References()},
+			bundle.ProvenanceOptions{Keys: keys, Head: head, OfBundle: true, Judge: judge, Trust: judge.Trust})
+		if err != nil || all[0].Today.State != verify.Refused || all[0].Today.Reason == "" {
+			t.Errorf("%+v, %v", all[0].Today, err)
+		}
 		// It is what import will attach.
-		dst := importAll(t, path, bundle.ImportOptions{Keys: keys})
+		dst := importAll(t, path, bundle.ImportOptions{})
 		g, err := layout.Walk(t.Context(), dst, []layout.Reference{{Repository: repo, Tag: "v1"}}, layout.WalkOptions{})
 		if err != nil || g.Nodes[hops[1].Manifest] == nil {
 			t.Errorf("%s was not attached (%v)", hops[1].Manifest, err)
 		}
 	}
+}
+
+func wantsBundleBy(t *testing.T, key string) *policy.Policy {
+	t.Helper()
+	return got(policy.Parse("p", []byte("version: airgap.policy/v1\nbundle: {keys: ["+key+"]}\nrules:\n- {name: all, match: ['**'], require: {insecureAcceptAnything: true}}\n"), ""))(t)
 }
 
 // A promotion continues where the image is, as far as that is vouched for.

@@ -184,6 +184,9 @@ func (v *Vouched) describe(c said) {
 		return
 	}
 	v.Kind, v.Says, v.Summary = string(predicate.KindOf(c.predicateType)), c.predicateType, predicate.Describe(c.predicateType, c.predicate)
+	if act, ok := custody.ActOf(c.predicateType); ok && act != custody.Import {
+		v.Summary = "a record (" + string(act) + ") that is not in the form of one, or of another image"
+	}
 }
 
 func parseSigned(l layout.Descriptor, data []byte) (*sigstore.Envelope, error) {
@@ -223,7 +226,10 @@ func (s *scene) sigstore(v *Vouched, subject digest.Digest, env *sigstore.Envelo
 	if isStatement {
 		c = said{st.PredicateType == predicate.CosignSign, st.PredicateType, st.Predicate}
 	}
-	v.By, v.Reason = claimed.String(), "signed by no key that is pinned"
+	v.Reason = "signed by no key that is pinned"
+	if claimed != (sigstore.Signer{}) {
+		v.By = claimed.String()
+	}
 	if isStatement && !st.About(subject) {
 		v.Reason = "it speaks of another image"
 		return c

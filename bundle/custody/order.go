@@ -3,6 +3,10 @@ package custody
 import (
 	"cmp"
 	"slices"
+	"strings"
+	"time"
+
+	"airgap/verify/signing"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -18,12 +22,26 @@ func Order(all []Found) []Found {
 	}
 	waits := make([]int, len(all)) // for how many others
 	frees := make([][]int, len(all))
+	link := func(before, after int) {
+		waits[after]++
+		frees[before] = append(frees[before], after)
+	}
+	receptions := map[receptionKey][]int{}
 	for i := range all {
-		for _, d := range all[i].Previous() {
+		f := &all[i]
+		for _, d := range f.Previous() {
 			if j, ok := at[d]; ok && j != i {
-				waits[i]++
-				frees[j] = append(frees[j], i)
+				link(j, i)
 			}
+		}
+		if f.Act == Receive {
+			k := receptionKey{f.Record.Reference, f.Standing, f.Fingerprint}
+			receptions[k] = append(receptions[k], i)
+		}
+	}
+	for i := range all {
+		if j := receivedWith(all, i, receptions); j >= 0 {
+			link(j, i)
 		}
 	}
 	var ready, out []int
@@ -46,15 +64,49 @@ func Order(all []Found) []Found {
 			}
 		}
 	}
-	// Digests form no circles; if some did, nothing would be lost.
+	// Digests form no circles; where a verdict was put behind the wrong reception,
+	// nothing is lost.
 	for i := range all {
 		if waits[i] > 0 {
-			out = append(out, i)
+			ready = append(ready, i)
 		}
 	}
+	slices.SortFunc(ready, earlier)
+	out = append(out, ready...)
 	sorted := make([]Found, 0, len(all))
 	for _, i := range out {
 		sorted = append(sorted, all[i])
 	}
 	return sorted
+}
+
+// receptionKey is what a reception and the verdict of the same import have in common:
+// the name at the destination, and who signed.
+type receptionKey struct {
+	reference   string
+	standing    Standing
+	fingerprint string
+}
+
+// maxReceptions is how many receptions are compared for one verdict.
+const maxReceptions = 100
+
+// receivedWith finds the reception that a verdict belongs to, or returns -1: verdicts
+// name what they rest on and not what came before them.
+func receivedWith(all []Found, i int, receptions map[receptionKey][]int) int {
+	f := &all[i]
+	if f.Summary == nil {
+		return -1
+	}
+	candidates := receptions[receptionKey{strings.TrimPrefix(f.Summary.ResourceURI, signing.ImageURI("")), f.Standing, f.Fingerprint}]
+	best, apart := -1, time.Duration(0)
+	for _, j := range candidates[:min(len(candidates), maxReceptions)] {
+		if slices.Contains(all[j].Record.Previous, f.Manifest) {
+			continue
+		}
+		if d := all[j].At().Sub(f.At()).Abs(); best < 0 || d < apart {
+			best, apart = j, d
+		}
+	}
+	return best
 }

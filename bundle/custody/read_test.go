@@ -241,6 +241,42 @@ func TestOrderAndHeads(t *testing.T) {
 	}
 }
 
+// A verdict stands behind the reception of the same import, even where all happened in
+// one second.
+func TestOrderOfVerdicts(t *testing.T) {
+	at := func(act custody.Act, name string, previous ...string) custody.Found {
+		f := found(name, 0, previous...)
+		f.Act, f.Standing, f.Fingerprint, f.Record.Reference = act, custody.Verified, "k", "reg.example/"+name[len(name)-1:]
+		return f
+	}
+	verdictAt := func(name string) custody.Found {
+		s := verdict()
+		s.ResourceURI = "oci://reg.example/" + name[len(name)-1:]
+		return custody.Found{Act: custody.Import, Manifest: digest.FromString(name), Standing: custody.Verified, Fingerprint: "k", Summary: &s}
+	}
+	names := []string{"export1", "receive1", "verdict1", "promote1", "export2", "receive2", "verdict2"}
+	all := []custody.Found{
+		at(custody.Export, "export1"), at(custody.Receive, "receive1", "export1"), verdictAt("verdict1"), at(custody.Promote, "promote1", "receive1", "verdict1"),
+		at(custody.Export, "export2", "promote1"), at(custody.Receive, "receive2", "export2"), verdictAt("verdict2"),
+	}
+	// By a stranger, who knows nothing of the order of others.
+	fake := at(custody.Receive, "fake1", "verdict2")
+	fake.Standing, fake.Fingerprint = custody.Claimed, ""
+	all = append(all, fake)
+	for range all {
+		var got []string
+		for _, f := range custody.Order(all) {
+			if i := slices.IndexFunc(names, func(n string) bool { return f.Manifest == digest.FromString(n) }); i >= 0 {
+				got = append(got, names[i])
+			}
+		}
+		if !slices.Equal(got, names) {
+			t.Errorf("%v", got)
+		}
+		all = append(all[1:], all[0])
+	}
+}
+
 // Whatever is read is one of ours, to the byte; nothing else is, and nothing panics.
 func FuzzRead(f *testing.F) {
 	key := signing.InsecureKey("recorder")

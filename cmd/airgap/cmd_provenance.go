@@ -146,7 +146,7 @@ func (op *opener) provenance(ctx context.Context, t target, o bundle.ProvenanceO
 	sel := s.looking()
 	switch {
 	case s.bundle != nil:
-		o.Repositories = s.whole.Repositories()
+		o.Repositories, o.OfBundle = s.whole.Repositories(), true
 		if o.Head, err = s.bundle.Head(ctx, o.Keys); err != nil {
 			return nil, local(err)
 		}

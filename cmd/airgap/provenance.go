@@ -86,11 +86,11 @@ func drawProvenance(b *branch, p *bundle.Provenance) {
 	}
 	drawWay(b, p)
 	for _, g := range p.Gaps {
-		what := "the record"
 		if g.Evidence {
-			what = "the evidence"
+			b.add("MISSING: %s, on which the [%s] verdict %s rests", g.Missing, g.Standing, shortDigest(g.NamedBy))
+		} else {
+			b.add("MISSING: %s, which the [%s] record %s (%s) names as one before it", g.Missing, g.Standing, shortDigest(g.NamedBy), g.Act)
 		}
-		b.add("MISSING: %s %s, which the %s %s of %s names", what, g.Missing, g.Standing, g.Act, shortDigest(g.NamedBy))
 	}
 	for _, child := range p.Images {
 		sub := b.add("%s  %s  %s", child.Kind, shortDigest(child.Digest), child.Platform)
@@ -144,7 +144,7 @@ func orNot(s, otherwise string) string {
 
 func drawVouched(b *branch, v bundle.Vouched) *branch {
 	line := fmt.Sprintf("[%s] %s", v.Standing, v.Kind)
-	if v.Summary == "" && (v.Kind == string(predicate.Other) || v.Kind == string(layout.KindArtifact)) {
+	if v.Says != "" && v.Summary == "" && (v.Kind == string(predicate.Other) || v.Kind == string(layout.KindArtifact)) {
 		line += " " + v.Says
 	}
 	line += " " + shortDigest(v.Manifest)
@@ -240,7 +240,7 @@ func hopLines(h bundle.Hop) []string {
 	if r.Line != nil {
 		add("line %s, serial %d", r.Line.Name, r.Line.Serial)
 	}
-	add("with %s %s %s, by the clock %s", r.Tool.Name, r.Tool.Version, shortDigest(r.Tool.Digest), r.Clock)
+	add("with %s, by the clock %s", strings.Join(strings.Fields(r.Tool.Name+" "+r.Tool.Version+" "+shortDigest(r.Tool.Digest)), " "), r.Clock)
 	return out
 }
 
