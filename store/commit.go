@@ -148,7 +148,7 @@ func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 		return err
 	}
 	for _, n := range names {
-		if err := recordName(tx, n); err != nil {
+		if err := errors.Join(recordName(tx, n), s.admit(tx, n)); err != nil {
 			return fmt.Errorf("name %s: %w", n.Reference, err)
 		}
 	}
@@ -237,12 +237,8 @@ func recordManifest(b *bbolt.Bucket, dgst digest.Digest, r record) error {
 	return b.Bucket(repoManifests).Put(key(dgst), v)
 }
 
-// recordName publishes a name. What it leads to was admitted just now, and so is in
-// quarantine no longer.
+// recordName publishes a name.
 func recordName(tx *bbolt.Tx, n layout.Name) error {
-	if err := release(tx, spot{n.Reference.Repository, n.Descriptor.Digest}); err != nil {
-		return err
-	}
 	if tag := n.Reference.Tag; tag != "" {
 		return repoBucket(tx, n.Reference.Repository, repoTags).Put([]byte(tag), []byte(n.Descriptor.Digest))
 	}

@@ -28,6 +28,7 @@ import (
 //	repositories/<repo>/tags/<tag>           digest, as text
 //	repositories/<repo>/pins/<digest>        nothing: a name without a tag
 //	repositories/<repo>/attached/<subject><digest>   nothing
+//	repositories/<repo>/quarantined/…        see quarantine.go; not there before the first
 //	revocationLists/<issuer>             a CRL in DER form; not there before the first
 //	ledger, marks                        see remember.go; not there before the first
 const schema = "1"

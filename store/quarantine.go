@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
 
 	"airgap/layout"
 
@@ -11,26 +15,34 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// repoQuarantined lists, in a repository, the manifests that are kept and not given
-// out, each with a reason:
+// repoQuarantined lists, in a repository, the manifests and the names that are kept and
+// not given out, each with a reason:
 //
-//	repositories/<repo>/quarantined/<digest>   why, for people
+//	repositories/<repo>/quarantined/<digest>     why, for people
+//	repositories/<repo>/quarantined/<tag>        why; the manifest may be another name's too
+//	repositories/<repo>/quarantined/\x03<digest>  why; a name without a tag
 //
-// A repository that never had one has no such bucket.
+// The first byte of a digest is 1 or 2, and no tag begins with a control character. A
+// repository that never had one has no such bucket.
 var repoQuarantined = []byte("quarantined")
+
+const heldPin = 3
 
 // ErrQuarantined: the store has it, and does not give it out.
 var ErrQuarantined = errors.New("in quarantine")
 
-// maxReason is how long the reason of a quarantine may be, in bytes.
-const maxReason = 4096
+// MaxReason is how long the reason of a quarantine may be, in bytes.
+const MaxReason = 4096
 
-// Quarantined is a manifest that the store keeps and does not give out.
+// Quarantined is a manifest that the store keeps and does not give out, at all or not
+// under some names.
 type Quarantined struct {
 	Repository string
 	Digest     digest.Digest
-	Names      []layout.Reference // that lead to it
+	Names      []layout.Reference // that lead to it, and to nothing any more
 	Reason     string
+	// NamesOnly: by its digest it is given out, for it is part of something else.
+	NamesOnly bool
 }
 
 // spot is a manifest in a repository.
@@ -44,6 +56,7 @@ type changes struct {
 	removed     []layout.Reference
 	quarantined map[spot]string // reasons
 	released    map[spot]bool
+	held        map[layout.Reference]string // names, with reasons; "" lets go
 }
 
 // Remove has Commit take away a name: a tag, or, if there is none in ref, the digest
@@ -54,10 +67,11 @@ func (s *Session) Remove(ref layout.Reference) error {
 }
 
 // Quarantine has Commit hide a manifest of repo: no name and no digest leads to it
-// any more. Its bytes, and what is attached to it, stay; see [Store.Judged].
+// any more. Its bytes, and what is attached to it, stay, and are given to a judge alone;
+// see [Store.Judged]. It ends when a name that leads to it is committed again.
 func (s *Session) Quarantine(repo string, dgst digest.Digest, reason string) error {
-	if reason == "" || len(reason) > maxReason {
-		return s.store.wrap(dgst, fmt.Errorf("a reason of %d bytes: %w", len(reason), layout.ErrLimit))
+	if err := s.checkReason(dgst, reason); err != nil {
+		return err
 	}
 	return s.change(func(c *changes) {
 		if c.quarantined == nil {
@@ -77,6 +91,34 @@ func (s *Session) Release(repo string, dgst digest.Digest) error {
 	})
 }
 
+// Hold has Commit hide a name: it leads to nothing any more, whatever becomes of its
+// manifest, which may be part of something that is given out.
+func (s *Session) Hold(ref layout.Reference, reason string) error {
+	if err := s.checkReason(ref.Digest, reason); err != nil {
+		return err
+	}
+	return s.hold(ref, reason)
+}
+
+// LetGo has Commit end that.
+func (s *Session) LetGo(ref layout.Reference) error { return s.hold(ref, "") }
+
+func (s *Session) hold(ref layout.Reference, reason string) error {
+	return s.change(func(c *changes) {
+		if c.held == nil {
+			c.held = map[layout.Reference]string{}
+		}
+		c.held[ref] = reason
+	})
+}
+
+func (s *Session) checkReason(dgst digest.Digest, reason string) error {
+	if reason == "" || len(reason) > MaxReason {
+		return s.store.wrap(dgst, fmt.Errorf("a reason of %d bytes, want 1 to %d: %w", len(reason), MaxReason, layout.ErrLimit))
+	}
+	return nil
+}
+
 func (s *Session) change(fn func(*changes)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,14 +132,19 @@ func (s *Session) change(fn func(*changes)) error {
 // checkChanges fails if there is nothing to change. The locks are held.
 func (s *Session) checkChanges() error {
 	return s.store.view(func(tx *bbolt.Tx) error {
-		for _, ref := range s.removed {
+		for _, ref := range slices.Concat(s.removed, slices.Collect(maps.Keys(s.held))) {
 			if bucket, key, err := nameKey(tx, ref); err != nil {
 				return err
 			} else if bucket == nil || bucket.Get(key) == nil {
-				return s.store.missing(ref.String(), ref.Digest)
+				return s.store.missing(ref.String(), "")
 			}
 		}
 		for at := range s.quarantined {
+			if g := s.gains[at.repo]; g != nil {
+				if _, ok := g.manifests[at.digest]; ok {
+					continue
+				}
+			}
 			if _, ok, err := manifest(tx, at.repo, at.digest); err != nil {
 				return err
 			} else if !ok {
@@ -124,10 +171,13 @@ func nameKey(tx *bbolt.Tx, ref layout.Reference) (*bbolt.Bucket, []byte, error) 
 func (s *Session) recordChanges(tx *bbolt.Tx) error {
 	for _, ref := range s.removed {
 		bucket, key, err := nameKey(tx, ref)
-		if err != nil {
-			return err
+		if err == nil {
+			err = bucket.Delete(key)
 		}
-		if err := bucket.Delete(key); err != nil {
+		if err == nil {
+			err = letGo(tx, ref)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -137,15 +187,28 @@ func (s *Session) recordChanges(tx *bbolt.Tx) error {
 		}
 	}
 	for at, reason := range s.quarantined {
-		b, err := tx.Bucket(reposBucket).Bucket([]byte(at.repo)).CreateBucketIfNotExists(repoQuarantined)
-		if err != nil {
+		if err := quarantine(tx, at.repo, key(at.digest), reason); err != nil {
 			return err
 		}
-		if err := b.Put(key(at.digest), []byte(reason)); err != nil {
+	}
+	for ref, reason := range s.held {
+		err := letGo(tx, ref)
+		if reason != "" {
+			err = quarantine(tx, ref.Repository, holdKey(ref), reason)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func quarantine(tx *bbolt.Tx, repo string, key []byte, reason string) error {
+	b, err := tx.Bucket(reposBucket).Bucket([]byte(repo)).CreateBucketIfNotExists(repoQuarantined)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, []byte(reason))
 }
 
 func release(tx *bbolt.Tx, at spot) error {
@@ -155,59 +218,205 @@ func release(tx *bbolt.Tx, at spot) error {
 	return nil
 }
 
-// hidden says why a manifest is not given out, if it is not.
-func hidden(tx *bbolt.Tx, repo string, dgst digest.Digest) error {
+// holdKey is where it stands that a name is held.
+func holdKey(ref layout.Reference) []byte {
+	if ref.Tag != "" {
+		return []byte(ref.Tag)
+	}
+	return append([]byte{heldPin}, key(ref.Digest)...)
+}
+
+func letGo(tx *bbolt.Tx, ref layout.Reference) error {
+	if b := repoBucket(tx, ref.Repository, repoQuarantined); b != nil {
+		return b.Delete(holdKey(ref))
+	}
+	return nil
+}
+
+// admit releases a name that was admitted just now, and all that it leads to: nothing
+// of it must be missing to whoever pulls it. What is attached is part of it.
+func (s *Session) admit(tx *bbolt.Tx, n layout.Name) error {
+	repo := n.Reference.Repository
 	b := repoBucket(tx, repo, repoQuarantined)
 	if b == nil {
 		return nil
 	}
-	if reason := b.Get(key(dgst)); reason != nil {
+	if err := letGo(tx, n.Reference); err != nil {
+		return err
+	}
+	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
+	for todo := []digest.Digest{n.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
+		if err := b.Delete(key(todo[0])); err != nil {
+			return err
+		}
+		below, err := s.store.below(tx, repo, todo[0])
+		if err != nil {
+			return err
+		}
+		for _, d := range below {
+			if !seen[d] {
+				seen[d] = true
+				todo = append(todo, d)
+			}
+		}
+	}
+	return nil
+}
+
+// below lists what a manifest of repo leads to there: the children that an index
+// lists, and what is attached.
+func (s *Store) below(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
+	rec, ok, err := manifest(tx, repo, dgst)
+	if err != nil || !ok { // an index may be sparse
+		return nil, err
+	}
+	var out []digest.Digest
+	if layout.IsIndex(rec.MediaType) {
+		f, err := s.fs.Open(layout.BlobPath(dgst), os.O_RDONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		data, err := layout.ReadAll(f, rec.descriptor(dgst))
+		if err != nil {
+			return nil, err
+		}
+		m, err := layout.ParseManifest(rec.descriptor(dgst), data)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range m.Manifests {
+			out = append(out, d.Digest)
+		}
+	}
+	found, err := referrers(tx, repo, dgst)
+	for _, d := range found {
+		out = append(out, d.Digest)
+	}
+	for _, form := range layout.CosignForms {
+		tag, _ := form.Tag(dgst)
+		if d, err := resolve(tx, layout.Reference{Repository: repo, Tag: tag}); err == nil {
+			out = append(out, d.Digest)
+		}
+	}
+	return out, err
+}
+
+// hidden says why a manifest is not given out, if it is not.
+func hidden(tx *bbolt.Tx, repo string, dgst digest.Digest) error {
+	return heldBack(tx, repo, key(dgst))
+}
+
+// nameHidden says why a name leads to nothing, if it does not. One with a digest is
+// asked for by that: the manifest alone counts.
+func nameHidden(tx *bbolt.Tx, ref layout.Reference) error {
+	if ref.Digest != "" || ref.Tag == "" {
+		return nil
+	}
+	return heldBack(tx, ref.Repository, holdKey(ref))
+}
+
+func heldBack(tx *bbolt.Tx, repo string, key []byte) error {
+	b := repoBucket(tx, repo, repoQuarantined)
+	if b == nil {
+		return nil
+	}
+	if reason := b.Get(key); reason != nil {
 		return fmt.Errorf("%w: %s", ErrQuarantined, reason)
 	}
 	return nil
 }
 
-// Quarantined lists everything in quarantine, by repository and digest.
+// Quarantined lists everything in quarantine, by repository and digest; after the
+// manifests of a repository come those of which only names are held.
 func (s *Store) Quarantined(ctx context.Context) ([]Quarantined, error) {
 	var out []Quarantined
 	err := s.view(func(tx *bbolt.Tx) error {
 		return eachRepository(ctx, tx, func(repo string, b *bbolt.Bucket) error {
-			held := b.Bucket(repoQuarantined)
-			if held == nil {
+			if b.Bucket(repoQuarantined) == nil {
 				return nil
 			}
-			names, err := namesIn(tx, repo, b, true)
-			if err != nil {
-				return err
-			}
-			return held.ForEach(func(k, reason []byte) error {
-				dgst, _, err := parseKey(k)
-				if err != nil {
-					return err
-				}
-				q := Quarantined{Repository: repo, Digest: dgst, Reason: string(reason)}
-				for _, n := range names {
-					if n.Descriptor.Digest == dgst {
-						q.Names = append(q.Names, n.Reference)
-					}
-				}
-				out = append(out, q)
-				return nil
-			})
+			held, err := quarantinedIn(tx, repo, b)
+			out = append(out, held...)
+			return err
 		})
 	})
 	return out, s.wrap("", err)
 }
 
-// Judged is the store as a judge has to see it: with what is in quarantine.
-func (s *Store) Judged() layout.Source { return judged{s} }
+func quarantinedIn(tx *bbolt.Tx, repo string, b *bbolt.Bucket) ([]Quarantined, error) {
+	held := b.Bucket(repoQuarantined)
+	names, err := namesIn(tx, repo, b, true)
+	if err != nil {
+		return nil, err
+	}
+	var out []Quarantined
+	at := map[digest.Digest]int{}
+	err = held.ForEach(func(k, reason []byte) error {
+		if dgst, _, err := parseKey(k); err == nil {
+			at[dgst] = len(out)
+			out = append(out, Quarantined{Repository: repo, Digest: dgst, Reason: string(reason)})
+		}
+		return nil
+	})
+	for _, n := range names {
+		d := n.Descriptor.Digest
+		i, ok := at[d]
+		reason := held.Get(holdKey(n.Reference))
+		if !ok && reason == nil {
+			continue
+		}
+		if !ok {
+			i, at[d] = len(out), len(out)
+			out = append(out, Quarantined{Repository: repo, Digest: d, Reason: string(reason), NamesOnly: true})
+		}
+		out[i].Names = append(out[i].Names, n.Reference)
+	}
+	return out, err
+}
 
-type judged struct{ *Store }
+// Judged is the store as a judge has to see it: with what is in quarantine.
+func (s *Store) Judged() Judged { return Judged{s} }
+
+// Judged is a store together with what is in quarantine.
+type Judged struct{ *Store }
+
+var _ layout.Source = Judged{}
 
 // Resolve implements [layout.Source].
-func (j judged) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+func (j Judged) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
 	return j.resolve(ctx, ref, true)
 }
 
+// Open implements [layout.Source].
+func (j Judged) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	return j.openContent(ctx, repo, d, true)
+}
+
+// Attached implements [layout.Source].
+func (j Judged) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
+	return j.attached(ctx, repo, subject, true)
+}
+
 // Names lists every name, those in quarantine too.
-func (j judged) Names(ctx context.Context) ([]layout.Name, error) { return j.names(ctx, true) }
+func (j Judged) Names(ctx context.Context) ([]layout.Name, error) { return j.names(ctx, true) }
+
+// Manifests lists the manifests of a repository, named or not, sorted by digest.
+func (j Judged) Manifests(ctx context.Context, repo string) ([]layout.Descriptor, error) {
+	var out []layout.Descriptor
+	err := j.view(func(tx *bbolt.Tx) error {
+		b := repoBucket(tx, repo, repoManifests)
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, _ []byte) error {
+			dgst, _, err := parseKey(k)
+			if err != nil {
+				return err
+			}
+			r, _, err := manifest(tx, repo, dgst)
+			out = append(out, r.descriptor(dgst))
+			return errors.Join(err, ctx.Err())
+		})
+	})
+	return out, j.wrap("", err)
+}

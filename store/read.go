@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func (s *Store) resolve(ctx context.Context, ref layout.Reference, all bool) (la
 	var d layout.Descriptor
 	err := s.view(func(tx *bbolt.Tx) (err error) {
 		if d, err = resolve(tx, ref); err == nil && !all {
-			err = hidden(tx, ref.Repository, d.Digest)
+			err = cmp.Or(nameHidden(tx, ref), hidden(tx, ref.Repository, d.Digest))
 		}
 		return err
 	})
@@ -65,8 +66,13 @@ func resolve(tx *bbolt.Tx, ref layout.Reference) (layout.Descriptor, error) {
 	return r.descriptor(dgst), nil
 }
 
-// Open implements [layout.Source].
+// Open implements [layout.Source]. For a manifest in quarantine it fails with
+// ErrQuarantined.
 func (s *Store) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
+	return s.openContent(ctx, repo, d, false)
+}
+
+func (s *Store) openContent(ctx context.Context, repo string, d layout.Descriptor, all bool) (io.ReadCloser, error) {
 	if err := errors.Join(ctx.Err(), layout.CheckDescriptor(d)); err != nil {
 		return nil, s.wrap(d.Digest, err)
 	}
@@ -75,6 +81,9 @@ func (s *Store) Open(ctx context.Context, repo string, d layout.Descriptor) (io.
 	err := s.view(func(tx *bbolt.Tx) error {
 		if ok = member(tx, repo, d); ok {
 			size, ok = blobSize(tx, d.Digest)
+		}
+		if ok && !all && layout.IsManifest(d.MediaType) {
+			return hidden(tx, repo, d.Digest)
 		}
 		return nil
 	})
@@ -118,13 +127,23 @@ func (r *reader) Close() error { return r.rc.Close() }
 
 // Attached implements [layout.Source]. It asks for subject fields, as a registry
 // with the referrers API would, and for cosign tags. Fallback tags are not asked
-// for: the subject fields behind them are known.
+// for: the subject fields behind them are known. For a manifest in quarantine it fails
+// with ErrQuarantined.
 func (s *Store) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
+	return s.attached(ctx, repo, subject, false)
+}
+
+func (s *Store) attached(ctx context.Context, repo string, subject layout.Descriptor, all bool) (layout.Attachments, error) {
 	if err := errors.Join(ctx.Err(), layout.CheckDescriptor(subject)); err != nil {
 		return nil, s.wrap(subject.Digest, err)
 	}
 	var out layout.Attachments
 	err := s.view(func(tx *bbolt.Tx) error {
+		if !all {
+			if err := hidden(tx, repo, subject.Digest); err != nil {
+				return err
+			}
+		}
 		found, err := referrers(tx, repo, subject.Digest)
 		if err != nil {
 			return err
@@ -242,7 +261,7 @@ func namesIn(tx *bbolt.Tx, repo string, b *bbolt.Bucket, all bool) ([]layout.Nam
 	var out []layout.Name
 	add := func(ref layout.Reference) error {
 		d, err := resolve(tx, ref)
-		if err == nil && (all || hidden(tx, repo, d.Digest) == nil) {
+		if err == nil && (all || cmp.Or(heldBack(tx, repo, holdKey(ref)), hidden(tx, repo, d.Digest)) == nil) {
 			out = append(out, layout.Name{Reference: ref, Descriptor: d})
 		}
 		return err

@@ -73,9 +73,9 @@ func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Des
 	return s.store.resolve(ctx, ref, true)
 }
 
-// Open reads what repo had before this session.
+// Open reads what repo had before this session, in quarantine or not.
 func (s *Session) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
-	return s.store.Open(ctx, repo, d)
+	return s.store.openContent(ctx, repo, d, true)
 }
 
 // Has implements [layout.Sink]. A blob whose file is gone or has another size is

@@ -189,7 +189,7 @@ type storeSink struct {
 
 // Attached says what was attached before this session.
 func (s storeSink) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
-	return s.store.Attached(ctx, repo, subject)
+	return s.store.Judged().Attached(ctx, repo, subject)
 }
 
 // keptLists reads the revocation lists of a store, if there is one.

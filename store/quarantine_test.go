@@ -1,0 +1,155 @@
+package store
+
+import (
+	"errors"
+	"testing"
+
+	"airgap/layout"
+	"airgap/layout/layouttest"
+)
+
+// twoTags is an index under v1, of which the first child is v1-amd64 too.
+func twoTags() (c layouttest.Content, index, child, signature layout.Descriptor) {
+	b := layouttest.New(testRepo)
+	child = b.Image("amd64")
+	index = b.Index(layouttest.ForPlatform(child, "linux", "amd64"), layouttest.ForPlatform(b.Image("arm64"), "linux", "arm64"))
+	signature = b.Notary(child, "signature")
+	b.Tag("v1", index)
+	b.Tag("v1-amd64", child)
+	return b.Content(), index, child, signature
+}
+
+func tagged(tag string) layout.Reference { return layout.Reference{Repository: testRepo, Tag: tag} }
+
+// closed says which ways to read something are closed.
+func closed(t *testing.T, s layout.Source, ref layout.Reference, d layout.Descriptor) (out []string) {
+	t.Helper()
+	_, byName := s.Resolve(t.Context(), ref)
+	_, byDigest := s.Resolve(t.Context(), layout.Reference{Repository: testRepo, Digest: d.Digest})
+	rc, opened := s.Open(t.Context(), testRepo, d)
+	if opened == nil {
+		no(t, rc.Close())
+	}
+	_, attached := s.Attached(t.Context(), testRepo, d)
+	for _, way := range []struct {
+		name string
+		err  error
+	}{{"name", byName}, {"digest", byDigest}, {"bytes", opened}, {"attachments", attached}} {
+		if errors.Is(way.err, ErrQuarantined) {
+			out = append(out, way.name)
+		} else if way.err != nil {
+			t.Errorf("%s by %s: %v", ref, way.name, way.err)
+		}
+	}
+	return out
+}
+
+// A manifest in quarantine can not be read in any way; a judge can, and so can a
+// session, which may be about to admit it.
+func TestQuarantineIsClosed(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	content, index, _, _ := twoTags()
+	add(t, s, content)
+	session := begin(t, s)
+	no(t, session.Quarantine(testRepo, index.Digest, "revoked"))
+	commit(t, session)
+	if got := closed(t, s, tagged("v1"), index); len(got) != 4 {
+		t.Errorf("closed are only %v", got)
+	}
+	if got := closed(t, s.Judged(), tagged("v1"), index); len(got) > 0 {
+		t.Errorf("for a judge, closed are %v", got)
+	}
+	session = begin(t, s)
+	if rc, err := session.Open(t.Context(), testRepo, index); err != nil {
+		t.Errorf("for a session: %v", err)
+	} else {
+		no(t, rc.Close())
+	}
+}
+
+// A name can be held while its manifest, as part of something else, is given out.
+func TestHeldName(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	content, _, child, _ := twoTags()
+	add(t, s, content)
+	session := begin(t, s)
+	no(t, session.Hold(tagged("v1-amd64"), "no rule is for it"))
+	commit(t, session)
+	if got := closed(t, s, tagged("v1-amd64"), child); len(got) != 1 || got[0] != "name" {
+		t.Errorf("closed are %v, want its name", got)
+	}
+	if names, err := s.Names(t.Context()); err != nil || len(names) != 1 {
+		t.Errorf("names: %v, %v", names, err)
+	}
+	held, err := s.Quarantined(t.Context())
+	if err != nil || len(held) != 1 || !held[0].NamesOnly || len(held[0].Names) != 1 || held[0].Reason != "no rule is for it" {
+		t.Errorf("held: %+v, %v", held, err)
+	}
+	sound(t, s)
+	session = begin(t, s)
+	no(t, session.LetGo(tagged("v1-amd64")))
+	commit(t, session)
+	if got := closed(t, s, tagged("v1-amd64"), child); len(got) > 0 {
+		t.Errorf("let go, closed are %v", got)
+	}
+	session = begin(t, s)
+	no(t, session.Hold(tagged("never"), "x"))
+	if err := session.Commit(t.Context(), nil); !errors.Is(err, layout.ErrNotFound) {
+		t.Errorf("a name that is not there: %v", err)
+	}
+}
+
+// A name without a tag is held apart from its manifest, too, and ends with it.
+func TestHeldPin(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img := b.Image("pinned")
+	b.Pin(img)
+	add(t, s, b.Content())
+	pin := layout.Reference{Repository: testRepo, Digest: img.Digest}
+	session := begin(t, s)
+	no(t, session.Hold(pin, "x"))
+	commit(t, session)
+	if names, err := s.Names(t.Context()); err != nil || len(names) > 0 {
+		t.Errorf("names: %v, %v", names, err)
+	}
+	if _, err := s.Resolve(t.Context(), pin); err != nil {
+		t.Errorf("by its digest: %v", err)
+	}
+	session = begin(t, s)
+	no(t, session.Remove(pin))
+	commit(t, session)
+	if held, err := s.Quarantined(t.Context()); err != nil || len(held) > 0 {
+		t.Errorf("removed, and held: %+v, %v", held, err)
+	}
+}
+
+// What is admitted again comes back whole: an index with its children, and what is
+// attached to them.
+func TestAdmittedComesBackWhole(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	content, index, child, signature := twoTags()
+	add(t, s, content)
+	session := begin(t, s)
+	for _, d := range []layout.Descriptor{index, child, signature} {
+		no(t, session.Quarantine(testRepo, d.Digest, "revoked"))
+	}
+	no(t, session.Hold(tagged("v1"), "revoked"))
+	no(t, session.Hold(tagged("v1-amd64"), "revoked"))
+	commit(t, session)
+	again := content
+	again.Names = content.Names[:1] // v1 alone
+	add(t, s, again)
+	for _, d := range []layout.Descriptor{index, child, signature} {
+		if got := closed(t, s, tagged("v1"), d); len(got) > 0 {
+			t.Errorf("%s: closed are %v", d.Digest, got)
+		}
+	}
+	if got := closed(t, s, tagged("v1-amd64"), child); len(got) != 1 {
+		t.Errorf("the name that was not admitted: closed are %v", got)
+	}
+	all, err := s.Judged().Manifests(t.Context(), testRepo)
+	if err != nil || len(all) != 4 {
+		t.Errorf("%d manifests, %v", len(all), err)
+	}
+}
