@@ -15,11 +15,12 @@ type results struct {
 	Scale   *scaleResult
 	Verify  *verifyResult
 	Judge   *judgeResult
+	Delta   *deltaResult
 }
 
 // whole says whether every workload ran.
 func (r *results) whole() bool {
-	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil
+	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil && r.Delta != nil
 }
 
 // goal is one line of the table of goals.
@@ -84,6 +85,9 @@ func goals(r *results) []goal {
 	}
 	if r.Judge != nil {
 		out = append(out, r.Judge.goals()...)
+	}
+	if r.Delta != nil {
+		out = append(out, r.Delta.goals()...)
 	}
 	return out
 }

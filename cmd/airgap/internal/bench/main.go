@@ -58,10 +58,10 @@ func (o *options) parse(args []string) error {
 	f.StringVar(&o.airgap, "airgap", filepath.Join("bin", "airgap"), "the airgap `program` to measure")
 	f.StringVar(&o.tools, "tools", defaultTools(), "`folder` of the peers that are no Debian packages")
 	f.StringVar(&o.work, "work", filepath.Join(os.TempDir(), "airgap-bench"), "working `folder`; wants ten times -size")
-	f.StringVar(&o.only, "only", "main,latency,head,scale,verify,judge", "the `workloads` to run; what the page says of others stays")
+	f.StringVar(&o.only, "only", "main,latency,head,scale,verify,judge,delta", "the `workloads` to run; what the page says of others stays")
 	f.BoolVar(&o.keep, "keep", false, "leave what the commands wrote in the working folder")
-	f.IntVar(&o.size, "size", 575, "main: `MB` of layers")
-	f.IntVar(&o.runs, "runs", 5, "main and head: `rounds` that count")
+	f.IntVar(&o.size, "size", 575, "main, verify and delta: `MB` of layers")
+	f.IntVar(&o.runs, "runs", 5, "main, head and delta: `rounds` that count")
 	f.IntVar(&o.latency.images, "latency-images", 200, "latency: how many images")
 	f.DurationVar(&o.latency.delay, "latency", 50*time.Millisecond, "latency: how late the registry answers")
 	f.IntVar(&o.latency.runs, "latency-runs", 3, "latency: `rounds`, where they fit")
@@ -198,6 +198,10 @@ var workloads = []workload{
 	}},
 	{"judge", func(ctx context.Context, o *options, r *rig, res *results) (err error) {
 		res.Judge, err = r.runJudge(ctx, o.judge)
+		return err
+	}},
+	{"delta", func(ctx context.Context, o *options, r *rig, res *results) (err error) {
+		res.Delta, err = r.runDelta(ctx, mainOptions{int64(o.size) * 1e6, o.runs, o.roots()})
 		return err
 	}},
 }

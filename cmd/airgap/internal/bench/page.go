@@ -87,6 +87,7 @@ func render(head []string, text string, r *results) string {
 	b.scale(r.Scale)
 	b.verify(r.Verify)
 	b.judge(r.Judge)
+	b.delta(r.Delta)
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 

@@ -127,6 +127,11 @@ var mainImages = []mainImage{
 
 // fillMain makes the images of the main workload: size bytes of layers.
 func (r *rig) fillMain(size int64, roots []string) func(context.Context, string, *set) error {
+	return r.fillImages(mainImages, size, roots)
+}
+
+// fillImages makes images whose layers are thousandths of size.
+func (r *rig) fillImages(images []mainImage, size int64, roots []string) func(context.Context, string, *set) error {
 	return func(ctx context.Context, host string, s *set) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -147,7 +152,7 @@ func (r *rig) fillMain(size int64, roots []string) func(context.Context, string,
 		s.Shared = base.desc.Size
 		n := &counts{}
 		var ps []*publisher
-		for _, img := range mainImages {
+		for _, img := range images {
 			repo, tag := splitTag(img.name)
 			p := &publisher{sink: client, repo: host + "/" + repo, signers: keys, counts: n}
 			if err := m.image(p, img, tag, base); err != nil {
