@@ -65,6 +65,8 @@ type Base struct {
 	RecordBase
 	// Holds says whether the base has a blob.
 	Holds func(digest.Digest) bool
+	// Checkpoint is the state of the holder's ledger, if it said so.
+	Checkpoint string
 	// wanted must be among the layers that are exported.
 	wanted []digest.Digest
 }
@@ -72,7 +74,7 @@ type Base struct {
 // Base leaves out what the receipt lists.
 func (r *Receipt) Base() Base {
 	at := r.Time
-	return Base{RecordBase: RecordBase{Kind: BaseReceipt, Digest: r.Digest, Holder: r.Holder, Time: &at, Standing: r.Standing}, Holds: r.Holds}
+	return Base{RecordBase: RecordBase{Kind: BaseReceipt, Digest: r.Digest, Holder: r.Holder, Time: &at, Standing: r.Standing}, Holds: r.Holds, Checkpoint: r.Checkpoint}
 }
 
 // Base leaves out what is in the inventory of b, which is proven first: what b does

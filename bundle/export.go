@@ -121,7 +121,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	}
 	var head []layout.Content
 	if o.Recording != nil {
-		if head, err = o.Recording.head(ctx, src, g, record[0].Descriptor); err != nil {
+		if head, err = o.Recording.head(ctx, src, all.place, g, record[0].Descriptor); err != nil {
 			return nil, err
 		}
 	}

@@ -52,7 +52,7 @@ func (r *Recording) record() custody.Record {
 
 // head makes the signed records of a bundle whose export record is described by
 // record.
-func (r *Recording) head(ctx context.Context, src layout.Source, g *layout.Graph, record layout.Descriptor) ([]layout.Content, error) {
+func (r *Recording) head(ctx context.Context, src layout.Source, from func(layout.Reference) *custody.Place, g *layout.Graph, record layout.Descriptor) ([]layout.Content, error) {
 	if len(g.Roots) > maxHeadRoots {
 		return nil, fmt.Errorf("%d images, at most %d can be in a bundle whose export is signed; make several: %w", len(g.Roots), maxHeadRoots, ErrUsage)
 	}
@@ -72,7 +72,7 @@ func (r *Recording) head(ctx context.Context, src layout.Source, g *layout.Graph
 		return nil, err
 	}
 	for _, root := range roots {
-		one, err := r.recordRoot(ctx, src, g, root, record.Digest)
+		one, err := r.recordRoot(ctx, src, from(root.Reference), g, root, record.Digest)
 		if err != nil {
 			return nil, err
 		}
@@ -100,14 +100,14 @@ func inOrder(g *layout.Graph) ([]layout.Name, error) {
 
 // recordRoot is the sealed record of the export of one image. It names the records
 // that came before, so that none of them can be dropped unseen.
-func (r *Recording) recordRoot(ctx context.Context, src layout.Source, g *layout.Graph, root layout.Name, bundle digest.Digest) ([]byte, error) {
+func (r *Recording) recordRoot(ctx context.Context, src layout.Source, from *custody.Place, g *layout.Graph, root layout.Name, bundle digest.Digest) ([]byte, error) {
 	before, err := custody.Of(ctx, src, g, root.Reference.Repository, root.Descriptor.Digest, nil)
 	if err != nil {
 		return nil, err
 	}
 	rec := r.record()
 	rec.Reference = root.Reference.String()
-	rec.From = &custody.Place{Kind: custody.InRegistry, Name: root.Reference.Repository}
+	rec.From = from
 	rec.To = &custody.Place{Kind: custody.InBundle, Digest: bundle}
 	rec.Previous = custody.Heads(before)
 	return r.seal(&rec, root.Descriptor, root.Reference.String())

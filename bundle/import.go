@@ -190,7 +190,11 @@ func (i *importing) recall(r *recall, look func() error) error {
 	if i.o.Memory == nil {
 		return nil
 	}
-	if err := look(); err != nil {
+	err := look()
+	if i.now.Before(r.latest) { // no entry is older than the one before
+		i.now = r.latest
+	}
+	if err != nil {
 		return i.fail(err)
 	}
 	i.overrides, i.notes = r.against, r.notes
@@ -202,6 +206,11 @@ func (i *importing) prepare(ctx context.Context) error {
 	var err error
 	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
 		return err
+	}
+	if i.o.Overwrite {
+		if err := i.noteMoves(ctx); err != nil {
+			return err
+		}
 	}
 	if i.absent, err = i.lookUp(ctx, i.g, i.dst, i.to, i.o); err != nil {
 		return err
@@ -217,7 +226,11 @@ func (i *importing) prepare(ctx context.Context) error {
 	if err != nil {
 		return i.damaged(err)
 	}
-	i.receipts = slices.Concat(exported, received)
+	overridden, err := i.overridden(received)
+	if err != nil {
+		return i.damaged(err)
+	}
+	i.receipts = slices.Concat(exported, received, overridden)
 	return keepLists(i.dst, i.report)
 }
 
@@ -241,8 +254,6 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 			return nil, err
 		}
 		commit = i.guard(i.dst, i.g, commit)
-	} else if err := i.noteMoves(ctx); err != nil {
-		return nil, err
 	}
 	res := &ImportResult{
 		Bundle: i.Path, Proven: i.Own(), Verified: i.report != nil, Report: i.report, Contents: i.contents(i.g),
@@ -269,7 +280,7 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 
 // noteMoves finds the tags that will move: an override that belongs on the record.
 func (i *importing) noteMoves(ctx context.Context) error {
-	if i.o.Memory == nil {
+	if i.o.Memory == nil && i.o.Reception == nil {
 		return nil
 	}
 	for _, n := range i.to.names {

@@ -19,7 +19,7 @@ import (
 const lineVersion = "airgap.line/v1"
 
 // maxLineFile is more than a line's file ever has.
-const maxLineFile = 4 << 10
+const maxLineFile = 64 << 10
 
 // lineNames are those a line can have: it is a file name, and typed by people.
 var lineNames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
@@ -31,6 +31,9 @@ type lineState struct {
 	Serial  uint64        `json:"serial"`
 	Head    digest.Digest `json:"head"` // of the bundle with that serial
 	Key     string        `json:"key"`  // fingerprint of who signed it
+	// Checkpoint is the receiver's that was last given; it goes into each bundle
+	// until there is another.
+	Checkpoint string `json:"checkpoint,omitempty"`
 }
 
 // LineFile is a line on the exporting side, locked while a bundle is added to it.
@@ -90,6 +93,15 @@ func (l *LineFile) New() bool { return l.state.Serial == 0 }
 // Next is the place of the next bundle.
 func (l *LineFile) Next() *custody.Line {
 	return &custody.Line{Name: l.state.Line, Serial: l.state.Serial + 1, Previous: l.state.Head}
+}
+
+// Checkpoint is the one to put into the next bundle: given or, if that is empty, the
+// last that was.
+func (l *LineFile) Checkpoint(given string) string {
+	if given != "" {
+		l.state.Checkpoint = given
+	}
+	return l.state.Checkpoint
 }
 
 // Took has the next bundle, whose signed records are head, be the last one. It comes

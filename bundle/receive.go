@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"airgap/bundle/custody"
 	"airgap/layout"
@@ -101,25 +102,84 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 		if len(exported) > 0 {
 			rec.Previous = []digest.Digest{exported[n].Artifact.Manifest.Digest}
 		}
-		a, err := rec.Artifact(custody.Receive, root.Descriptor, root.Reference.String(), r.Key)
+		one, err := i.recorded(custody.Receive, n, rec)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, i.receipt(custody.Receive, n, a, r.Key != nil, i.sameReception(rec, root.Descriptor.Digest)))
+		out = append(out, one)
 	}
 	return out, nil
 }
 
-// sameReception says whether a record tells of the same reception, by the same key:
-// all but the time, the tool and what was there before is as in rec.
-func (i *importing) sameReception(rec custody.Record, subject digest.Digest) func([]byte) bool {
+// overridden makes a record for each image of what was overridden to let it in, after
+// those of its reception.
+func (i *importing) overridden(received []*receipt) ([]*receipt, error) {
+	r, what := i.o.Reception, i.overriding()
+	if r == nil || len(what) == 0 {
+		return nil, nil
+	}
+	var out []*receipt
+	for n, at := range i.to.names[:len(i.g.Roots)] {
+		rec := r.record()
+		rec.Reference = at.Reference.String()
+		rec.To = &custody.Place{Kind: r.To, Name: at.Reference.Repository}
+		rec.Policy, rec.Previous = i.policy(), []digest.Digest{received[n].Artifact.Manifest.Digest}
+		rec.Reason = shorten(strings.Join(what, "; "))
+		one, err := i.recorded(custody.Override, n, rec)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// maxOverrides is how much of what was overridden a record tells; the ledger has each
+// thing by itself.
+const maxOverrides = 2048
+
+func shorten(s string) string {
+	if len(s) > maxOverrides {
+		s = strings.ToValidUTF8(s[:maxOverrides], "") + "…"
+	}
+	return s
+}
+
+// overriding is what is overridden, each with the reason that was given.
+func (i *importing) overriding() []string {
+	var out []string
+	if i.o.InsecureSkipVerify {
+		out = append(out, "--insecure-skip-verify: no policy was asked")
+	}
+	out = append(out, i.overrides...)
+	if i.o.Reason != "" {
+		for n := range out {
+			out[n] += "; because: " + i.o.Reason
+		}
+	}
+	return out
+}
+
+// recorded is a record of the n-th root, signed if there is a key.
+func (i *importing) recorded(act custody.Act, n int, rec custody.Record) (*receipt, error) {
+	root, key := i.g.Roots[n], i.o.Reception.Key
+	a, err := rec.Artifact(act, root.Descriptor, root.Reference.String(), key)
+	if err != nil {
+		return nil, err
+	}
+	return i.receipt(act, n, a, key != nil, i.sameRecord(act, rec, root.Descriptor.Digest)), nil
+}
+
+// sameRecord says whether a record tells of the same act, by the same key: all but the
+// time, the tool and what was there before is as in rec.
+func (i *importing) sameRecord(act custody.Act, rec custody.Record, subject digest.Digest) func([]byte) bool {
 	mediaType, keys := custody.StatementType, []custody.Key(nil)
 	if k := i.o.Reception.Key; k != nil {
 		mediaType, keys = signing.MediaTypeBundle, []custody.Key{{Public: k.Public()}}
 	}
 	return func(data []byte) bool {
 		f := custody.Read("", subject, mediaType, bytes.Clone(data), keys)
-		if f == nil || f.Act != custody.Receive || (keys != nil) != (f.Standing == custody.Verified) {
+		if f == nil || f.Act != act || (keys != nil) != (f.Standing == custody.Verified) {
 			return false
 		}
 		return f.Record.Same(&rec)
@@ -199,16 +259,9 @@ func (i *importing) logImport() error {
 	if i.o.Memory == nil {
 		return nil
 	}
-	overrides := i.overrides
-	if i.o.InsecureSkipVerify {
-		overrides = append([]string{"--insecure-skip-verify: no policy was asked"}, overrides...)
-	}
-	for _, what := range overrides {
+	for _, what := range i.overriding() {
 		e := i.entry(custody.Override)
 		e.Result, e.Reason = "", what
-		if i.o.Reason != "" {
-			e.Reason += "; because: " + i.o.Reason
-		}
 		if err := i.logEntry(e); err != nil {
 			return err
 		}

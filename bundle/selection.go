@@ -1,12 +1,14 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
+	"airgap/bundle/custody"
 	"airgap/layout"
 
 	"github.com/opencontainers/go-digest"
@@ -22,6 +24,9 @@ type Selection struct {
 	// Lists are revocation lists that came with the source, for URLs that give
 	// none now.
 	Lists []RevocationList
+	// Kind is where the source lies, for records of the export; empty means a
+	// registry.
+	Kind custody.PlaceKind
 	// NotCarried are layers that the source, a delta, leaves to its destination.
 	NotCarried map[digest.Digest]bool
 }
@@ -32,12 +37,16 @@ type union struct {
 	parts  []Selection
 	byRef  map[string][]layout.Source
 	byRepo map[string][]layout.Source
+	kinds  map[string]custody.PlaceKind // by reference
 }
 
 func newUnion(parts []Selection) *union {
-	u := &union{parts: parts, byRef: map[string][]layout.Source{}, byRepo: map[string][]layout.Source{}}
+	u := &union{parts: parts, byRef: map[string][]layout.Source{}, byRepo: map[string][]layout.Source{}, kinds: map[string]custody.PlaceKind{}}
 	for _, p := range parts {
 		for _, ref := range p.References {
+			if _, ok := u.kinds[ref.String()]; !ok {
+				u.kinds[ref.String()] = p.Kind
+			}
 			if !slices.Contains(u.byRef[ref.String()], p.Source) {
 				u.byRef[ref.String()] = append(u.byRef[ref.String()], p.Source)
 			}
@@ -47,6 +56,14 @@ func newUnion(parts []Selection) *union {
 		}
 	}
 	return u
+}
+
+// place is where an image comes from. One that is in several places comes from the
+// first.
+func (u *union) place(ref layout.Reference) *custody.Place {
+	p := &custody.Place{Kind: custody.InRegistry, Name: ref.Repository}
+	p.Kind = cmp.Or(u.kinds[ref.String()], p.Kind)
+	return p
 }
 
 func (u *union) references() []layout.Reference {

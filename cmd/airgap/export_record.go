@@ -27,7 +27,7 @@ func (o *lineOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "line", Category: recordCategory, Usage: "the bundle is the next of the line `NAME`: it gets a serial, and names the one before; needs --record-key", DefaultText: "none", Destination: &o.line},
 		&cli.StringFlag{Name: "line-dir", Category: recordCategory, Usage: "what is remembered of lines is in `DIR`", DefaultText: "$AIRGAP_LINES, else airgap/lines in the user's data folder", Destination: &o.dir},
 		&cli.StringFlag{Name: "expires", Category: recordCategory, Usage: "the bundle is too old to be taken in after `AGE`, such as 30d or 12h", DefaultText: "never", Destination: &o.expires},
-		&cli.StringFlag{Name: "checkpoint", Category: recordCategory, Usage: "whoever takes it in has to have a ledger that continues the checkpoint in `FILE` (airgap log checkpoint)", DefaultText: "none", Destination: &o.checkpoint},
+		&cli.StringFlag{Name: "checkpoint", Category: recordCategory, Usage: "whoever takes it in has to have a ledger that continues the checkpoint in `FILE` (airgap log checkpoint)", DefaultText: "that of the receipts in --since, else the last that the line was given", Destination: &o.checkpoint},
 	}
 }
 
@@ -65,6 +65,7 @@ func (o *exportOptions) recording(ctx context.Context, u *ui, opts *bundle.Expor
 		}
 		r.Expires = u.now().Add(age).UTC().Truncate(time.Second)
 	}
+	r.Checkpoint = received(u, opts.Since)
 	if o.line.checkpoint != "" {
 		msg, err := readSmall(o.line.checkpoint, ledger.MaxCheckpointBytes)
 		if err == nil {
@@ -80,6 +81,25 @@ func (o *exportOptions) recording(ctx context.Context, u *ui, opts *bundle.Expor
 		return done, nil
 	}
 	return o.openLine(u, &r, opts)
+}
+
+// received is the newest checkpoint that came with receipts; of two ledgers, neither:
+// a bundle is for one receiver then, and it is not known which.
+func received(u *ui, since []bundle.Base) string {
+	var newest ledger.Checkpoint
+	text := ""
+	for _, b := range since {
+		c, err := ledger.ParseCheckpoint([]byte(b.Checkpoint))
+		switch {
+		case b.Checkpoint == "" || err != nil:
+		case text != "" && c.Origin != newest.Origin:
+			u.warn("the receipts come from the ledgers %s and %s: no checkpoint goes into the bundle; choose one with --checkpoint", escape(newest.Origin), escape(c.Origin))
+			return ""
+		case text == "" || c.Size > newest.Size:
+			newest, text = c, b.Checkpoint
+		}
+	}
+	return text
 }
 
 // openLine has the export be the next of its line.
@@ -104,7 +124,7 @@ func (o *exportOptions) openLine(u *ui, r *bundle.Recording, opts *bundle.Export
 	if l.New() {
 		u.warn("the line %s is new here (%s): this is its first bundle", escape(o.line.line), escape(dir))
 	}
-	r.Line, opts.BeforeName = l.Next(), l.Took
+	r.Line, r.Checkpoint, opts.BeforeName = l.Next(), l.Checkpoint(r.Checkpoint), l.Took
 	return func() {
 		_ = l.Close() // what it had to say is written
 		_ = folder.Close()

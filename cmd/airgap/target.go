@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"airgap/bundle"
+	"airgap/bundle/custody"
 	"airgap/bundle/registry"
 	"airgap/layout"
 	"airgap/store"
@@ -250,7 +251,7 @@ func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, local(err)
 	}
-	return &opened{t, bundle.Selection{Source: b.Source(), References: refs, MayMiss: b.MayMiss, Lists: lists, NotCarried: b.NotCarried()}, b, g}, nil
+	return &opened{t, bundle.Selection{Source: b.Source(), Kind: custody.InBundle, References: refs, MayMiss: b.MayMiss, Lists: lists, NotCarried: b.NotCarried()}, b, g}, nil
 }
 
 func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
@@ -267,7 +268,7 @@ func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{target: t, Selection: bundle.Selection{Source: s, References: refs, MayMiss: mayMissAny, Lists: s.lists}}, nil
+	return &opened{target: t, Selection: bundle.Selection{Source: s, Kind: custody.InStore, References: refs, MayMiss: mayMissAny, Lists: s.lists}}, nil
 }
 
 // pick chooses what a target's #REF names: a full reference, a short one as
