@@ -58,8 +58,9 @@ type tagMark struct {
 	Was    []digest.Digest `json:"was,omitempty"`
 }
 
-// maxTagHistory is how many former digests of a tag are remembered.
-const maxTagHistory = 500
+// maxTagHistory is how many former digests of a tag are remembered. A mark has room for
+// that many of sha512 (64 KiB in a store).
+const maxTagHistory = 400
 
 func lineName(line, fingerprint string) string { return "line " + line + " " + fingerprint }
 func tagName(ref layout.Reference) string      { return "tag " + ref.Repository + ":" + ref.Tag }
@@ -70,6 +71,7 @@ func tagName(ref layout.Reference) string      { return "tag " + ref.Repository 
 type recall struct {
 	memory  Memory
 	now     time.Time
+	latest  time.Time // the earliest time that the ledger's next entry may have
 	against []string
 	notes   []string
 }
@@ -86,18 +88,32 @@ func (r *recall) note(format string, args ...any) {
 // every order in time, would be judged by it.
 func (r *recall) clock() error {
 	last, err := r.memory.Last()
-	if err != nil || last == nil {
-		return err
+	if err == nil {
+		r.latest, err = CheckClock(last, r.now)
+	}
+	return err
+}
+
+// CheckClock fails with an error that matches ErrUndecided if now is behind the last
+// entry of a ledger, which may be nil. It returns the earliest time that the next entry
+// may have: were one older than the one before, a clock could be put back step by step,
+// or by a first try that is refused.
+func CheckClock(last []byte, now time.Time) (time.Time, error) {
+	if last == nil {
+		return now, nil
 	}
 	e, err := custody.ParseEntry(last)
 	if err != nil {
-		return fmt.Errorf("the last entry of the ledger: %v: %w", err, layout.ErrCorrupt)
+		return now, fmt.Errorf("the last entry of the ledger: %v: %w", err, layout.ErrCorrupt)
 	}
-	if e.At.After(r.now.Add(clockSkew)) {
-		return &layout.Error{Err: fmt.Errorf("%w: the ledger's last entry is of %s, and this machine's clock says %s", ErrUndecided, e.At.Format(time.RFC3339), r.now.Format(time.RFC3339)),
+	if e.At.After(now.Add(clockSkew)) {
+		return e.At, &layout.Error{Err: fmt.Errorf("%w: the ledger's last entry is of %s, and this machine's clock says %s", ErrUndecided, e.At.Format(time.RFC3339), now.Format(time.RFC3339)),
 			Hint: "set the clock of this machine"}
 	}
-	return nil
+	if e.At.After(now) {
+		now = e.At
+	}
+	return now, nil
 }
 
 // head holds the bundle's place in its line against what came before, if a pinned key
