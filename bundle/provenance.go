@@ -277,7 +277,7 @@ func (s *scene) way(ctx context.Context, p *Provenance, ref string) error {
 			p.Approvals = append(p.Approvals, approvedBy(f))
 		}
 	}
-	p.gaps(s.g)
+	s.gaps(p)
 	return nil
 }
 
@@ -290,18 +290,26 @@ func approvedBy(f custody.Found) Vouched {
 	}
 }
 
-// gaps finds what the records name and what is not there.
-func (p *Provenance) gaps(g *layout.Graph) {
+// gaps finds what the records name and what is not there: a record has to be attached
+// to the image itself, and evidence to it or to what belongs to it.
+func (s *scene) gaps(p *Provenance) {
 	here, verified := map[digest.Digest]bool{}, false
 	for _, h := range p.Hops {
 		here[h.Manifest] = true
 		verified = verified || h.Standing == custody.Verified
 	}
+	place, _ := s.g.Place(s.repo, p.Digest)
+	for _, e := range place.Attached {
+		here[e.Digest] = true
+	}
+	var belongs map[digest.Digest]reached
 	for i := range p.Hops {
 		h := &p.Hops[i]
 		for _, d := range h.Previous() {
-			// A verdict may rest on what is attached to an image of the index.
-			if _, known := g.Nodes[d]; here[d] || known {
+			if h.Summary != nil && !here[d] && belongs == nil {
+				belongs = reach(s.g, layout.Name{Reference: layout.Reference{Repository: s.repo}, Descriptor: s.g.Nodes[p.Digest].Descriptor})
+			}
+			if _, reached := belongs[d]; here[d] || h.Summary != nil && reached {
 				continue
 			}
 			p.Gaps = append(p.Gaps, Gap{d, h.Summary != nil, h.Manifest, h.Act, h.Standing})

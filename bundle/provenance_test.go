@@ -227,6 +227,9 @@ func nothingVerified(t *testing.T, p *bundle.Provenance) {
 	}
 }
 
+// secondImage is one that is beside the first in every place.
+func secondImage() layout.Descriptor { return layouttest.New(repo).Image("second") }
+
 // Each way in which something can be missing or worth little shows.
 func TestTraceGaps(t *testing.T) {
 	lost := digest.FromString("lost")
@@ -254,16 +257,24 @@ func TestTraceGaps(t *testing.T) {
 			_ = first
 		}, []custody.Standing{custody.Verified, custody.Verified}, 1, false, true},
 		"a record of another image that is named": {func(p *traced, img layout.Descriptor) {
-			other := p.image("reg.example/other", "other")
-			r := custody.Record{At: exportTime, Clock: "host", Tool: custody.Tool{Name: "x"}}
-			a, err := r.Artifact(custody.Export, other, "", desk)
-			p.hop(img, custody.Receive, 0, desk, p.attach("reg.example/other", a, err))
+			p.hop(img, custody.Receive, 0, desk, p.hop(secondImage(), custody.Export, 0, desk))
 		}, []custody.Standing{custody.Verified}, 1, false, true},
+		"evidence of another image": {func(p *traced, img layout.Descriptor) {
+			p.verdict(img, desk, p.hop(secondImage(), custody.Export, 0, desk))
+		}, []custody.Standing{custody.Verified}, 1, true, true},
 	} {
 		p := newTraced(t)
 		img := p.image(repo, "app")
 		c.make(p, img)
-		got := p.trace(bundle.ProvenanceOptions{Keys: only, Repositories: []string{repo}})
+		// Another image in the same place is no help.
+		second := layouttest.New(repo)
+		second.Tag("v2", second.Image("second"))
+		p.load(second)
+		all, err := bundle.Trace(t.Context(), bundle.Selection{Source: p.Memory, References: []layout.Reference{{Repository: repo, Tag: "v1"}, {Repository: repo, Tag: "v2"}}}, bundle.ProvenanceOptions{Keys: only, Repositories: []string{repo}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := all[0]
 		var standing []custody.Standing
 		for _, h := range got.Hops {
 			standing = append(standing, h.Standing)

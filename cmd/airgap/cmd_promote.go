@@ -45,8 +45,9 @@ urn:airgap:custody:promote:v1 whose predicate.to.name is NAME. In a store it is
 entered in the ledger too.
 
 With a policy only what passes it is promoted, and the record names the policy; else
-the exit code is 3 or 8, and nothing is attached. Without --record-key nobody signs the
-record: it is a claim, which no policy believes.
+the exit code is 3 or 8, and nothing is attached. Which environment an image is in is
+believed of keys in the trust directory, and of the key that signs now. Without
+--record-key nobody signs the record: it is a claim, which no policy believes.
 
 Examples:
    airgap promote registry.corp/team/app:1.4 --to prod --record-key promoter.key
@@ -118,12 +119,9 @@ func runPromote(ctx context.Context, u *ui, o promoteOptions) error {
 	if err != nil {
 		return err
 	}
-	var judge *verify.Judge
-	if o.judge.given(u) {
-		if judge, err = o.judge.judge(u); err != nil {
-			return err
-		}
-		judge.Now = u.now
+	pins, err := o.judge.pinned(u)
+	if err != nil {
+		return err
 	}
 	recording, err := o.record.recording(ctx, u)
 	if err != nil {
@@ -146,7 +144,7 @@ func runPromote(ctx context.Context, u *ui, o promoteOptions) error {
 	} else {
 		u.warn("nobody signs this promotion: it is a claim, which anybody could make and no policy believes; sign it with --record-key KEY")
 	}
-	err = promoteAll(ctx, places, bundle.Promoter{Recording: recording, To: o.environment, Keys: bundle.Pinned(judge)}, judge, res)
+	err = promoteAll(ctx, places, bundle.Promoter{Recording: recording, To: o.environment, Keys: pins.Keys}, pins.Judge, res)
 	if err != nil && len(res.Reports) == 0 {
 		return err
 	}

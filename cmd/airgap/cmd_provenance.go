@@ -5,9 +5,7 @@ import (
 	"io"
 
 	"airgap/bundle"
-	"airgap/bundle/custody"
 	"airgap/verify"
-	"airgap/verify/trust"
 
 	"github.com/urfave/cli/v2"
 )
@@ -68,7 +66,7 @@ func runProvenance(ctx context.Context, u *ui, o provenanceOptions) error {
 	if len(o.targets) == 0 {
 		return usagef("provenance wants a bundle, a folder, a store or a reference")
 	}
-	opts, err := o.pinned(u)
+	opts, err := o.judge.pinned(u)
 	if err != nil {
 		return err
 	}
@@ -103,12 +101,12 @@ func runProvenance(ctx context.Context, u *ui, o provenanceOptions) error {
 	return u.result(o.outputOptions, "ProvenanceResult", res, func(w io.Writer) { writeProvenance(w, res) })
 }
 
-// pinned is what is pinned: by a policy and its trust, or by the trust directory alone,
-// if there is one.
-func (o *provenanceOptions) pinned(u *ui) (bundle.ProvenanceOptions, error) {
+// pinned is what is pinned: by a policy and its trust, or by the trust directory alone.
+// Where nobody named one, none is needed.
+func (o *policyOptions) pinned(u *ui) (bundle.ProvenanceOptions, error) {
 	var opts bundle.ProvenanceOptions
-	if o.judge.given(u) {
-		j, err := o.judge.judge(u)
+	if o.given(u) {
+		j, err := o.judge(u)
 		if err != nil {
 			return opts, err
 		}
@@ -116,25 +114,21 @@ func (o *provenanceOptions) pinned(u *ui) (bundle.ProvenanceOptions, error) {
 		opts.Judge, opts.Trust, opts.Keys = j, j.Trust, bundle.Pinned(j)
 		return opts, nil
 	}
-	if o.judge.env != "" || len(o.judge.rootsFlag.Value()) > 0 {
+	if o.env != "" || len(o.rootsFlag.Value()) > 0 {
 		return opts, usagef("--env and --trusted-root are about a policy or a signer; give one")
 	}
-	dir, err := u.trustDir(o.judge.trust)
-	if o.judge.trust == "" && (err != nil || !exists(dir)) {
-		return opts, nil // nothing is pinned, and nothing was said to be
+	dir, err := u.trustDir(o.trust)
+	if named := o.trust != "" || u.getenv("AIRGAP_TRUST") != ""; !named && (err != nil || !exists(dir)) {
+		return opts, nil
 	}
 	if err == nil {
-		opts.Trust, err = o.judge.openTrust(u)
+		opts.Trust, err = o.openTrust(u)
 	}
 	if err != nil {
 		return opts, &policyError{err}
 	}
-	opts.Keys = keysOf(opts.Trust)
+	opts.Keys = bundle.Pinned(&verify.Judge{Trust: opts.Trust})
 	return opts, nil
-}
-
-func keysOf(t *trust.Trust) []custody.Key {
-	return bundle.Pinned(&verify.Judge{Trust: t})
 }
 
 // provenance tells of one target.
