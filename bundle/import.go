@@ -129,6 +129,8 @@ func (o *ImportOptions) check(b *Bundle) error {
 		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: ErrNoPolicy}
 	case o.InsecureSkipVerify && o.Approver != nil:
 		return fmt.Errorf("no approval of what no policy has judged: %w", ErrUsage)
+	case o.Memory == nil && o.Judge != nil && o.Judge.Policy.Bundle != nil && o.Judge.Policy.Bundle.Line != "":
+		return &layout.Error{Err: fmt.Errorf("the policy wants bundles of a line, and nothing would be remembered of it: %w", ErrUsage), Hint: "name the store that remembers with --memory DIR"}
 	case o.AllowRollback && o.Reason == "":
 		return fmt.Errorf("what is overridden needs a reason: %w", ErrUsage)
 	}
@@ -169,6 +171,9 @@ func (i *importing) admit(ctx context.Context) error {
 	}
 	if i.head, err = i.Head(ctx, Pinned(i.o.Judge)); err != nil {
 		return err
+	}
+	if h := i.head; h != nil && i.o.Memory == nil && h.Bundle.Record.Line != nil {
+		i.notes = append(i.notes, fmt.Sprintf("it is of the line %s, and nothing is remembered of that here: an older one would not be noticed", h.Bundle.Record.Line.Name))
 	}
 	r := &recall{memory: i.o.Memory, now: i.now}
 	if err := i.recall(r, func() error { return cmp.Or(r.clock(), r.head(i.head, i.delta())) }); err != nil {
