@@ -226,7 +226,7 @@ func (s *scene) sigstore(v *Vouched, subject digest.Digest, env *sigstore.Envelo
 	if isStatement {
 		c = said{st.PredicateType == predicate.CosignSign, st.PredicateType, st.Predicate}
 	}
-	v.Reason = "signed by no key that is pinned"
+	v.Reason = custody.NotPinned(claimed, s.o.Keys)
 	if claimed != (sigstore.Signer{}) {
 		v.By = claimed.String()
 	}

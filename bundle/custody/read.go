@@ -159,7 +159,7 @@ func Read(manifest, subject digest.Digest, mediaType string, data []byte, keys [
 	if !ok || !st.About(subject) || !f.says(st.PredicateType, st.Predicate) {
 		return nil
 	}
-	f.Standing, f.Reason = Unknown, "signed by no key that is pinned: "+env.Claimed().String()
+	f.Standing, f.Reason = Unknown, NotPinned(env.Claimed(), keys)
 	for _, k := range keys {
 		signed, err := env.Verify(subject, sigstore.Material{}, sigstore.Want{Key: k.Public, NoLog: true})
 		if err != nil {
@@ -173,6 +173,20 @@ func Read(manifest, subject digest.Digest, mediaType string, data []byte, keys [
 		return f
 	}
 	return f
+}
+
+// NotPinned says of what no pinned key signed whom it names. To name a pinned key is
+// worse than to name another: somebody changed it, or forged it.
+func NotPinned(claimed sigstore.Signer, keys []Key) string {
+	for _, k := range keys {
+		if name, err := sigstore.Fingerprint(k.Public); err == nil && name == claimed.KeyFingerprint {
+			return "it names the pinned key " + k.Name + ", and that did not sign this"
+		}
+	}
+	if claimed == (sigstore.Signer{}) {
+		return "signed by no key that is pinned"
+	}
+	return "signed by no key that is pinned (it says: " + claimed.String() + ")"
 }
 
 // says reads the predicate; false means that it is no record's.

@@ -97,6 +97,10 @@ func TestReadHostile(t *testing.T) {
 		if f == nil || f.Standing != c.standing || (f.Key != "") != (c.standing == custody.Verified) || (f.Fingerprint != "") != (c.standing == custody.Verified) {
 			t.Errorf("%s: %+v", what, f)
 		}
+		// What names the pinned key falsely is told apart from what others signed.
+		if falsely := strings.Contains(f.Reason, "names the pinned key a,"); falsely != (strings.HasPrefix(what, "one with") && c.standing == custody.Unknown) {
+			t.Errorf("%s: %s", what, f.Reason)
+		}
 	}
 }
 
