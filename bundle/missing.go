@@ -43,7 +43,11 @@ func (e *MissingError) Error() string {
 	if e.Late {
 		what = "the destination had what the bundle does not carry, and has lost it"
 	}
-	return fmt.Sprintf("%s: %d blobs of %d bytes:%s", what, n, size, text)
+	blobs := "blobs"
+	if n == 1 {
+		blobs = "blob"
+	}
+	return fmt.Sprintf("%s: %d %s of %d bytes:%s", what, n, blobs, size, text)
 }
 
 func (e *MissingError) Unwrap() error { return ErrMissing }
