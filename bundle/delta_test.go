@@ -14,10 +14,12 @@ import (
 	"testing"
 
 	"airgap/bundle"
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/layout/layouttest"
 	"airgap/store"
 	"airgap/verify"
+	"airgap/verify/signing"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -388,6 +390,31 @@ func TestDeltaBasesAreOrdered(t *testing.T) {
 	for _, base := range open(t, a).Record.Delta.Bases {
 		if base.Kind != bundle.BaseReceipt {
 			t.Errorf("%s %s stands for %d layers that a receipt lists", base.Kind, base.Digest, len(base.Blobs))
+		}
+	}
+}
+
+// A delta whose export is signed has the records of any other, about itself.
+func TestSignedDelta(t *testing.T) {
+	key := signing.InsecureKey("exporter")
+	content := chained(2)
+	since := []bundle.Base{receiptOf(t, digests(layersOf(t, chained(1)))...)}
+	path := export(t, content, bundle.ExportOptions{Since: since, Recording: recording(key)})
+	b := open(t, path)
+	h, err := b.Head(t.Context(), pinnedKeys(key))
+	if err != nil || h == nil || h.Bundle.Standing != custody.Verified || len(h.Roots) != 2 {
+		t.Fatalf("Head = %+v, %v", h, err)
+	}
+	if len(b.NotCarried()) != 2 {
+		t.Errorf("%d layers are not carried, want 2", len(b.NotCarried()))
+	}
+	s := newStore(t, chained(1))
+	if err := tryStore(t, s, path); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= 2; i++ {
+		if _, err := s.Resolve(t.Context(), layout.Reference{Repository: repo, Tag: fmt.Sprint("v", i)}); err != nil {
+			t.Error(err)
 		}
 	}
 }
