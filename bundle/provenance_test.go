@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -433,6 +434,39 @@ func TestTraceIdentity(t *testing.T) {
 	}
 	if !slices.Equal(standing, []custody.Standing{custody.Verified, custody.Verified, custody.Unknown}) || got.Documents[0].SignedAt == nil || got.Today == nil || got.Today.State != verify.Passed {
 		t.Errorf("%+v, %+v", got.Documents, got.Today)
+	}
+}
+
+// Whose Notary signatures count is for a policy to say, under a pinned authority too.
+func TestTraceNotary(t *testing.T) {
+	root, other := verifytest.Root(t, "root"), verifytest.Root(t, "root")
+	vendor, intern, fake := verifytest.Issue(t, root, "vendor", signing.TestOptions{}), verifytest.Issue(t, root, "intern", signing.TestOptions{}), verifytest.Issue(t, other, "vendor", signing.TestOptions{})
+	tr := verifytest.Trust(t, verifytest.Pins{CA: map[string]*x509.Certificate{"vendor": root.Certs[0]}})
+	judge := &verify.Judge{Policy: verifytest.Policy(t, "notary: {stores: [\"ca:vendor\"], identities: [\""+verifytest.Identity("vendor")+"\"]}"), Trust: tr}
+	for what, c := range map[string]struct {
+		by     signing.Chain
+		moved  bool
+		judge  *verify.Judge
+		want   custody.Standing
+		reason string
+	}{
+		"whom the policy names":       {vendor, false, judge, custody.Verified, ""},
+		"the same without a policy":   {vendor, false, nil, custody.Unknown, "good under a pinned authority"},
+		"somebody else's certificate": {intern, false, judge, custody.Unknown, "good under a pinned authority; it met no requirement"},
+		"another authority's":         {fake, false, judge, custody.Unknown, ""},
+		"about another image":         {vendor, true, judge, custody.Unknown, ""},
+	} {
+		p := newTraced(t)
+		img := p.image(repo, "app")
+		a := got(signing.Notary(img, c.by, signing.NotaryOptions{}))(t)
+		if c.moved {
+			a = verifytest.Moved(t, got(signing.Notary(verifytest.Subject("other"), c.by, signing.NotaryOptions{}))(t), img)
+		}
+		p.attach(repo, a, nil)
+		all := p.trace(bundle.ProvenanceOptions{Trust: tr, Judge: c.judge}).Signatures
+		if len(all) != 1 || all[0].Standing != c.want || (all[0].Reason == "") != (c.want == custody.Verified) || !strings.Contains(all[0].Reason, c.reason) {
+			t.Errorf("%s: %+v", what, all)
+		}
 	}
 }
 
