@@ -39,10 +39,17 @@ const MaxReason = 4096
 type Quarantined struct {
 	Repository string
 	Digest     digest.Digest
-	Names      []layout.Reference // that lead to it, and to nothing any more
+	Names      []HeldName // that lead to it, and to nothing any more
 	Reason     string
 	// NamesOnly: by its digest it is given out, for it is part of something else.
 	NamesOnly bool
+}
+
+// HeldName is a name in quarantine. Reason is why the name is held, for itself; empty if
+// only its manifest is.
+type HeldName struct {
+	layout.Reference
+	Reason string
 }
 
 // spot is a manifest in a repository.
@@ -362,14 +369,14 @@ func quarantinedIn(tx *bbolt.Tx, repo string, b *bbolt.Bucket) ([]Quarantined, e
 		d := n.Descriptor.Digest
 		i, ok := at[d]
 		reason := held.Get(holdKey(n.Reference))
-		if !ok && reason == nil {
+		if reason == nil && (!ok || out[i].NamesOnly) {
 			continue
 		}
 		if !ok {
 			i, at[d] = len(out), len(out)
 			out = append(out, Quarantined{Repository: repo, Digest: d, Reason: string(reason), NamesOnly: true})
 		}
-		out[i].Names = append(out[i].Names, n.Reference)
+		out[i].Names = append(out[i].Names, HeldName{n.Reference, string(reason)})
 	}
 	return out, err
 }

@@ -74,11 +74,11 @@ func TestHeldName(t *testing.T) {
 	add(t, s, content)
 	session := begin(t, s)
 	no(t, session.Hold(tagged("v1-amd64"), "no rule is for it"))
-	commit(t, session)
+	no(t, session.Commit(t.Context(), []layout.Name{{Reference: tagged("z"), Descriptor: child}})) // another name of the same
 	if got := closed(t, s, tagged("v1-amd64"), child); len(got) != 1 || got[0] != "name" {
 		t.Errorf("closed are %v, want its name", got)
 	}
-	if names, err := s.Names(t.Context()); err != nil || len(names) != 1 {
+	if names, err := s.Names(t.Context()); err != nil || len(names) != 2 {
 		t.Errorf("names: %v, %v", names, err)
 	}
 	held, err := s.Quarantined(t.Context())

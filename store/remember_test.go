@@ -174,7 +174,7 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("%d names are listed", n)
 	}
 	held, err := s.Quarantined(t.Context())
-	if err != nil || len(held) != 1 || len(held[0].Names) != 1 || held[0].Names[0] != name.Reference {
+	if err != nil || len(held) != 1 || len(held[0].Names) != 1 || held[0].Names[0].Reference != name.Reference {
 		t.Errorf("held: %+v, %v", held, err)
 	}
 	sound(t, s)

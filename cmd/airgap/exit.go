@@ -13,6 +13,7 @@ import (
 	"airgap/bundle/registry"
 	"airgap/layout"
 	"airgap/layout/disk"
+	"airgap/store"
 )
 
 // The exit codes.
@@ -38,7 +39,7 @@ var exitMeanings = []struct {
 	{exitDone, "done"},
 	{exitFailed, "failed: a file or a name that is not there, tags that would move, layers that a delta counts on and the destination lacks, no space left, and with `diff --exit-code` a difference"},
 	{exitUsage, "usage: the command line makes no sense, or what it names (a list, a certificate) cannot be read"},
-	{exitRefused, "verification refused it, or there is no policy that could say yes; `import --partial` has brought in what passed"},
+	{exitRefused, "verification refused it, it is in quarantine, or there is no policy that could say yes; `import --partial` has brought in what passed"},
 	{exitDamaged, "the bundle or store is damaged, or is nothing that airgap can read safely"},
 	{exitRegistry, "network or registry: it cannot be reached, refuses, does not have it, or gave content that is not what its digest says"},
 	{exitRollback, "rollback or replay: a bundle or an image in it is older than what came before, has expired, or is not what should follow; or the ledger is not what it was"},
@@ -94,7 +95,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, bundle.ErrRollback):
 		return exitRollback
-	case errors.Is(err, bundle.ErrNoPolicy), errors.Is(err, bundle.ErrRefused):
+	case errors.Is(err, bundle.ErrNoPolicy), errors.Is(err, bundle.ErrRefused), errors.Is(err, store.ErrQuarantined):
 		return exitRefused
 	case errors.Is(err, bundle.ErrUndecided):
 		return exitUndecided

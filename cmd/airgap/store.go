@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"airgap/bundle"
 	"airgap/layout"
 	"airgap/store"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // isLocked says whether another process holds the store.
@@ -33,6 +37,29 @@ type storeSource struct {
 	names []layout.Name // of images; not those that lead to attachments
 	close func() error
 	lists []bundle.RevocationList // that were kept
+	held  []heldName              // names in quarantine
+}
+
+// heldName is a name in quarantine.
+type heldName struct {
+	ref    layout.Reference
+	digest digest.Digest
+	reason string
+}
+
+// pick is like [pick] of the names that are given out, and says of one that is not.
+func (s *storeSource) pick(t target, all []layout.Reference) ([]layout.Reference, error) {
+	refs, err := pick(t, all)
+	if !errors.Is(err, layout.ErrNotFound) {
+		return refs, err
+	}
+	for _, h := range s.held {
+		if _, unknown := pick(t, []layout.Reference{h.ref}); unknown == nil {
+			return nil, &layout.Error{Side: layout.SideStore, Name: h.ref.Name(), Digest: h.digest, Err: fmt.Errorf("%w: %s", store.ErrQuarantined, h.reason),
+				Hint: "it is kept; airgap reverify says by what policy, and import or reverify brings it back once it passes"}
+		}
+	}
+	return nil, err
 }
 
 func readStore(ctx context.Context, dir string) (*storeSource, error) {
@@ -55,6 +82,17 @@ func readStore(ctx context.Context, dir string) (*storeSource, error) {
 	for _, n := range all {
 		if !layout.IsDerivedTag(n.Reference.Tag) {
 			out.names = append(out.names, n)
+		}
+	}
+	held, err := s.Quarantined(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	for _, q := range held {
+		for _, n := range q.Names {
+			if !layout.IsDerivedTag(n.Tag) {
+				out.held = append(out.held, heldName{n.Reference, q.Digest, cmp.Or(n.Reason, q.Reason)})
+			}
 		}
 	}
 	return out, nil

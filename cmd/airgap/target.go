@@ -264,9 +264,12 @@ func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
 	for _, n := range s.names {
 		all = append(all, n.Reference)
 	}
-	refs, err := pick(t, all)
+	refs, err := s.pick(t, all)
 	if err != nil {
 		return nil, err
+	}
+	if n := len(s.held); n > 0 && t.name == "" {
+		op.ui.warn("%s: %s not looked at: in quarantine (airgap reverify tells why)", escape(t.String()), pluralIs(n, "name"))
 	}
 	return &opened{target: t, Selection: bundle.Selection{Source: s, Kind: custody.InStore, References: refs, MayMiss: mayMissAny, Lists: s.lists}}, nil
 }

@@ -55,6 +55,14 @@ func plural(n int, thing string) string {
 	return strconv.Itoa(n) + " " + thing
 }
 
+// pluralIs says "1 image is", "2 images are".
+func pluralIs(n int, thing string) string {
+	if n == 1 {
+		return plural(n, thing) + " is"
+	}
+	return plural(n, thing) + " are"
+}
+
 // table writes rows in columns. Cells are escaped.
 func table(w io.Writer, rows [][]string) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"airgap/bundle"
+	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/store"
+	"airgap/verify/sigstore"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/urfave/cli/v2"
+)
+
+// storeOptions are what the flags of store say.
+type storeOptions struct {
+	verb   string
+	args   []string
+	store  string
+	record recordOptions
+	outputOptions
+}
+
+// storeVerbs say what store can do, and which flags go with each beside --store and
+// those of output.
+var storeVerbs = []struct {
+	name  string
+	flags []string
+	run   func(context.Context, *ui, storeOptions) error
+}{
+	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
+}
+
+func storeCommand(u *ui) *cli.Command {
+	var o storeOptions
+	return &cli.Command{
+		Name:      "store",
+		Usage:     "look after a store",
+		ArgsUsage: "rm REF...",
+		Description: `    rm   take the names REF away: all of them or, if one is not there, none. What they
+         stood for stays until it is collected, and can be had by its digest as long.
+         It is entered in the ledger, in the same step; with --record-key a record of
+         it is attached to the image, too. An image in quarantine can lose its name
+
+Examples:
+   airgap store rm ghcr.io/acme/app:1.3 --store /srv/airgap
+   airgap store rm ghcr.io/acme/app:1.3 --reason "change 4711" --by "import desk" \
+      --record-key desk.key`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
+		}, append(o.record.flags(), o.outputOptions.flags()...)...),
+		Action: func(c *cli.Context) error {
+			o.verb, o.args = c.Args().First(), c.Args().Tail()
+			return runStore(c.Context, u, o, c.LocalFlagNames())
+		},
+	}
+}
+
+func runStore(ctx context.Context, u *ui, o storeOptions, given []string) error {
+	var names []string
+	for _, v := range storeVerbs {
+		names = append(names, v.name)
+		if v.name != o.verb {
+			continue
+		}
+		for _, other := range storeVerbs {
+			for _, f := range other.flags {
+				if slices.Contains(given, f) && !slices.Contains(v.flags, f) {
+					return usagef("--%s goes with store %s, not with store %s", f, other.name, v.name)
+				}
+			}
+		}
+		if err := o.outputOptions.check(); err != nil {
+			return err
+		}
+		return v.run(ctx, u, o)
+	}
+	if o.verb == "" {
+		return &adviceError{usagef("store wants to be told what to do: %s", strings.Join(names, ", ")), "airgap help store has examples"}
+	}
+	return &adviceError{usagef("airgap store cannot %q", o.verb), suggestion("airgap store ", closest(o.verb, names), "it can "+strings.Join(names, ", "))}
+}
+
+// storeRmResult is what store rm reports.
+type storeRmResult struct {
+	Store   string        `json:"store"`
+	Removed []removedName `json:"removed"`
+}
+
+type removedName struct {
+	Reference string        `json:"reference"`
+	Digest    digest.Digest `json:"digest"`
+	Record    digest.Digest `json:"record,omitempty"` // manifest of the record that was attached
+}
+
+func runStoreRm(ctx context.Context, u *ui, o storeOptions) (err error) {
+	if len(o.args) == 0 {
+		return usagef("store rm wants names to take away")
+	}
+	recording, err := o.record.recording(ctx, u)
+	if err != nil {
+		return err
+	}
+	dir, err := u.storeDir(o.store)
+	if err != nil {
+		return err
+	}
+	st, err := openThere(dir, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	res, err := removeNames(ctx, st, dir, o.args, recording, u.now())
+	if err != nil {
+		return local(err)
+	}
+	return u.result(o.outputOptions, "StoreRemoveResult", res, func(w io.Writer) { writeRemoved(w, res) })
+}
+
+// removeNames takes all names away, in one step, or none.
+func removeNames(ctx context.Context, st *store.Store, dir string, args []string, by bundle.Recording, now time.Time) (*storeRmResult, error) {
+	at, err := ledgerTime(st, now)
+	if err != nil {
+		return nil, err
+	}
+	all, err := st.Judged().Names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := namesCalled(dir, args, all)
+	if err != nil {
+		return nil, err
+	}
+	session, err := st.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	res := &storeRmResult{Store: dir, Removed: []removedName{}}
+	var records []bundle.Addition
+	for _, n := range names {
+		e := custody.Entry{At: at, Act: custody.Delete, Reference: n.Reference.Name(), Digest: n.Descriptor.Digest, By: by.By, Reason: by.Reason}
+		one := removedName{Reference: e.Reference, Digest: e.Digest}
+		if by.Key != nil {
+			a, err := by.Delete(ctx, st.Judged(), n, custody.InStore)
+			if err == nil {
+				e.Key, err = sigstore.Fingerprint(by.Key.Public())
+			}
+			if errors.Is(err, custody.ErrRecord) { // what was given does not fit in
+				err = usagef("%w", err)
+			}
+			if err != nil {
+				return nil, err
+			}
+			one.Record = a.Artifact.Manifest.Digest
+			e.Records, records = []digest.Digest{one.Record}, append(records, a)
+		}
+		if err := errors.Join(session.Remove(n.Reference), enterLine(session, e)); err != nil {
+			return nil, err
+		}
+		res.Removed = append(res.Removed, one)
+	}
+	_, err = bundle.Attach(ctx, session, records)
+	return res, err
+}
+
+// namesCalled finds the names that are meant, each once. One that is not there, or
+// could be another, is an error: what is taken away is not guessed.
+func namesCalled(dir string, args []string, all []layout.Name) ([]layout.Name, error) {
+	var out []layout.Name
+	for _, arg := range args {
+		ref, err := layout.ParseReference(arg)
+		if err != nil {
+			return nil, usagef("%w", err)
+		}
+		i := slices.IndexFunc(all, func(n layout.Name) bool { return n.Reference.Name() == ref.Name() })
+		if i >= 0 && ref.Tag != "" && ref.Digest != "" && ref.Digest != all[i].Descriptor.Digest {
+			return nil, &layout.Error{Side: layout.SideStore, Name: dir, Err: fmt.Errorf("%s stands for %s, not for %s: %w", ref.Name(), all[i].Descriptor.Digest, ref.Digest, layout.ErrNotFound),
+				Hint: "nothing was changed"}
+		}
+		if i < 0 {
+			return nil, &layout.Error{Side: layout.SideStore, Name: dir, Err: fmt.Errorf("there is no name %s%s: %w", ref.Name(), tagsOf(ref, all), layout.ErrNotFound),
+				Hint: "nothing was changed; airgap tree store:" + dir + " lists the names"}
+		}
+		if !slices.ContainsFunc(out, func(n layout.Name) bool { return n.Reference == all[i].Reference }) {
+			out = append(out, all[i])
+		}
+	}
+	return out, nil
+}
+
+// tagsOf says which tags a digest has, that is no name by itself.
+func tagsOf(ref layout.Reference, all []layout.Name) string {
+	var tags []string
+	for _, n := range all {
+		if n.Reference.Repository == ref.Repository && ref.Digest != "" && n.Descriptor.Digest == ref.Digest && n.Reference.Tag != "" {
+			tags = append(tags, n.Reference.Tag)
+		}
+	}
+	if len(tags) == 0 {
+		return ""
+	}
+	return " (it has the tags " + strings.Join(tags, ", ") + ")"
+}
+
+func writeRemoved(w io.Writer, res *storeRmResult) {
+	for _, n := range res.Removed {
+		fmt.Fprintf(w, "removed %s  %s\n", escape(n.Reference), shortDigest(n.Digest))
+	}
+	fmt.Fprintf(w, "%s; what they stood for stays until it is collected\n", plural(len(res.Removed), "name"))
+}

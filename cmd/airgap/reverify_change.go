@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+
+	"airgap/bundle"
+	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/verify"
+	"airgap/verify/sigstore"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// change brings the store in line with the verdicts, all of it in one step, and tells
+// what that was.
+func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
+	res := &reverifyResult{DryRun: r.dryRun, State: verify.Passed, Images: len(r.Verdicts), Quarantined: []heldImage{}, Released: []heldImage{}, Report: r.Report}
+	if len(r.Verdicts) == 0 {
+		res.Report = nil // there is nothing to refuse
+	}
+	if !r.dryRun {
+		var err error
+		if r.session, err = r.store.Begin(ctx); err != nil {
+			return nil, err
+		}
+		defer r.session.Close()
+	}
+	for i := range r.Verdicts {
+		if err := r.name(i, res); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.manifests(res); err != nil || r.dryRun {
+		return res, err
+	}
+	for _, l := range r.Lists {
+		if err := r.session.KeepList(l.Issuer, l.CRL.Raw); err != nil {
+			return nil, err
+		}
+	}
+	_, err := bundle.Attach(ctx, r.session, r.records)
+	return res, err
+}
+
+// name holds a name, or lets go of it, as the verdict about it says.
+func (r *reverifying) name(i int, res *reverifyResult) error {
+	v, root := &r.Verdicts[i], r.graph.Roots[i]
+	at := spot{root.Reference.Repository, root.Descriptor.Digest}
+	was, held := r.names[root.Reference]
+	if !held && root.Reference.Tag == "" {
+		was, held = r.held[at] // it may have no name at all
+	}
+	h := heldImage{Reference: root.Reference.String(), Digest: v.Digest, State: v.State, New: !held}
+	if v.State == verify.Passed {
+		if !held {
+			return nil
+		}
+		h.New, h.Reason = false, was
+		err := r.enter(custody.Release, i, &h, "passed; it was in quarantine: "+was)
+		if err == nil && r.session != nil && r.isName(root.Reference) {
+			err = r.session.LetGo(root.Reference)
+		}
+		res.Released = append(res.Released, h)
+		return err
+	}
+	h.Reason, h.PartOfOthers = whyNot(v), r.give[at]
+	if v.State == verify.Refused || res.State == verify.Passed {
+		res.State = v.State
+	}
+	var err error
+	if !held || was != h.Reason {
+		err = r.enter(custody.Quarantine, i, &h, h.Reason)
+	}
+	if err == nil && r.session != nil && r.isName(root.Reference) {
+		err = r.session.Hold(root.Reference, h.Reason)
+	}
+	res.Quarantined = append(res.Quarantined, h)
+	return err
+}
+
+// isName says whether a root is a name of the store: one that is not is an image that
+// no name leads to.
+func (r *reverifying) isName(ref layout.Reference) bool { return !r.loose[ref] }
+
+// manifests puts into quarantine what only images that did not pass lead to, and
+// releases what one that passed leads to. What nothing leads to stays as it is.
+func (r *reverifying) manifests(res *reverifyResult) error {
+	left := map[spot]bool{}
+	for at := range r.held {
+		left[at] = true
+		if r.give[at] {
+			delete(left, at)
+			if r.session != nil {
+				if err := r.session.Release(at.repo, at.digest); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for at, why := range r.hold {
+		left[at] = true
+		if r.session == nil || r.held[at] == why {
+			continue
+		}
+		if err := r.session.Quarantine(at.repo, at.digest, why); err != nil {
+			return err
+		}
+	}
+	res.Manifests = len(left)
+	return nil
+}
+
+// enter writes a line of the ledger and, if there is a key, signs the verdict.
+func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string) error {
+	if r.session == nil {
+		return nil
+	}
+	e := custody.Entry{
+		At: r.now, Act: act, Reference: h.Reference, Digest: h.Digest, By: r.recording.By,
+		Result: string(h.State), Policy: digest.Digest(r.Policy.Digest), Reason: reason,
+	}
+	if r.recording.Reason != "" {
+		e.Reason += "; because: " + r.recording.Reason
+	}
+	if r.recording.Key != nil {
+		a, err := r.verdict(i)
+		if err != nil {
+			return err
+		}
+		if e.Key, err = sigstore.Fingerprint(r.recording.Key.Public()); err != nil {
+			return err
+		}
+		h.Record = a.Artifact.Manifest.Digest
+		e.Records = []digest.Digest{h.Record}
+		r.records = append(r.records, a)
+	}
+	return enterLine(r.session, e)
+}
+
+// verdict signs a verdict.
+func (r *reverifying) verdict(i int) (a bundle.Addition, err error) {
+	root, v := r.graph.Roots[i], &r.Verdicts[i]
+	by, err := verifier("", r.recording.Key)
+	if err != nil {
+		return a, err
+	}
+	summary, err := bundle.Summary(r.Report, v, by, root.Reference)
+	if err != nil {
+		return a, err
+	}
+	att, err := summary.Attestation(v.Reference)
+	if err != nil {
+		return a, err
+	}
+	artifact, err := custody.Attach(root.Descriptor, att, r.recording.Key)
+	a = bundle.Addition{Repository: root.Reference.Repository, Subject: root.Descriptor.Digest, Artifact: artifact}
+	if at := (spot{a.Repository, artifact.Manifest.Digest}); v.State != verify.Passed && !r.give[spot{a.Repository, a.Subject}] {
+		r.hold[at] = whyNot(v) // it goes with its image
+	}
+	return a, err
+}
