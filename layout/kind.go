@@ -46,8 +46,7 @@ var byArtifactType = map[string]Kind{
 	"application/vnd.cncf.kubernetes.manifest.bundle.v1+json":    "Kubernetes manifests",
 	"application/vnd.unknown.config.v1+json":                     KindArtifact,
 	"application/vnd.oci.empty.v1+json":                          KindArtifact,
-	"application/vnd.airgap.import.v1+json":                      "airgap import record",
-	"application/vnd.airgap.receive.v1+json":                     "airgap receive record",
+	"application/vnd.airgap.claim.v1+json":                       "custody claim",
 	"application/vnd.cyclonedx":                                  "CycloneDX SBOM",
 	"application/vnd.cyclonedx+json":                             "CycloneDX SBOM",
 	"application/vnd.cyclonedx+xml":                              "CycloneDX SBOM",
@@ -72,6 +71,7 @@ var byPredicate = []struct {
 	{"https://cosign.sigstore.dev/attestation/vuln/", "vulnerability scan attestation"},
 	{"https://in-toto.io/attestation/vulns", "vulnerability scan attestation"},
 	{"https://in-toto.io/attestation/test-result", "test result attestation"},
+	{"urn:airgap:custody:", "custody record"},
 }
 
 // predicateOf finds a predicate type where the tools write one: on the manifest

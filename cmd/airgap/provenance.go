@@ -118,7 +118,14 @@ func drawBuilds(b *branch, p *bundle.Provenance) {
 			continue
 		}
 		of := step.add("of %s", plural(len(s.Materials)+s.More, "material"))
+		plain, more := 0, s.More
 		for _, m := range s.Materials {
+			if m.Held == nil && m.Note == "" {
+				if plain++; plain > maxDrawn {
+					more++
+					continue
+				}
+			}
 			line := m.String()
 			if m.Note != "" {
 				line += "  (" + m.Note + ")"
@@ -129,11 +136,15 @@ func drawBuilds(b *branch, p *bundle.Provenance) {
 				drawProvenance(held, m.Held)
 			}
 		}
-		if s.More > 0 {
-			of.add("… and %d more", s.More)
+		if more > 0 {
+			of.add("… and %d more", more)
 		}
 	}
 }
+
+// maxDrawn is how many materials are drawn of which there is nothing to tell but their
+// names; the JSON has more.
+const maxDrawn = 10
 
 func orNot(s, otherwise string) string {
 	if s == "" {
