@@ -99,6 +99,8 @@ func (d *demo) onward(ctx context.Context) error {
 		[]string{"trust", "add", "--trust", secondTrust, "--key", "exporter", "exporter.pub"},
 		[]string{"trust", "add", "--trust", secondTrust, "--key", "release", "release.pub"},
 		[]string{"trust", "add", "--trust", secondTrust, "--key", "enclave", "enclave.pub"},
+		[]string{"trust", "add", "--trust", secondTrust, "--ca", "publisher", "publisher.pem"},
+		[]string{"trust", "add", "--trust", secondTrust, "--ca", "approver", "approver.pem"},
 		[]string{"import", secondBundle, "--store", secondStore, "--policy", "enclave.yaml", "--trust", secondTrust,
 			"--record-key", "enclave.key", "--by", "enclave desk", "--media-label", "disc 2"},
 	)
@@ -107,8 +109,8 @@ func (d *demo) onward(ctx context.Context) error {
 // history asks how the image got where it is.
 func (d *demo) history(ctx context.Context) error {
 	d.step("Ask how it got there")
-	d.say("Two hops and a promotion later, one command answers: who built it from what, who\nsigned, who let it in by which policy, and every hop, each record by a key that the\nenclave has pinned.")
-	_, err := d.airgap(ctx, 0, "provenance", "store:"+secondStore, "--trust", secondTrust)
+	d.say("Two hops and a promotion later, one command answers: who built it from what, who\nsigned, who let it in by which policy, and every hop, each record by a key that the\nenclave has pinned. Whose Notary signatures count is for the first policy to say.")
+	_, err := d.airgap(ctx, 0, "provenance", "store:"+secondStore, "--trust", secondTrust, "--policy", policyName)
 	return err
 }
 
