@@ -99,6 +99,9 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 		rec.From = &custody.Place{Kind: custody.InBundle, Digest: bundle}
 		rec.To = &custody.Place{Kind: r.To, Name: i.to.names[n].Reference.Repository}
 		rec.Media, rec.Policy, rec.Previous = r.Media, i.policy(), custody.Heads(before)
+		if i.report != nil {
+			rec.Result = custody.Passed // else it were not among the roots
+		}
 		if len(exported) > 0 {
 			rec.Previous = []digest.Digest{exported[n].Artifact.Manifest.Digest}
 		}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
+	"unicode"
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
@@ -37,6 +39,11 @@ func (o *recordOptions) flags() []cli.Flag {
 // recording reads the key, if there is one.
 func (o *recordOptions) recording(ctx context.Context, u *ui) (bundle.Recording, error) {
 	r := bundle.Recording{By: o.by, Reason: o.reason, Now: u.now}
+	for flag, text := range map[string]string{"--by": o.by, "--reason": o.reason} {
+		if strings.ContainsFunc(text, unicode.IsControl) {
+			return r, usagef("%s %q: records have no control characters", flag, text)
+		}
+	}
 	if o.key.key == "" {
 		if o.key.passwordFile != "" {
 			return r, usagef("--record-password-file is about the key of --record-key")
