@@ -152,33 +152,33 @@ func storeDestination(dir string) (*destination, error) {
 		return nil, err
 	}
 	w := &writing{dir: dir}
-	return &destination{
-		name: "store:" + dir, kind: custody.InStore, spoolDir: spoolIn(dir), lists: kept, close: w.close,
-		begin: func(ctx context.Context) (layout.Sink, *storeMemory, func(), error) {
-			if store.Is(dir) {
-				if err := w.open(); err != nil {
-					return nil, nil, nil, err
-				}
-			}
-			l := &lateSink{there: func() bool { return store.Is(dir) }, open: func() (layout.Sink, func(), error) {
-				if err := w.open(); err != nil {
-					return nil, nil, err
-				}
-				session, err := w.store.Begin(ctx)
-				if err != nil {
-					return nil, nil, err
-				}
-				return storeSink{session, w.store}, func() { _ = session.Close() }, nil
-			}}
-			m := &storeMemory{store: w.store, session: func() (*store.Session, error) {
-				if err := l.opened(); err != nil {
-					return nil, err
-				}
-				return l.sink.(storeSink).Session, nil
-			}}
-			return l, m, l.close, nil
-		},
-	}, nil
+	return &destination{name: "store:" + dir, kind: custody.InStore, spoolDir: spoolIn(dir), lists: kept, close: w.close, begin: w.begin}, nil
+}
+
+// begin starts one import into the store.
+func (w *writing) begin(ctx context.Context) (layout.Sink, *storeMemory, func(), error) {
+	if store.Is(w.dir) {
+		if err := w.open(); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	l := &lateSink{there: func() bool { return store.Is(w.dir) }, open: func() (layout.Sink, func(), error) {
+		if err := w.open(); err != nil {
+			return nil, nil, err
+		}
+		session, err := w.store.Begin(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return storeSink{session, w.store}, func() { _ = session.Close() }, nil
+	}}
+	m := &storeMemory{store: w.store, session: func() (*store.Session, error) {
+		if err := l.opened(); err != nil {
+			return nil, err
+		}
+		return l.sink.(storeSink).Session, nil
+	}}
+	return l, m, l.close, nil
 }
 
 // storeSink is a session that can also be asked what is attached in the store.
