@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,15 +36,11 @@ type logOptions struct {
 
 // logVerbs say what log can do, and which flags go with each beside --store and
 // those of output.
-var logVerbs = []struct {
-	name  string
-	flags []string
-	run   func(context.Context, *ui, *store.Store, logOptions) error
-}{
-	{"list", []string{"act", "reference"}, runLogList},
-	{"verify", []string{"checkpoint"}, runLogVerify},
-	{"export", []string{"output"}, runLogExport},
-	{"checkpoint", []string{"output"}, runLogCheckpoint},
+var logVerbs = []verb[logOptions]{
+	{"list", []string{"act", "reference"}, onStore(runLogList)},
+	{"verify", []string{"checkpoint"}, onStore(runLogVerify)},
+	{"export", []string{"output"}, onStore(runLogExport)},
+	{"checkpoint", []string{"output"}, onStore(runLogCheckpoint)},
 }
 
 func logCommand(u *ui) *cli.Command {
@@ -91,42 +86,32 @@ func runLog(ctx context.Context, u *ui, o logOptions, given []string) error {
 	if o.verb == "" {
 		o.verb = "list"
 	}
-	if err := o.outputOptions.check(); err != nil {
-		return err
-	}
-	var names []string
-	for _, v := range logVerbs {
-		names = append(names, v.name)
-		if v.name != o.verb {
-			continue
-		}
-		for _, other := range logVerbs {
-			for _, f := range other.flags {
-				if slices.Contains(given, f) && !slices.Contains(v.flags, f) {
-					return usagef("--%s goes with log %s, not with log %s", f, other.name, v.name)
-				}
-			}
-		}
-		if len(o.args) > 0 {
-			return usagef("log %s takes no %q", v.name, o.args[0])
-		}
-		return o.withStore(u, func(s *store.Store) error { return v.run(ctx, u, s, o) })
-	}
-	return &adviceError{usagef("log has no %q", o.verb), suggestion("airgap log ", closest(o.verb, names), "it has "+strings.Join(names, ", "))}
-}
-
-func (o *logOptions) withStore(u *ui, fn func(*store.Store) error) (err error) {
-	dir := o.store
-	if dir == "" {
-		if dir, err = u.defaultStore(); err != nil {
-			return err
-		}
-	}
-	s, err := store.Open(dir, store.Options{ReadOnly: true})
+	v, err := choose("log", logVerbs, o.verb, given)
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(s), s.Close())
+	if err := o.outputOptions.check(); err != nil {
+		return err
+	}
+	if len(o.args) > 0 {
+		return usagef("log %s takes no %q", v.name, o.args[0])
+	}
+	return v.run(ctx, u, o)
+}
+
+// onStore opens the store for what reads its ledger.
+func onStore(run func(context.Context, *ui, *store.Store, logOptions) error) func(context.Context, *ui, logOptions) error {
+	return func(ctx context.Context, u *ui, o logOptions) error {
+		dir, err := u.storeDir(o.store)
+		if err != nil {
+			return err
+		}
+		s, err := store.Open(dir, store.Options{ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		return errors.Join(run(ctx, u, s, o), s.Close())
+	}
 }
 
 // logResult is what log list reports.

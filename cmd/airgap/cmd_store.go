@@ -30,11 +30,7 @@ type storeOptions struct {
 
 // storeVerbs say what store can do, and which flags go with each beside --store and
 // those of output.
-var storeVerbs = []struct {
-	name  string
-	flags []string
-	run   func(context.Context, *ui, storeOptions) error
-}{
+var storeVerbs = []verb[storeOptions]{
 	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
 }
 
@@ -64,28 +60,14 @@ Examples:
 }
 
 func runStore(ctx context.Context, u *ui, o storeOptions, given []string) error {
-	var names []string
-	for _, v := range storeVerbs {
-		names = append(names, v.name)
-		if v.name != o.verb {
-			continue
-		}
-		for _, other := range storeVerbs {
-			for _, f := range other.flags {
-				if slices.Contains(given, f) && !slices.Contains(v.flags, f) {
-					return usagef("--%s goes with store %s, not with store %s", f, other.name, v.name)
-				}
-			}
-		}
-		if err := o.outputOptions.check(); err != nil {
-			return err
-		}
-		return v.run(ctx, u, o)
+	v, err := choose("store", storeVerbs, o.verb, given)
+	if err != nil {
+		return err
 	}
-	if o.verb == "" {
-		return &adviceError{usagef("store wants to be told what to do: %s", strings.Join(names, ", ")), "airgap help store has examples"}
+	if err := o.outputOptions.check(); err != nil {
+		return err
 	}
-	return &adviceError{usagef("airgap store cannot %q", o.verb), suggestion("airgap store ", closest(o.verb, names), "it can "+strings.Join(names, ", "))}
+	return v.run(ctx, u, o)
 }
 
 // storeRmResult is what store rm reports.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,11 +33,7 @@ type trustOptions struct {
 
 // trustVerbs say what trust can do, and which flags go with each beside --trust
 // and those of output.
-var trustVerbs = []struct {
-	name  string
-	flags []string
-	run   func(context.Context, *ui, trustOptions) error
-}{
+var trustVerbs = []verb[trustOptions]{
 	{"init", nil, runTrustInit},
 	{"add", []string{"ca", "signing-authority", "tsa", "key", "trusted-root", "crl", "name"}, runTrustAdd},
 	{"list", nil, runTrustList},
@@ -105,28 +100,14 @@ Examples:
 }
 
 func runTrust(ctx context.Context, u *ui, o trustOptions, given []string) error {
-	var names []string
-	for _, v := range trustVerbs {
-		names = append(names, v.name)
-		if v.name != o.verb {
-			continue
-		}
-		for _, other := range trustVerbs {
-			for _, f := range other.flags {
-				if slices.Contains(given, f) && !slices.Contains(v.flags, f) {
-					return usagef("--%s goes with trust %s, not with trust %s", f, other.name, v.name)
-				}
-			}
-		}
-		if err := o.outputOptions.check(); err != nil {
-			return err
-		}
-		return v.run(ctx, u, o)
+	v, err := choose("trust", trustVerbs, o.verb, given)
+	if err != nil {
+		return err
 	}
-	if o.verb == "" {
-		return &adviceError{usagef("trust wants to be told what to do: %s", strings.Join(names, ", ")), "airgap help trust has examples"}
+	if err := o.outputOptions.check(); err != nil {
+		return err
 	}
-	return &adviceError{usagef("airgap trust cannot %q", o.verb), suggestion("airgap trust ", closest(o.verb, names), "it can "+strings.Join(names, ", "))}
+	return v.run(ctx, u, o)
 }
 
 // trustDir is the trust directory that is meant: the one that was named, or the
