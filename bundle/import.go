@@ -106,16 +106,23 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		return nil, err
 	}
 	i := &importing{Bundle: b, dst: dst, o: o, now: o.clock()}
+	res, err := i.run(ctx)
+	if lerr := i.logRefusal(ctx, err); lerr != nil {
+		err = errors.Join(err, lerr)
+	}
+	return res, err
+}
+
+func (i *importing) run(ctx context.Context) (*ImportResult, error) {
 	if err := i.admit(ctx); err != nil {
-		res := &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: i.report, Names: []ImportedTag{}}
 		if i.report == nil {
-			res = nil
+			return nil, err
 		}
-		return res, errors.Join(err, i.logRefusal(ctx, err))
+		return &ImportResult{Bundle: i.Path, Proven: i.Own(), Report: i.report, Names: []ImportedTag{}}, err
 	}
 	if err := i.prepare(ctx); err != nil {
 		if errors.Is(err, ErrMissing) {
-			return &ImportResult{Bundle: b.Path, Proven: b.Own(), Report: i.report, Names: []ImportedTag{}, Contents: b.contents(i.g)}, err
+			return &ImportResult{Bundle: i.Path, Proven: i.Own(), Report: i.report, Names: []ImportedTag{}, Contents: i.contents(i.g)}, err
 		}
 		return nil, err
 	}

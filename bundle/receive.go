@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"airgap/bundle/custody"
@@ -295,9 +296,14 @@ func (i *importing) logImport() error {
 	return nil
 }
 
+// refusals are the errors that say something of the bundle, or of what is to become of
+// it, and so belong in the ledger. That a disk is full does not.
+var refusals = []error{ErrRefused, ErrUndecided, ErrRollback, ErrRecords, ErrMissing, ErrMoves, layout.ErrCorrupt}
+
 // logRefusal writes to the ledger, if there is one, that something was not let in.
 func (i *importing) logRefusal(ctx context.Context, err error) error {
-	if i.o.Memory == nil || !errors.Is(err, ErrRefused) && !errors.Is(err, ErrUndecided) && !errors.Is(err, ErrRollback) {
+	is := func(sentinel error) bool { return errors.Is(err, sentinel) }
+	if i.o.Memory == nil || !slices.ContainsFunc(refusals, is) {
 		return nil
 	}
 	e := i.entry(custody.Refuse)

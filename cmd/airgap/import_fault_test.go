@@ -41,12 +41,21 @@ type delivery struct {
 }
 
 // deliveries writes n bundles that follow each other on a line; each image has layers
-// of its own.
+// of its own, and the tag v1, v2 and so on.
 func deliveries(t *testing.T, dir string, n, layers int) []delivery {
+	t.Helper()
+	var tags []string
+	for i := range n {
+		tags = append(tags, fmt.Sprint("v", i+1))
+	}
+	return deliver(t, dir, layers, tags...)
+}
+
+func deliver(t *testing.T, dir string, layers int, tags ...string) []delivery {
 	t.Helper()
 	var out []delivery
 	previous := digest.Digest("")
-	for i := range n {
+	for i, tag := range tags {
 		b := layouttest.New(faultRepo)
 		var all []layout.Descriptor
 		for l := range layers {
@@ -61,7 +70,7 @@ func deliveries(t *testing.T, dir string, n, layers int) []delivery {
 			b.Blob(blob.Desc.MediaType, blob.Data)
 		}
 		b.Blob(a.Manifest.MediaType, a.Raw)
-		d := delivery{path: filepath.Join(dir, fmt.Sprint(i, ".tar")), tag: fmt.Sprint("v", i+1)}
+		d := delivery{path: filepath.Join(dir, fmt.Sprint(i, ".tar")), tag: tag}
 		b.Tag(d.tag, img)
 		mem := layout.NewMemory()
 		if err := b.Content().Load(t.Context(), mem); err != nil {
@@ -151,13 +160,17 @@ func bring(t *testing.T, dir string, d delivery, j *verify.Judge, fs disk.FS) er
 		return err
 	}
 	defer done()
-	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
-	desk := signing.InsecureKey("desk")
-	_, err = bundle.Import(t.Context(), openDelivery(t, d), &inOrder{lateSink: sink.(*lateSink)}, bundle.ImportOptions{
-		Judge: j, Memory: memory, Now: now, Reception: &bundle.Reception{To: custody.InStore, Verifier: signing.Verifier{ID: "https://corp.example/desk"},
-			Recording: bundle.Recording{Key: desk, Tool: custody.Tool{Name: "airgap"}, Now: now}},
-	})
+	_, err = bundle.Import(t.Context(), openDelivery(t, d), &inOrder{lateSink: sink.(*lateSink)}, recorded(j, memory))
 	return err
+}
+
+// recorded is how deliveries are imported.
+func recorded(j *verify.Judge, memory bundle.Memory) bundle.ImportOptions {
+	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
+	return bundle.ImportOptions{
+		Judge: j, Memory: memory, Now: now, Reception: &bundle.Reception{To: custody.InStore, Verifier: signing.Verifier{ID: "https://corp.example/desk"},
+			Recording: bundle.Recording{Key: signing.InsecureKey("desk"), Tool: custody.Tool{Name: "airgap"}, Now: now}},
+	}
 }
 
 // agrees looks whether what is visible, the ledger, the marks and the records of a store
