@@ -470,6 +470,25 @@ func TestCheckpointIsContinued(t *testing.T) {
 	i.takes(path, bundle.ImportOptions{})
 }
 
+// That a bundle was damaged on its way is on record, too.
+func TestDamageIsOnRecord(t *testing.T) {
+	i := newIsle(t, "")
+	path, _ := shipped(t, onLine(1, ""), "a=a")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(data, []byte("layer a 1"))
+	if at < 0 {
+		t.Fatal("no layer of that image is in it")
+	}
+	data[at] ^= 1
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i.refuses(path, bundle.ImportOptions{}, layout.ErrCorrupt, "")
+}
+
 // Two that come in at once: one of them does not, and can be told why when it comes
 // again. Nothing of it is half there.
 func TestMarkChangedMeanwhile(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
@@ -22,6 +23,7 @@ import (
 type promotion struct {
 	*workplace
 	store *store.Store // if it is one
+	at    time.Time    // of what is entered in its ledger
 	graph *layout.Graph
 	made  []*bundle.Promotion // for each root of the graph
 }
@@ -62,6 +64,13 @@ func (op *opener) promotions(ctx context.Context, targets []target) ([]*promotio
 func promoteAll(ctx context.Context, places []*promotion, by bundle.Promoter, j *verify.Judge, res *promoteResult) error {
 	var verdicts []error
 	for _, p := range places {
+		var err error
+		if p.store != nil {
+			p.at, err = ledgerTime(p.store, by.Now())
+		}
+		if err != nil {
+			return p.local(err)
+		}
 		r, err := p.judge(ctx, j)
 		if err != nil {
 			return p.local(err)
@@ -141,9 +150,9 @@ func (p *promotion) judge(ctx context.Context, j *verify.Judge) (*verify.Report,
 }
 
 // entryOf is what every line of the ledger about this has.
-func entryOf(act custody.Act, root layout.Name, by *bundle.Promoter, key string) custody.Entry {
+func entryOf(act custody.Act, at time.Time, root layout.Name, by *bundle.Promoter, key string) custody.Entry {
 	return custody.Entry{
-		At: by.Now(), Act: act, Reference: root.Reference.Name(), Digest: root.Descriptor.Digest, By: by.By, Key: key, Reason: by.Reason,
+		At: at, Act: act, Reference: root.Reference.Name(), Digest: root.Descriptor.Digest, By: by.By, Key: key, Reason: by.Reason,
 		To: &custody.Place{Kind: custody.InEnvironment, Name: by.To},
 	}
 }
@@ -162,7 +171,7 @@ func (p *promotion) refusals(ctx context.Context, r *verify.Report, by *bundle.P
 		if v.State == verify.Passed {
 			continue
 		}
-		e := entryOf(custody.Refuse, p.graph.Roots[i], by, key)
+		e := entryOf(custody.Refuse, p.at, p.graph.Roots[i], by, key)
 		e.Result, e.Policy = string(v.State), digest.Digest(r.Policy.Digest)
 		if err := enterLine(session, e); err != nil {
 			return err
@@ -216,7 +225,7 @@ func (p *promotion) attacher(by bundle.Promoter) func(context.Context, []bundle.
 			if one.Present {
 				continue
 			}
-			e := entryOf(custody.Promote, p.graph.Roots[i], &by, key)
+			e := entryOf(custody.Promote, p.at, p.graph.Roots[i], &by, key)
 			e.Result, e.Policy, e.Records = string(one.Record.Result), one.Record.Policy, []digest.Digest{one.Artifact.Manifest.Digest}
 			if err := enterLine(session, e); err != nil {
 				return nil, err
