@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"airgap/layout/layouttest"
 	"airgap/store"
 	"airgap/verify/signing"
+	"airgap/verify/verifytest"
 )
 
 const reverifyRepo = "reg.example/team/app"
@@ -58,7 +60,7 @@ func reverifyStore(t *testing.T) (c layouttest.Content, named map[string]layout.
 	if err := writeFolder(c, "content"); err != nil {
 		t.Fatal(err)
 	}
-	pem := func(name, seed string) {
+	key := func(name, seed string) {
 		data, err := signing.PublicKeyPEM(signing.InsecureKey(seed))
 		if err == nil {
 			err = os.WriteFile(name, data, 0o600)
@@ -67,8 +69,8 @@ func reverifyStore(t *testing.T) (c layouttest.Content, named map[string]layout.
 			t.Fatal(err)
 		}
 	}
-	pem("release.pub", "release")
-	pem("other.pub", "other")
+	key("release.pub", "release")
+	key("other.pub", "other")
 	if err := os.WriteFile("policy.yaml", []byte(reverifyPolicy), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -212,6 +214,73 @@ func TestReverifyClockBehind(t *testing.T) {
 		t.Errorf("the ledger is %s", after)
 	}
 	compareHeld(t, held(t, named), nil)
+}
+
+// A certificate that was revoked after its image came in takes the image out again; and
+// a revocation list that has gone stale leaves open whether it was.
+func TestReverifyAfterRevocation(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ca := verifytest.Root(t, "root")
+	chain := verifytest.Issue(t, ca, "publisher", signing.TestOptions{CRL: "http://crl.example/ca.crl"})
+	b := layouttest.New(reverifyRepo)
+	image := b.Image("signed")
+	a, err := signing.Notary(image, chain, signing.NotaryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range a.Blobs {
+		b.Blob(blob.Desc.MediaType, blob.Data)
+	}
+	named := map[string]layout.Descriptor{"v1": image, "signature": b.Blob(a.Manifest.MediaType, a.Raw)}
+	b.Tag("v1", image)
+	if err := writeFolder(b.Content(), "content"); err != nil {
+		t.Fatal(err)
+	}
+	list := func(l verifytest.List) []byte {
+		return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: verifytest.CRL(t, ca, l).Raw})
+	}
+	for name, data := range map[string][]byte{
+		"root.pem":    signing.CertificatesPEM(ca.Certs[0]),
+		"policy.yaml": []byte("version: airgap.policy/v1\nrules:\n- {name: all, match: ['**'], require: {notary: {stores: ['ca:acme'], identities: ['*']}}}\n"),
+		"1.crl":       list(verifytest.List{Number: 1}),
+		"2.crl":       list(verifytest.List{Number: 2, Revoked: chain.Certs[:1]}),
+		"3.crl":       list(verifytest.List{Number: 3, NextUpdate: time.Now().Add(-time.Minute)}),
+	} {
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(want int, line string) string {
+		t.Helper()
+		u := testUI()
+		u.now = time.Now // lists go by the real one
+		stdout, stderr, code := runLine(t, u, strings.Fields(line)...)
+		if code != want {
+			t.Fatalf("airgap %s: exit code %d, want %d\n%s\n%s", line, code, want, stdout, stderr)
+		}
+		return stdout
+	}
+	const judged = " --policy policy.yaml --trust T"
+	run(0, "trust init T")
+	run(0, "trust add --trust T --ca acme root.pem")
+	run(0, "trust add --trust T --crl 1.crl")
+	run(0, "import content --store s"+judged)
+	run(0, "reverify --store s"+judged)
+	run(0, "trust add --trust T --crl 2.crl")
+	if out := run(exitRefused, "reverify --store s"+judged); !strings.Contains(out, "revoked") {
+		t.Errorf("it does not say why: %s", out)
+	}
+	compareHeld(t, held(t, named), map[string]string{"v1": "name digest", "signature": "digest"})
+	if out := run(0, "log list --store s --act quarantine"); !strings.Contains(out, "revoked") {
+		t.Errorf("the ledger does not say why: %s", out)
+	}
+	run(exitRefused, "import content --store s"+judged) // its list does not help it
+	compareHeld(t, held(t, named), map[string]string{"v1": "name digest", "signature": "digest"})
+	run(0, "trust add --trust T --crl 3.crl")
+	if out := run(exitUndecided, "reverify --store s"+judged); !strings.Contains(out, "in quarantine") {
+		t.Errorf("with a stale list: %s", out)
+	}
+	compareHeld(t, held(t, named), map[string]string{"v1": "name digest", "signature": "digest"})
 }
 
 // A store without images has nothing to hold back.
