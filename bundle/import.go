@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/verify"
 
@@ -45,6 +46,9 @@ type ImportOptions struct {
 	// Memory is what is remembered of earlier imports; nil remembers nothing, and
 	// notices no rollback.
 	Memory Memory
+	// Keys are pinned beside those of the Judge, for what the bundle's maker signed;
+	// without a Judge they are all there are.
+	Keys []custody.Key
 	// AllowRollback takes in what Memory is against; it needs a Reason.
 	AllowRollback bool
 	// Reason is why, in the words of whoever imports, for the ledger.
@@ -176,13 +180,14 @@ func (i *importing) admit(ctx context.Context) error {
 	if i.g, err = i.Graph(ctx); err != nil {
 		return err
 	}
-	if i.head, err = i.Head(ctx, Pinned(i.o.Judge)); err != nil {
+	if i.head, err = i.Head(ctx, slices.Concat(Pinned(i.o.Judge), i.o.Keys)); err != nil {
 		return err
 	}
-	if h := i.head; h != nil && i.o.Memory == nil && h.Bundle.Record.Line != nil {
-		i.notes = append(i.notes, fmt.Sprintf("it is of the line %s, and nothing is remembered of that here: an older one would not be noticed", h.Bundle.Record.Line.Name))
-	}
 	r := &recall{memory: i.o.Memory, now: i.now}
+	if why := expired(i.head, i.now); why != "" {
+		r.refuse("%s", why)
+	}
+	r.blind(i.head)
 	if err := i.recall(r, func() error { return cmp.Or(r.clock(), r.head(i.head, i.delta())) }); err != nil {
 		return err
 	}
@@ -194,20 +199,22 @@ func (i *importing) admit(ctx context.Context) error {
 			return err
 		}
 	}
-	return i.recall(r, func() error { return r.tags(i.g.Roots) })
+	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
+		return err
+	}
+	return i.recall(r, func() error { return r.tags(i.g, i.to.names) })
 }
 
 // recall holds something of the bundle against what is remembered.
 func (i *importing) recall(r *recall, look func() error) error {
-	if i.o.Memory == nil {
-		return nil
-	}
-	err := look()
-	if i.now.Before(r.latest) { // no entry is older than the one before
-		i.now = r.latest
-	}
-	if err != nil {
-		return i.fail(err)
+	if i.o.Memory != nil {
+		err := look()
+		if i.now.Before(r.latest) { // no entry is older than the one before
+			i.now = r.latest
+		}
+		if err != nil {
+			return i.fail(err)
+		}
 	}
 	i.overrides, i.notes = r.against, r.notes
 	return i.fail(r.verdict(i.o.AllowRollback))
@@ -216,9 +223,6 @@ func (i *importing) recall(r *recall, look func() error) error {
 // prepare makes what is to be attached, before anything is written.
 func (i *importing) prepare(ctx context.Context) error {
 	var err error
-	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
-		return err
-	}
 	if i.o.Overwrite {
 		if err := i.noteMoves(ctx); err != nil {
 			return err

@@ -96,12 +96,19 @@ func (l *LineFile) Next() *custody.Line {
 }
 
 // Checkpoint is the one to put into the next bundle: given or, if that is empty, the
-// last that was.
-func (l *LineFile) Checkpoint(given string) string {
+// last that was. goesBack says whether given is of another ledger than the last, or of
+// an earlier state of it: somebody may want to hide that a ledger was put back. Then it
+// is an error, unless anew says that the receiver has begun another ledger.
+func (l *LineFile) Checkpoint(given string, anew bool, goesBack func(last, given string) error) (string, error) {
+	if given != "" && l.state.Checkpoint != "" && !anew {
+		if err := goesBack(l.state.Checkpoint, given); err != nil {
+			return "", fmt.Errorf("the checkpoint is not one that follows the last that line %s was given: %w: %w", l.state.Line, err, ErrUsage)
+		}
+	}
 	if given != "" {
 		l.state.Checkpoint = given
 	}
-	return l.state.Checkpoint
+	return l.state.Checkpoint, nil
 }
 
 // Took has the next bundle, whose signed records are head, be the last one. It comes

@@ -51,19 +51,31 @@ type lineMark struct {
 	Head   digest.Digest `json:"head"` // of the bundle with that serial
 }
 
-// tagMark is what is remembered of a tag of the outside: what it stands for, and what
-// it did before, oldest first.
+// tagMark is what is remembered of a name: what it stands for, all that can be started
+// or leads to such there, and what it led to before and does no longer, oldest first.
 type tagMark struct {
 	Digest digest.Digest   `json:"digest"`
+	Images []digest.Digest `json:"images,omitempty"` // Digest among them, if there are others
 	Was    []digest.Digest `json:"was,omitempty"`
 }
 
-// maxTagHistory is how many former digests of a tag are remembered. A mark has room for
-// that many of sha512 (64 KiB in a store).
-const maxTagHistory = 400
+// leads lists all that the name leads to.
+func (m *tagMark) leads() []digest.Digest {
+	if len(m.Images) > 0 || m.Digest == "" {
+		return m.Images
+	}
+	return []digest.Digest{m.Digest}
+}
+
+// maxTagHistory is how many former digests of a name are remembered.
+const maxTagHistory = 2000
 
 func lineName(line, fingerprint string) string { return "line " + line + " " + fingerprint }
-func tagName(ref layout.Reference) string      { return "tag " + ref.Repository + ":" + ref.Tag }
+
+// tagName is the mark of a name, however its host is spelled.
+func tagName(ref layout.Reference) string {
+	return "tag " + layout.SameHost(ref.Repository) + ":" + ref.Tag
+}
 
 // recall holds a bundle against what is remembered, and sets what is to be remembered
 // of it. It returns what is against it, each to be overridden or not at all; and what
@@ -116,6 +128,19 @@ func CheckClock(last []byte, now time.Time) (time.Time, error) {
 	return now, nil
 }
 
+// blind notes what nobody can check without a memory.
+func (r *recall) blind(h *Head) {
+	if h == nil || r.memory != nil {
+		return
+	}
+	if l := h.Bundle.Record.Line; l != nil {
+		r.note("it is of the line %s, and nothing is remembered of that here: an older one would not be noticed", l.Name)
+	}
+	if h.Bundle.Record.Checkpoint != "" {
+		r.note("it carries a checkpoint of the ledger that has to continue it, and there is none here to hold against it")
+	}
+}
+
 // head holds the bundle's place in its line against what came before, if a pinned key
 // vouches for it.
 func (r *recall) head(h *Head, delta bool) error {
@@ -127,9 +152,6 @@ func (r *recall) head(h *Head, delta bool) error {
 		return nil
 	}
 	rec := h.Bundle.Record
-	if rec.Expires != nil && r.now.After(*rec.Expires) {
-		r.refuse("the bundle expired at %s", rec.Expires.Format(time.RFC3339))
-	}
 	if rec.Checkpoint != "" {
 		if err := r.memory.Continues([]byte(rec.Checkpoint)); errors.Is(err, ErrRollback) {
 			r.refuse("%v", err)
@@ -141,6 +163,17 @@ func (r *recall) head(h *Head, delta bool) error {
 		return nil
 	}
 	return r.line(h, delta)
+}
+
+// expired says when a pinned key lets the bundle expire, if that has passed.
+func expired(h *Head, now time.Time) string {
+	if h == nil || h.Bundle.Standing != custody.Verified {
+		return ""
+	}
+	if at := h.Bundle.Record.Expires; at != nil && now.After(*at) {
+		return "the bundle expired at " + at.Format(time.RFC3339)
+	}
+	return ""
 }
 
 func (r *recall) line(h *Head, delta bool) error {
@@ -188,22 +221,46 @@ func (r *recall) gap(delta bool, format string, args ...any) {
 	r.note(format, args...)
 }
 
-// tags refuses an image that a tag stood for once and that another has replaced
-// since: nobody could tell it from the present one by its signatures.
-func (r *recall) tags(roots []layout.Name) error {
-	for _, n := range roots {
+// tags refuses an image that a name stood for once and that another has replaced since:
+// nobody could tell it from the present one by its signatures. It is known again inside
+// an index, or without the one that it was in, under the name outside and under the one
+// here.
+func (r *recall) tags(g *layout.Graph, to []layout.Name) error {
+	for i, n := range g.Roots {
 		if n.Reference.Tag == "" {
 			continue
 		}
-		if err := r.tag(n); err != nil {
-			return err
+		leads := started(g, n)
+		for _, name := range slices.Compact([]string{tagName(n.Reference), tagName(to[i].Reference)}) {
+			if err := r.tag(name, n, leads); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (r *recall) tag(n layout.Name) error {
-	name := tagName(n.Reference)
+// started lists what a root leads to that can be started, or that leads to such: the
+// root itself, and of an index all below it that is here, but for BuildKit's
+// attestations.
+func started(g *layout.Graph, root layout.Name) []digest.Digest {
+	out := []digest.Digest{root.Descriptor.Digest}
+	seen := map[digest.Digest]bool{root.Descriptor.Digest: true}
+	for next := 0; next < len(out); next++ {
+		for _, c := range g.Nodes[out[next]].Children {
+			if _, here := g.Place(root.Reference.Repository, c.Digest); !here || seen[c.Digest] {
+				continue
+			}
+			seen[c.Digest] = true
+			if n := g.Nodes[c.Digest]; n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+				out = append(out, c.Digest)
+			}
+		}
+	}
+	return out
+}
+
+func (r *recall) tag(name string, n layout.Name, leads []digest.Digest) error {
 	was, err := r.memory.Marked(name)
 	if err != nil {
 		return err
@@ -214,19 +271,22 @@ func (r *recall) tag(n layout.Name) error {
 			return fmt.Errorf("what is remembered of %s: %v: %w", n.Reference, err, layout.ErrCorrupt)
 		}
 	}
-	d := n.Descriptor.Digest
-	if mark.Digest == d {
+	before := mark.leads()
+	if mark.Digest == n.Descriptor.Digest && slices.Equal(before, leads) {
 		return nil
 	}
-	if slices.Contains(mark.Was, d) {
-		r.refuse("%s stood for %s before, and since then for %s", n.Reference, d, mark.Digest)
+	for _, d := range leads {
+		if slices.Contains(mark.Was, d) && !slices.Contains(before, d) {
+			r.refuse("%s led to %s before, and since then to %s", n.Reference, d, mark.Digest)
+		}
 	}
-	mark.Was = slices.DeleteFunc(mark.Was, func(o digest.Digest) bool { return o == d })
-	if mark.Digest != "" {
-		mark.Was = append(mark.Was, mark.Digest)
-	}
+	gone := func(d digest.Digest) bool { return slices.Contains(leads, d) }
+	mark.Was = slices.DeleteFunc(append(mark.Was, before...), gone)
 	mark.Was = mark.Was[max(0, len(mark.Was)-maxTagHistory):]
-	mark.Digest = d
+	mark.Digest, mark.Images = n.Descriptor.Digest, nil
+	if len(leads) > 1 {
+		mark.Images = leads
+	}
 	now, err := json.Marshal(mark)
 	if err != nil {
 		return err

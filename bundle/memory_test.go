@@ -276,7 +276,7 @@ func TestOverride(t *testing.T) {
 	if len(got) != 3 || len(res.Overridden) != 3 {
 		t.Fatalf("overrides: %q; told: %q", got, res.Overridden)
 	}
-	for n, want := range []string{"serial 1 of line prod", "stood for", "--overwrite"} {
+	for n, want := range []string{"serial 1 of line prod", "before, and since then", "--overwrite"} {
 		if !strings.Contains(got[n], want) || !strings.HasSuffix(got[n], "new was withdrawn") {
 			t.Errorf("override %d is %q, want %q", n, got[n], want)
 		}
@@ -372,7 +372,7 @@ func TestOldImageInNewBundle(t *testing.T) {
 	two, second := shipped(t, onLine(2, first), "v1=new", "v2=x")
 	i.takes(one, bundle.ImportOptions{})
 	i.takes(two, bundle.ImportOptions{Overwrite: true})
-	const saying = repo + ":v1 stood for"
+	const saying = "before, and since then"
 	slipped, _ := shipped(t, onLine(3, second), "v1=old", "v2=x")
 	i.refuses(slipped, bundle.ImportOptions{Overwrite: true}, bundle.ErrRollback, saying)
 	i.refuses(slipped, bundle.ImportOptions{Overwrite: true, Partial: true}, bundle.ErrRollback, saying)
@@ -412,19 +412,19 @@ func TestTagHistory(t *testing.T) {
 	b.Algorithm = digest.SHA512
 	b.Tag("v1", b.Image("one"))
 	path := export(t, b.Content(), bundle.ExportOptions{})
-	// As if the tag had moved on five hundred times before.
+	// As if the tag had moved on three thousand times before.
 	name := "tag " + repo + ":v1"
 	var was []string
-	for n := range 500 {
+	for n := range 3000 {
 		was = append(was, `"`+string(digest.SHA512.FromString(fmt.Sprint(n)))+`"`)
 	}
 	i.memory.marks[name] = fmt.Appendf(nil, `{"digest":%q,"was":[%s]}`, digest.SHA512.FromString("now"), strings.Join(was, ","))
 	i.takes(path, bundle.ImportOptions{InsecureSkipVerify: true, Overwrite: true})
-	const room = 64 << 10 // of a mark in a store
+	const room = 1 << 20 // of a mark in a store
 	if n := len(i.memory.marks[name]); n > room {
 		t.Errorf("a mark of %d bytes", n)
 	}
-	old := digest.SHA512.FromString("499")
+	old := digest.SHA512.FromString("2999")
 	if !bytes.Contains(i.memory.marks[name], []byte(old)) {
 		t.Error("what it stood for lately is forgotten")
 	}

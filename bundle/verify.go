@@ -22,7 +22,13 @@ func (b *Bundle) Judge(ctx context.Context, j *verify.Judge, g *layout.Graph) (*
 	if err != nil {
 		return nil, err
 	}
-	return b.judge(ctx, j, g, h)
+	r, err := b.judge(ctx, j, g, h)
+	if err == nil && r.Reason == "" {
+		if r.Reason = expired(h, r.Time); r.Reason != "" {
+			r.State = verify.Refused
+		}
+	}
+	return r, err
 }
 
 func (b *Bundle) judge(ctx context.Context, j *verify.Judge, g *layout.Graph, h *Head) (*verify.Report, error) {

@@ -63,3 +63,17 @@ func (r Reference) Registry() string {
 	host, _, _ := strings.Cut(r.Repository, "/")
 	return host
 }
+
+// SameHost writes the host of a repository in one way: it is one registry, however its
+// name is spelled (case, and the ports that a scheme implies).
+func SameHost(repo string) string {
+	host, path, ok := strings.Cut(repo, "/")
+	if !ok {
+		return repo
+	}
+	host = strings.ToLower(host)
+	for _, port := range []string{":443", ":80"} {
+		host = strings.TrimSuffix(host, port)
+	}
+	return host + "/" + path
+}

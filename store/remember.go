@@ -32,7 +32,7 @@ var (
 // Limits of marks.
 const (
 	maxMarkName  = 2048
-	maxMarkValue = 64 << 10
+	maxMarkValue = 1 << 20
 )
 
 // ErrChanged says that another session changed what this one counts on.

@@ -197,11 +197,8 @@ func (b *bench) inert(d digest.Digest) bool {
 // attestations.
 func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
 	var states []State
-	for _, c := range n.Children {
-		if _, here := b.g.Place(b.repo, c.Digest); !here || c.BuildKit && b.inert(c.Digest) {
-			continue
-		}
-		s := &scene{bench: b, digest: c.Digest, parent: n.Descriptor.Digest, named: map[string]*Outcome{}}
+	for _, c := range b.images(n) {
+		s := &scene{bench: b, digest: c.Digest, parent: c.parent, named: map[string]*Outcome{}}
 		o, err := s.judge(ctx, &rule.Require)
 		if err != nil {
 			return v, err
@@ -220,6 +217,34 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 	}
 	v.State = all(states)
 	return v, nil
+}
+
+// listedChild is a child, and the index that lists it.
+type listedChild struct {
+	layout.Child
+	parent digest.Digest
+}
+
+// images lists what stands below an index and is here, but for BuildKit's
+// attestations. An index among it stands for what it lists in turn: a signature on
+// it is none on an image.
+func (b *bench) images(n *layout.Node) []listedChild {
+	var out []listedChild
+	below, seen := []digest.Digest{n.Descriptor.Digest}, map[digest.Digest]bool{n.Descriptor.Digest: true}
+	for next := 0; next < len(below); next++ {
+		for _, c := range b.g.Nodes[below[next]].Children {
+			if _, here := b.g.Place(b.repo, c.Digest); !here || seen[c.Digest] || c.BuildKit && b.inert(c.Digest) {
+				continue
+			}
+			seen[c.Digest] = true
+			if layout.IsIndex(b.g.Nodes[c.Digest].Descriptor.MediaType) {
+				below = append(below, c.Digest)
+				continue
+			}
+			out = append(out, listedChild{c, below[next]})
+		}
+	}
+	return out
 }
 
 // lists adds the revocation lists that a verdict rests on.

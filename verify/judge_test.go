@@ -294,6 +294,33 @@ func TestIndex(t *testing.T) {
 	}
 }
 
+// Under a rule about children an index inside an index is its images: a signature on
+// it is none on them.
+func TestNestedIndex(t *testing.T) {
+	key := signing.InsecureKey("key")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	for what, test := range map[string]struct {
+		signed func(inner, image layout.Descriptor) layout.Descriptor
+		state  verify.State
+	}{
+		"the inner index": {func(inner, _ layout.Descriptor) layout.Descriptor { return inner }, verify.Refused},
+		"the image":       {func(_, image layout.Descriptor) layout.Descriptor { return image }, verify.Passed},
+	} {
+		f := newFixture(t)
+		b := layouttest.New(repo)
+		image := b.Image("x")
+		inner := b.Index(layouttest.ForPlatform(image, "linux", "amd64"))
+		b.Tag("v1", b.Index(inner))
+		f.content(b.Content())
+		f.attach(must(signing.BundleSignature(test.signed(inner, image), key)))
+		p := ruled(t, "cosign: {key: release}")
+		p.Rules[0].Index = policy.IndexChildren
+		if v := f.judge(&verify.Judge{Policy: p, Trust: tr}, "v1"); v.State != test.state || len(v.Children) != 1 || v.Children[0].Digest != image.Digest {
+			t.Errorf("%s signed: %s, want %s: %+v", what, v.State, test.state, v.Children)
+		}
+	}
+}
+
 // What is listed as an attestation of BuildKit's and can be run is judged like any
 // other child: whoever may not sign could else slip an image in.
 func TestDisguisedChild(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -44,6 +45,7 @@ const maxEntryReason = 1024
 // Bytes writes the entry as a ledger keeps it: JSON on one line.
 func (e Entry) Bytes() ([]byte, error) {
 	e.At = e.At.UTC().Truncate(time.Second)
+	e.readable()
 	if len(e.Reason) > maxEntryReason {
 		e.Reason = string(bytes.ToValidUTF8([]byte(e.Reason[:maxEntryReason]), nil)) + "…"
 	}
@@ -55,6 +57,23 @@ func (e Entry) Bytes() ([]byte, error) {
 		err = bad("an entry of %d bytes, at most %d are accepted", len(data), maxEntryBytes)
 	}
 	return data, err
+}
+
+// readable replaces what is no UTF-8: it would be written as one thing and read as
+// another, and an entry that cannot be read is in the ledger for ever.
+func (e *Entry) readable() {
+	valid := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+	e.Reference, e.By, e.Key, e.Reason = valid(e.Reference), valid(e.By), valid(e.Key), valid(e.Reason)
+	if e.Line != nil {
+		l := *e.Line
+		l.Name = valid(l.Name)
+		e.Line = &l
+	}
+	if e.To != nil {
+		to := *e.To
+		to.Name = valid(to.Name)
+		e.To = &to
+	}
 }
 
 func (e *Entry) check() error {

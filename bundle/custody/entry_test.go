@@ -73,3 +73,17 @@ func TestParseEntryRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What somebody typed in another encoding is in the ledger for ever: it has to be
+// readable.
+func TestEntryOfAnotherEncoding(t *testing.T) {
+	e := custody.Entry{At: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC), Act: custody.Override, Reason: "K\xfcrze", By: "J\xfcrgen", Reference: "reg.example/a:\xff"}
+	data, err := e.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := custody.ParseEntry(data)
+	if err != nil || got.Reason != "K\uFFFDrze" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -276,13 +276,23 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 	if o.skip {
 		u.warn("--insecure-skip-verify: no policy is asked and no signature is checked; whatever is in the bundle is imported")
 	}
+	var keys []custody.Key
+	if o.skip {
+		// What is older than what came before is that, whether a policy is asked
+		// or not.
+		pins, err := o.judge.pinned(u)
+		if err != nil {
+			return err
+		}
+		keys = pins.Keys
+	}
 	reception, err := o.readReception(ctx, u, dst.kind)
 	if err != nil {
 		return err
 	}
 	how := bundle.ImportOptions{
 		Mapping: mapping, Overwrite: o.overwrite, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
-		AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
+		Keys: keys, AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
 	}
 	res := &importResult{Destination: dst.name}
 	for _, path := range o.bundles {

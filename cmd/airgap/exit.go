@@ -116,7 +116,7 @@ func exitCode(err error) int {
 // counts too, and a file in no form that can be read: it may have been a bundle
 // before it was damaged.
 func isDamage(err error) bool {
-	return errors.Is(err, layout.ErrCorrupt) || errors.Is(err, layout.ErrLimit) ||
+	return errors.Is(err, layout.ErrCorrupt) || errors.Is(err, layout.ErrLimit) || errors.Is(err, bundle.ErrRecords) ||
 		errors.Is(err, layout.ErrUnsupported) && on(err, layout.SideBundle, layout.SideFolder)
 }
 

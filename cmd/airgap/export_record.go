@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -20,6 +21,7 @@ type lineOptions struct {
 	line, dir  string
 	expires    string
 	checkpoint string
+	newLedger  bool // the receiver has begun another one
 }
 
 func (o *lineOptions) flags() []cli.Flag {
@@ -27,7 +29,8 @@ func (o *lineOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "line", Category: recordCategory, Usage: "the bundle is the next of the line `NAME`: it gets a serial, and names the one before; needs --record-key", DefaultText: "none", Destination: &o.line},
 		&cli.StringFlag{Name: "line-dir", Category: recordCategory, Usage: "what is remembered of lines is in `DIR`", DefaultText: "$AIRGAP_LINES, else airgap/lines in the user's data folder", Destination: &o.dir},
 		&cli.StringFlag{Name: "expires", Category: recordCategory, Usage: "the bundle is too old to be taken in after `AGE`, such as 30d or 12h", DefaultText: "never", Destination: &o.expires},
-		&cli.StringFlag{Name: "checkpoint", Category: recordCategory, Usage: "whoever takes it in has to have a ledger that continues the checkpoint in `FILE` (airgap log checkpoint)", DefaultText: "that of the receipts in --since, else the last that the line was given", Destination: &o.checkpoint},
+		&cli.StringFlag{Name: "checkpoint", Category: recordCategory, Usage: "whoever takes it in has to have a ledger that continues the checkpoint in `FILE` (airgap log checkpoint)", DefaultText: "that of the signed receipts in --since, else the last that the line was given", Destination: &o.checkpoint},
+		&cli.BoolFlag{Name: "new-ledger", Category: recordCategory, Usage: "let the checkpoint be of another ledger, or of an earlier state, than the last that the line was given", Destination: &o.newLedger},
 	}
 }
 
@@ -91,7 +94,7 @@ func received(u *ui, since []bundle.Base) string {
 	for _, b := range since {
 		c, err := ledger.ParseCheckpoint([]byte(b.Checkpoint))
 		switch {
-		case b.Checkpoint == "" || err != nil:
+		case b.Checkpoint == "" || err != nil || b.Standing != bundle.BaseStated: // a claim is anybody's
 		case text != "" && c.Origin != newest.Origin:
 			u.warn("the receipts come from the ledgers %s and %s: no checkpoint goes into the bundle; choose one with --checkpoint", escape(newest.Origin), escape(c.Origin))
 			return ""
@@ -100,6 +103,24 @@ func received(u *ui, since []bundle.Base) string {
 		}
 	}
 	return text
+}
+
+// goesBack says why a checkpoint cannot follow another, as far as the two tell.
+func goesBack(last, given string) error {
+	was, err := ledger.ParseCheckpoint([]byte(last))
+	if err != nil {
+		return err
+	}
+	now, err := ledger.ParseCheckpoint([]byte(given))
+	switch {
+	case err != nil:
+		return err
+	case now.Origin != was.Origin:
+		return fmt.Errorf("it is of the ledger %s, and the last was of %s", now.Origin, was.Origin)
+	case now.Size < was.Size, now.Size == was.Size && now.Root != was.Root:
+		return fmt.Errorf("it was made at %d entries, and the last at %d", now.Size, was.Size)
+	}
+	return nil
 }
 
 // openLine has the export be the next of its line.
@@ -124,7 +145,10 @@ func (o *exportOptions) openLine(u *ui, r *bundle.Recording, opts *bundle.Export
 	if l.New() {
 		u.warn("the line %s is new here (%s): this is its first bundle", escape(o.line.line), escape(dir))
 	}
-	r.Line, r.Checkpoint, opts.BeforeName = l.Next(), l.Checkpoint(r.Checkpoint), l.Took
+	if r.Checkpoint, err = l.Checkpoint(r.Checkpoint, o.line.newLedger, goesBack); err != nil {
+		return done, &adviceError{errors.Join(err, l.Close(), folder.Close()), "find out who put the far side's ledger back; if it has begun a new one on purpose, say so with --new-ledger"}
+	}
+	r.Line, opts.BeforeName = l.Next(), l.Took
 	return func() {
 		_ = l.Close() // what it had to say is written
 		_ = folder.Close()

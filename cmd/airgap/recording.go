@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
@@ -40,8 +41,8 @@ func (o *recordOptions) flags() []cli.Flag {
 func (o *recordOptions) recording(ctx context.Context, u *ui) (bundle.Recording, error) {
 	r := bundle.Recording{By: o.by, Reason: o.reason, Now: u.now}
 	for flag, text := range map[string]string{"--by": o.by, "--reason": o.reason} {
-		if strings.ContainsFunc(text, unicode.IsControl) {
-			return r, usagef("%s %q: records have no control characters", flag, text)
+		if strings.ContainsFunc(text, unicode.IsControl) || !utf8.ValidString(text) {
+			return r, usagef("%s %q: want text in UTF-8, without control characters", flag, text)
 		}
 	}
 	if o.key.key == "" {

@@ -50,6 +50,7 @@ func TestScript(t *testing.T) {
 			// Somebody's real credentials have no place here.
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("HOSTILE", escName)
+			env.Setenv("LATIN", "K\xfcrze")
 			env.Values[registriesKey{}] = &registries{byName: map[string]*testRegistry{}}
 			return nil
 		},

@@ -137,7 +137,7 @@ func checkScope(scope string) error {
 // rule for reg.example by writing reg.example:443.
 func bySpelling(scopes map[string]*Rule, ref layout.Reference) *Rule {
 	rule := byScope(scopes, ref)
-	plain := sameHost(ref.Repository)
+	plain := layout.SameHost(ref.Repository)
 	if plain == ref.Repository || rule != nil && rule.Match[0] != anyScope && !strings.HasPrefix(rule.Match[0], "*.") {
 		return rule
 	}

@@ -44,7 +44,7 @@ func spellings(ref layout.Reference) []string {
 			repos = append(repos, short)
 		}
 	}
-	if plain := sameHost(ref.Repository); plain != ref.Repository {
+	if plain := layout.SameHost(ref.Repository); plain != ref.Repository {
 		repos = append(repos, plain)
 	}
 	var out []string

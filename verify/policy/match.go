@@ -65,21 +65,7 @@ func specific(pattern string) int {
 
 func fits(pattern string, ref layout.Reference) bool {
 	repo, tag := splitTag(pattern)
-	return globPattern(sameHost(repo)).MatchString(sameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && globPattern(tag).MatchString(ref.Tag))
-}
-
-// sameHost writes the host of a repository in one way: it is one registry, however
-// its name is spelled.
-func sameHost(repo string) string {
-	host, path, ok := strings.Cut(repo, "/")
-	if !ok {
-		return repo
-	}
-	host = strings.ToLower(host)
-	for _, port := range []string{":443", ":80"} {
-		host = strings.TrimSuffix(host, port)
-	}
-	return host + "/" + path
+	return globPattern(layout.SameHost(repo)).MatchString(layout.SameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && globPattern(tag).MatchString(ref.Tag))
 }
 
 func globPattern(pattern string) *regexp.Regexp {
