@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -120,29 +124,46 @@ func faultJudge(t *testing.T) *verify.Judge {
 	}}
 }
 
-// inOrder has the operations on a store come one after the other, so that they have
-// the same numbers in each run.
+// inOrder holds what many workers put until the end, and then puts it piece by piece, so
+// that the operations on a store have the same numbers in each run.
 type inOrder struct {
 	*lateSink
-	mu sync.Mutex
+	mu   sync.Mutex
+	held []heldPiece
 }
 
-func (s *inOrder) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lateSink.Has(ctx, repo, d)
+type heldPiece struct {
+	repo string
+	desc layout.Descriptor
+	data []byte
 }
 
-func (s *inOrder) Put(ctx context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+func (s *inOrder) Has(_ context.Context, repo string, d layout.Descriptor) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lateSink.Put(ctx, repo, d, r)
+	return slices.ContainsFunc(s.held, func(h heldPiece) bool { return h.repo == repo && h.desc.Digest == d.Digest }), nil
 }
 
-func (s *inOrder) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
+func (s *inOrder) Put(_ context.Context, repo string, d layout.Descriptor, r io.Reader) error {
+	data, err := io.ReadAll(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lateSink.Mount(ctx, repo, d, from)
+	s.held = append(s.held, heldPiece{repo, d, data})
+	return err
+}
+
+func (s *inOrder) Mount(context.Context, string, layout.Descriptor, string) (bool, error) {
+	return false, nil
+}
+
+func (s *inOrder) Commit(ctx context.Context, names []layout.Name) error {
+	slices.SortFunc(s.held, func(a, b heldPiece) int { return cmp.Compare(a.desc.Digest, b.desc.Digest) })
+	for _, h := range s.held {
+		if err := s.lateSink.Put(ctx, h.repo, h.desc, bytes.NewReader(h.data)); err != nil {
+			return err
+		}
+	}
+	return s.lateSink.Commit(ctx, names)
 }
 
 // bring imports a delivery into the store in dir as airgap import does, through fs if
@@ -164,12 +185,14 @@ func bring(t *testing.T, dir string, d delivery, j *verify.Judge, fs disk.FS) er
 	return err
 }
 
-// recorded is how deliveries are imported.
+// recorded is how deliveries are imported. Ed25519 signs the same with the same bytes,
+// so that records have the same digests in each run.
 func recorded(j *verify.Judge, memory bundle.Memory) bundle.ImportOptions {
 	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
+	j.Now = now
 	return bundle.ImportOptions{
 		Judge: j, Memory: memory, Now: now, Reception: &bundle.Reception{To: custody.InStore, Verifier: signing.Verifier{ID: "https://corp.example/desk"},
-			Recording: bundle.Recording{Key: signing.InsecureKey("desk"), Tool: custody.Tool{Name: "airgap"}, Now: now}},
+			Recording: bundle.Recording{Key: ed25519.NewKeyFromSeed(make([]byte, 32)), Tool: custody.Tool{Name: "airgap"}, Now: now}},
 	}
 }
 

@@ -238,7 +238,7 @@ func TestEveryWeakeningIsOnRecord(t *testing.T) {
 			}
 		}
 		moved := has("--overwrite") && !mapped
-		want := []string{"serial 1 of line prod", repoTag + " stood for"}
+		want := []string{"serial 1 of line prod", "before, and since then"}
 		if has("--insecure-skip-verify") {
 			want[0] = "--insecure-skip-verify" // then nobody's line is believed
 		}
@@ -264,7 +264,7 @@ func TestEveryWeakeningIsOnRecord(t *testing.T) {
 		default:
 			because, exit := "serial 1 of line prod", exitRollback
 			if has("--insecure-skip-verify") {
-				because = "stood for"
+				because = "before, and since then"
 			}
 			if has("--allow-rollback") {
 				because, exit = "tags would move", exitFailed
