@@ -198,8 +198,13 @@ func (a *archive) blob(d digest.Digest) (io.ReadCloser, int64, error) {
 	if !ok {
 		return nil, 0, ErrNotFound
 	}
-	return io.NopCloser(io.NewSectionReader(a.r, s.off, s.size)), s.size, nil
+	return section{io.NewSectionReader(a.r, s.off, s.size)}, s.size, nil
 }
+
+// section is content within a larger file.
+type section struct{ *io.SectionReader }
+
+func (section) Close() error { return nil }
 
 // blobs goes through the file from front to back.
 func (a *archive) blobs(fn func(digest.Digest, int64) error) error {

@@ -146,10 +146,10 @@ func (da *dockerArchive) layer(name string, diffID digest.Digest) (Descriptor, e
 
 func (da *dockerArchive) blob(d digest.Digest) (io.ReadCloser, int64, error) {
 	if raw, ok := da.made[d]; ok {
-		return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
+		return section{io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw)))}, int64(len(raw)), nil
 	}
 	if s, ok := da.at[d]; ok {
-		return io.NopCloser(io.NewSectionReader(da.r, s.off, s.size)), s.size, nil
+		return section{io.NewSectionReader(da.r, s.off, s.size)}, s.size, nil
 	}
 	return da.archive.blob(d)
 }

@@ -216,7 +216,7 @@ func (s *Store) wrap(dgst digest.Digest, err error) error {
 	e := &layout.Error{Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err}
 	switch {
 	case errors.Is(err, ErrLocked):
-		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it"
+		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it (airgap serve uses it until it is stopped; while it is read, nothing can write, and the other way round)"
 	case errors.Is(err, syscall.ENOSPC):
 		e.Hint = "free some space and run it again; nothing has changed"
 	case errors.Is(err, layout.ErrUnsupported):

@@ -22,7 +22,7 @@ func newApp(u *ui) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			exportCommand(u), importCommand(u), verifyCommand(u), policyCommand(u), inspectCommand(u), treeCommand(u), diffCommand(u),
-			signCommand(u), attestCommand(u), promoteCommand(u), provenanceCommand(u), reverifyCommand(u), storeCommand(u), trustCommand(u), certCommand(u), logCommand(u), receiptCommand(u),
+			signCommand(u), attestCommand(u), promoteCommand(u), provenanceCommand(u), reverifyCommand(u), storeCommand(u), serveCommand(u), mirrorsCommand(u), trustCommand(u), certCommand(u), logCommand(u), receiptCommand(u),
 			versionCommand(u), completionCommand(u),
 		},
 	}

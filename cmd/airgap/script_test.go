@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 //	damage FILE OFFSET|TEXT    flip a bit there; a negative offset counts from the end
 //	cut FILE BYTES             take bytes off the end
 //	hold DIR                   keep a store in use until the script ends
+//	serve NAME ARG...          start airgap serve on a free port, put its address into $NAME
+//	stopserve NAME             SIGTERM; it has to exit with 0; its stderr goes to NAME.log
+//	names NAME HOST            put what HOST is called in a path of serve into $NAME
+//	curl URL                   print what it answers, status first; a body to stdout
 //	samebytes FILE FILE
 //	expand FILE                replace $NAME in it
 //	clean FILE                 it holds text, and nothing that could play with a terminal
@@ -73,6 +77,10 @@ func TestScript(t *testing.T) {
 			"damage":     scriptDamage,
 			"cut":        scriptCut,
 			"hold":       scriptHold,
+			"serve":      scriptServe,
+			"stopserve":  scriptStopServe,
+			"names":      scriptNames,
+			"curl":       scriptCurl,
 			"samebytes":  scriptSameBytes,
 
 			"expand":        scriptExpand,

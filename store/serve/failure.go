@@ -1,0 +1,70 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"airgap/layout"
+)
+
+// The codes of distribution-spec 1.1, "Error Codes", that are used here, and one of
+// other registries for what is their own fault, for which it has none.
+const (
+	codeBlobUnknown     = "BLOB_UNKNOWN"
+	codeDigestInvalid   = "DIGEST_INVALID"
+	codeManifestUnknown = "MANIFEST_UNKNOWN"
+	codeNameInvalid     = "NAME_INVALID"
+	codeNameUnknown     = "NAME_UNKNOWN"
+	codeUnsupported     = "UNSUPPORTED"
+	codeUnknown         = "UNKNOWN"
+)
+
+// failure is an answer that is no content.
+type failure struct {
+	status  int
+	code    string
+	message string // for people; nothing of the server's own
+}
+
+func nameInvalid(why string) *failure {
+	return &failure{http.StatusBadRequest, codeNameInvalid, why}
+}
+
+// answer writes f in the form of the specification.
+func (f *failure) answer(w http.ResponseWriter, r *http.Request) {
+	type one struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	body, err := json.Marshal(map[string][]one{"errors": {{f.code, f.message}}})
+	if err != nil {
+		body = nil // texts and numbers: it cannot fail
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(f.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that is gone wants no answer
+	}
+}
+
+// failed answers for an error of the content. code says what it is that is not
+// there.
+func (h *handler) failed(w http.ResponseWriter, r *http.Request, code string, err error) {
+	switch {
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		// The client is gone, or the server stops: an answer begun would pass
+		// for a whole one.
+		panic(http.ErrAbortHandler)
+	case errors.Is(err, layout.ErrNotFound) && !errors.Is(err, layout.ErrCorrupt):
+		(&failure{http.StatusNotFound, code, "not in this registry"}).answer(w, r)
+		return
+	}
+	if h.o.Failed != nil {
+		h.o.Failed(err)
+	}
+	(&failure{http.StatusInternalServerError, codeUnknown, "the registry cannot read this; its log says why"}).answer(w, r)
+}
