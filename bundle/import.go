@@ -13,6 +13,7 @@ import (
 	"airgap/layout"
 	"airgap/verify"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -162,11 +163,13 @@ type importing struct {
 	o   ImportOptions
 	now time.Time
 
-	g      *layout.Graph
-	head   *Head
-	report *verify.Report // nil if no policy was asked
-	to     *mapped
-	absent *standIns // of what the bundle does not carry
+	g    *layout.Graph
+	head *Head
+	// exportRecord is the digest of its manifest; empty for what another tool made.
+	exportRecord digest.Digest
+	report       *verify.Report // nil if no policy was asked
+	to           *mapped
+	absent       *standIns // of what the bundle does not carry
 
 	approvals []*approval
 	receipts  []*receipt
@@ -179,6 +182,13 @@ func (i *importing) admit(ctx context.Context) error {
 	var err error
 	if i.g, err = i.Graph(ctx); err != nil {
 		return err
+	}
+	if i.Own() {
+		d, err := i.recordDescriptor()
+		if err != nil {
+			return i.damaged(err)
+		}
+		i.exportRecord = d.Digest
 	}
 	if i.head, err = i.Head(ctx, slices.Concat(Pinned(i.o.Judge), i.o.Keys)); err != nil {
 		return err

@@ -81,14 +81,6 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 	if r == nil {
 		return nil, nil
 	}
-	var bundle digest.Digest
-	if i.Own() {
-		d, err := i.recordDescriptor()
-		if err != nil {
-			return nil, err
-		}
-		bundle = d.Digest
-	}
 	var out []*receipt
 	for n, root := range i.g.Roots {
 		before, err := custody.Of(ctx, i.source, i.g, root.Reference.Repository, root.Descriptor.Digest, nil)
@@ -97,7 +89,7 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 		}
 		rec := r.record()
 		rec.Reference = i.to.names[n].Reference.String()
-		rec.From = &custody.Place{Kind: custody.InBundle, Digest: bundle}
+		rec.From = &custody.Place{Kind: custody.InBundle, Digest: i.exportRecord}
 		rec.To = &custody.Place{Kind: r.To, Name: i.to.names[n].Reference.Repository}
 		rec.Media, rec.Policy, rec.Previous = r.Media, i.policy(), custody.Heads(before)
 		if i.report != nil {
@@ -209,11 +201,7 @@ func (i *importing) logEntry(e custody.Entry) error {
 // entry is what every line about this bundle has.
 func (i *importing) entry(act custody.Act) custody.Entry {
 	e := custody.Entry{At: i.now, Act: act, Policy: i.policy()}
-	if i.Own() {
-		if d, err := i.recordDescriptor(); err == nil {
-			e.Bundle = d.Digest
-		}
-	}
+	e.Bundle = i.exportRecord
 	if i.head != nil && i.head.Bundle.Standing == custody.Verified {
 		e.Line = i.head.Bundle.Record.Line
 	}
@@ -241,18 +229,17 @@ func made(all []*receipt) []RecordMade {
 	return out
 }
 
-// records are the manifests of all that was made of one root.
-func (i *importing) records(at layout.Reference, d digest.Digest) []digest.Digest {
-	var out []digest.Digest
+// records are the manifests of all that was made, by the name and the digest of what it
+// is about.
+func (i *importing) records() map[string][]digest.Digest {
+	out := map[string][]digest.Digest{}
 	for _, r := range i.receipts {
-		if r.Repository == at.Repository && r.Subject == d && r.says.Destination == at.String() {
-			out = append(out, r.manifest())
-		}
+		k := r.says.Destination + " " + string(r.Subject)
+		out[k] = append(out[k], r.manifest())
 	}
 	for _, a := range i.approvals {
-		if a.Repository == at.Repository && a.Subject == d && a.says.Destination == at.String() {
-			out = append(out, a.manifest())
-		}
+		k := a.says.Destination + " " + string(a.Subject)
+		out[k] = append(out[k], a.manifest())
 	}
 	return out
 }
@@ -282,13 +269,14 @@ func (i *importing) logImport() error {
 			}
 		}
 	}
+	records := i.records()
 	for n, root := range i.g.Roots {
 		e := i.entry(custody.Import)
 		e.Reference, e.Digest = i.to.names[n].Reference.String(), root.Descriptor.Digest
 		if e.Result = ""; i.report != nil {
 			e.Result = string(verify.Passed) // else it were not among the roots
 		}
-		e.Records = i.records(i.to.names[n].Reference, root.Descriptor.Digest)
+		e.Records = records[e.Reference+" "+string(e.Digest)]
 		if err := i.logEntry(e); err != nil {
 			return err
 		}
