@@ -198,7 +198,7 @@ func (i *importing) admit(ctx context.Context) error {
 		r.refuse("%s", why)
 	}
 	r.blind(i.head)
-	if err := i.recall(r, func() error { return cmp.Or(r.clock(), r.head(i.head, i.delta())) }); err != nil {
+	if err := i.recall(r, func() error { return cmp.Or(r.clock(i.o.AllowRollback), r.head(i.head, i.delta())) }); err != nil {
 		return err
 	}
 	if !i.o.InsecureSkipVerify {
