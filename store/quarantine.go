@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"airgap/layout"
@@ -64,6 +63,7 @@ type changes struct {
 	quarantined map[spot]string // reasons
 	released    map[spot]bool
 	held        map[layout.Reference]string // names, with reasons; "" lets go
+	brought     map[spot]bool               // manifests, be they there already
 }
 
 // Remove has Commit take away a name: a tag, or, if there is none in ref, the digest
@@ -124,6 +124,14 @@ func (s *Session) checkReason(dgst digest.Digest, reason string) error {
 		return s.store.wrap(dgst, fmt.Errorf("a reason of %d bytes, want 1 to %d: %w", len(reason), MaxReason, layout.ErrLimit))
 	}
 	return nil
+}
+
+// bring notes that a manifest is part of what the session brings. s.mu is held.
+func (s *Session) bring(repo string, dgst digest.Digest) {
+	if s.brought == nil {
+		s.brought = map[spot]bool{}
+	}
+	s.brought[spot{repo, dgst}] = true
 }
 
 func (s *Session) change(fn func(*changes)) error {
@@ -240,8 +248,11 @@ func letGo(tx *bbolt.Tx, ref layout.Reference) error {
 	return nil
 }
 
-// admit releases a name that was admitted just now, and all that it leads to: nothing
-// of it must be missing to whoever pulls it. What is attached is part of it.
+// admit releases a name that was admitted just now, and what it consists of: whoever
+// pulls it must not miss any. Of an index those are the children that came with it; one
+// that only the store has was not judged with it. What is attached to them comes too if
+// nothing can be started from it; an image or an index that says of itself that it
+// belongs to one that passed is judged by itself, or not at all.
 func (s *Session) admit(tx *bbolt.Tx, n layout.Name) error {
 	repo := n.Reference.Repository
 	b := repoBucket(tx, repo, repoQuarantined)
@@ -251,16 +262,19 @@ func (s *Session) admit(tx *bbolt.Tx, n layout.Name) error {
 	if err := letGo(tx, n.Reference); err != nil {
 		return err
 	}
+	if layout.IsDerivedTag(n.Reference.Tag) && !s.store.inert(tx, repo, n.Descriptor.Digest) {
+		return nil // it is attached
+	}
 	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
 	for todo := []digest.Digest{n.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
 		if err := b.Delete(key(todo[0])); err != nil {
 			return err
 		}
-		below, err := s.store.below(tx, repo, todo[0])
+		comes, err := s.comesWith(tx, repo, todo[0])
 		if err != nil {
 			return err
 		}
-		for _, d := range below {
+		for _, d := range comes {
 			if !seen[d] {
 				seen[d] = true
 				todo = append(todo, d)
@@ -270,31 +284,66 @@ func (s *Session) admit(tx *bbolt.Tx, n layout.Name) error {
 	return nil
 }
 
+// comesWith lists what is admitted together with a manifest of repo. The locks are held.
+func (s *Session) comesWith(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
+	children, err := s.store.children(tx, repo, dgst)
+	if err != nil {
+		return nil, err
+	}
+	attached, err := attachedTo(tx, repo, dgst)
+	if err != nil {
+		return nil, err
+	}
+	children = slices.DeleteFunc(children, func(d digest.Digest) bool { return !s.brought[spot{repo, d}] })
+	attached = slices.DeleteFunc(attached, func(d digest.Digest) bool { return !s.store.inert(tx, repo, d) })
+	return append(children, attached...), nil
+}
+
+// inert says whether nothing can be started from a manifest of repo. What cannot be read
+// is not.
+func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
+	rec, ok, err := manifest(tx, repo, dgst)
+	if err != nil || !ok || layout.IsIndex(rec.MediaType) {
+		return false
+	}
+	m, err := s.parse(rec.descriptor(dgst))
+	return err == nil && layout.KindOf(m) != layout.KindImage
+}
+
 // below lists what a manifest of repo leads to there: the children that an index
 // lists, and what is attached.
 func (s *Store) below(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
+	if _, ok, err := manifest(tx, repo, dgst); err != nil || !ok { // an index may be sparse
+		return nil, err
+	}
+	children, err := s.children(tx, repo, dgst)
+	if err != nil {
+		return nil, err
+	}
+	attached, err := attachedTo(tx, repo, dgst)
+	return append(children, attached...), err
+}
+
+// children lists what an index of repo lists, there or not.
+func (s *Store) children(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
 	rec, ok, err := manifest(tx, repo, dgst)
-	if err != nil || !ok { // an index may be sparse
+	if err != nil || !ok || !layout.IsIndex(rec.MediaType) {
+		return nil, err
+	}
+	m, err := s.parse(rec.descriptor(dgst))
+	if err != nil {
 		return nil, err
 	}
 	var out []digest.Digest
-	if layout.IsIndex(rec.MediaType) {
-		f, err := s.fs.Open(layout.BlobPath(dgst), os.O_RDONLY, 0)
-		if err != nil {
-			return nil, err
-		}
-		data, err := layout.ReadAll(f, rec.descriptor(dgst))
-		if err != nil {
-			return nil, err
-		}
-		m, err := layout.ParseManifest(rec.descriptor(dgst), data)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range m.Manifests {
-			out = append(out, d.Digest)
-		}
+	for _, d := range m.Manifests {
+		out = append(out, d.Digest)
 	}
+	return out, nil
+}
+
+// attachedTo lists what is attached to a manifest of repo, by its subject or by a tag.
+func attachedTo(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
+	var out []digest.Digest
 	found, err := referrers(tx, repo, dgst)
 	for _, d := range found {
 		out = append(out, d.Digest)

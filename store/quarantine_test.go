@@ -6,6 +6,8 @@ import (
 
 	"airgap/layout"
 	"airgap/layout/layouttest"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // twoTags is an index under v1, of which the first child is v1-amd64 too.
@@ -151,5 +153,113 @@ func TestAdmittedComesBackWhole(t *testing.T) {
 	all, err := s.Judged().Manifests(t.Context(), testRepo)
 	if err != nil || len(all) != 4 {
 		t.Errorf("%d manifests, %v", len(all), err)
+	}
+}
+
+// Something in quarantine does not come back by being attached to what is admitted, nor
+// by being listed in an index that is: whoever imports may have made both, and nobody
+// judged them.
+func TestRiderFreesNothing(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	content, index, child, signature := twoTags()
+	add(t, s, content)
+	session := begin(t, s)
+	for _, d := range []layout.Descriptor{index, child, signature} {
+		no(t, session.Quarantine(testRepo, d.Digest, "revoked"))
+	}
+	commit(t, session)
+	still := func(after string) {
+		t.Helper()
+		for tag, d := range map[string]layout.Descriptor{"v1": index, "v1-amd64": child} {
+			if got := closed(t, s, tagged(tag), d); len(got) != 4 {
+				t.Errorf("%s: of %s closed are only %v", after, tag, got)
+			}
+		}
+		if _, err := s.Open(t.Context(), testRepo, signature); !errors.Is(err, ErrQuarantined) || !errors.Is(err, layout.ErrNotFound) {
+			t.Errorf("%s: the signature: %v", after, err)
+		}
+		v := s.View()
+		rec, err := s.Judged().Resolve(t.Context(), tagged("v1-amd64"))
+		no(t, err)
+		m, err := s.parse(rec)
+		no(t, err)
+		for _, b := range m.Blobs() {
+			if rc, err := v.Blob(t.Context(), testRepo, b.Digest); !errors.Is(err, layout.ErrNotFound) {
+				t.Errorf("%s: a blob of it: %v", after, err)
+				if err == nil {
+					no(t, rc.Close())
+				}
+			}
+		}
+	}
+	for what, ride := range map[string]func(b *layouttest.Builder, good layout.Descriptor) layout.Descriptor{
+		"an index that lists it": func(b *layouttest.Builder, good layout.Descriptor) layout.Descriptor {
+			return b.ReferrerIndex(good, index)
+		},
+		"an index that lists its part": func(b *layouttest.Builder, good layout.Descriptor) layout.Descriptor {
+			return b.ReferrerIndex(good, child)
+		},
+		"two steps": func(b *layouttest.Builder, good layout.Descriptor) layout.Descriptor {
+			return b.ReferrerIndex(b.Notary(good, "signature"), b.Index(index))
+		},
+		"a cosign tag of it": func(b *layouttest.Builder, good layout.Descriptor) layout.Descriptor {
+			tag, _ := layout.FormCosignSig.Tag(good.Digest)
+			b.Tag(tag, b.Index(index))
+			return good
+		},
+		"an index that is admitted without it": func(b *layouttest.Builder, good layout.Descriptor) layout.Descriptor {
+			return b.Index(good, index, child)
+		},
+	} {
+		b := layouttest.New(testRepo)
+		good := b.Image("good for " + what)
+		top := good
+		if d := ride(b, good); what == "an index that is admitted without it" {
+			top = d
+		}
+		b.Tag("good", top)
+		c := b.Content()
+		if top.Digest == good.Digest { // it makes no difference that it is brought, too
+			c.Repositories[testRepo] = append(c.Repositories[testRepo], content.Repositories[testRepo]...)
+		}
+		add(t, s, c)
+		still(what)
+		// What was admitted is whole, but for that.
+		g, err := layout.Walk(t.Context(), s, []layout.Reference{tagged("good")}, layout.WalkOptions{
+			MayMiss: func(string, digest.Digest, layout.Descriptor) bool { return true },
+		})
+		no(t, err)
+		for _, d := range []layout.Descriptor{index, child} {
+			if _, ok := g.Place(testRepo, d.Digest); ok {
+				t.Errorf("%s: %s is part of it", what, d.Digest)
+			}
+		}
+	}
+	add(t, s, content) // by itself it comes back
+	for tag, d := range map[string]layout.Descriptor{"v1": index, "v1-amd64": child} {
+		if got := closed(t, s, tagged(tag), d); len(got) > 0 {
+			t.Errorf("admitted: of %s closed are %v", tag, got)
+		}
+	}
+}
+
+// What is attached and in quarantine is not told of to those who pull.
+func TestAttachedInQuarantine(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img := b.Image("good")
+	rider := b.ReferrerIndex(img, b.Image("rider"))
+	sig := b.Cosign(layout.FormCosignSig, img, "signature")
+	b.Tag("v1", img)
+	add(t, s, b.Content())
+	session := begin(t, s)
+	no(t, session.Quarantine(testRepo, rider.Digest, "not signed"))
+	no(t, session.Quarantine(testRepo, sig.Digest, "x"))
+	commit(t, session)
+	for what, src := range map[string]layout.Source{"pulled": s, "judged": s.Judged()} {
+		g, err := layout.Walk(t.Context(), src, []layout.Reference{tagged("v1")}, layout.WalkOptions{})
+		if want := map[string]int{"pulled": 1, "judged": 4}[what]; err != nil || len(g.Nodes) != want {
+			t.Errorf("%s: %v, %+v", what, err, g)
+		}
 	}
 }

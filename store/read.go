@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"airgap/layout"
 
@@ -67,7 +68,7 @@ func resolve(tx *bbolt.Tx, ref layout.Reference) (layout.Descriptor, error) {
 }
 
 // Open implements [layout.Source]. For a manifest in quarantine it fails with
-// ErrQuarantined.
+// ErrQuarantined, and layout.ErrNotFound too.
 func (s *Store) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
 	return s.openContent(ctx, repo, d, false)
 }
@@ -83,7 +84,9 @@ func (s *Store) openContent(ctx context.Context, repo string, d layout.Descripto
 			size, ok = blobSize(tx, d.Digest)
 		}
 		if ok && !all && layout.IsManifest(d.MediaType) {
-			return hidden(tx, repo, d.Digest)
+			if err := hidden(tx, repo, d.Digest); err != nil {
+				return fmt.Errorf("%w (%w)", err, layout.ErrNotFound) // an index that lists it is sparse
+			}
 		}
 		return nil
 	})
@@ -128,7 +131,7 @@ func (r *reader) Close() error { return r.rc.Close() }
 // Attached implements [layout.Source]. It asks for subject fields, as a registry
 // with the referrers API would, and for cosign tags. Fallback tags are not asked
 // for: the subject fields behind them are known. For a manifest in quarantine it fails
-// with ErrQuarantined.
+// with ErrQuarantined; what is in quarantine itself is left out.
 func (s *Store) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
 	return s.attached(ctx, repo, subject, false)
 }
@@ -148,6 +151,9 @@ func (s *Store) attached(ctx context.Context, repo string, subject layout.Descri
 		if err != nil {
 			return err
 		}
+		if !all {
+			found = slices.DeleteFunc(found, func(d layout.Descriptor) bool { return hidden(tx, repo, d.Digest) != nil })
+		}
 		out = append(out, inquiry(layout.FormReferrers, found))
 		for _, form := range layout.CosignForms {
 			tag, ok := form.Tag(subject.Digest)
@@ -155,6 +161,9 @@ func (s *Store) attached(ctx context.Context, repo string, subject layout.Descri
 				continue
 			}
 			d, err := resolve(tx, layout.Reference{Repository: repo, Tag: tag})
+			if err == nil && !all && hidden(tx, repo, d.Digest) != nil {
+				err = layout.ErrNotFound
+			}
 			switch {
 			case err == nil:
 				out = append(out, inquiry(form, []layout.Descriptor{d}))

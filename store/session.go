@@ -95,6 +95,11 @@ func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bo
 	if ok && err == nil {
 		ok, err = s.store.whole(d)
 	}
+	if ok && err == nil && layout.IsManifest(d.MediaType) { // who asks would bring it
+		s.mu.Lock()
+		s.bring(repo, d.Digest)
+		s.mu.Unlock()
+	}
 	return ok, s.store.wrap(d.Digest, err)
 }
 
@@ -181,7 +186,10 @@ func (s *Session) putManifest(ctx context.Context, repo string, d layout.Descrip
 	if m.Subject != nil {
 		rec.Subject = m.Subject.Digest
 	}
-	return s.gain(repo, func(g *gain) { g.manifests[d.Digest] = rec })
+	return s.gain(repo, func(g *gain) {
+		g.manifests[d.Digest] = rec
+		s.bring(repo, d.Digest)
+	})
 }
 
 // gain changes what repo gets.
