@@ -56,6 +56,7 @@ func Run(ctx context.Context, l net.Listener, h http.Handler, o RunOptions) erro
 	var err error
 	select {
 	case err = <-ended:
+		ended <- nil
 	case <-ctx.Done():
 		stopping, done := context.WithTimeout(requests, o.Grace)
 		defer done()
@@ -67,6 +68,7 @@ func Run(ctx context.Context, l net.Listener, h http.Handler, o RunOptions) erro
 	cut()
 	_ = srv.Close() // what is left of it
 	open.shut()
+	<-ended
 	return err
 }
 
