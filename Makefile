@@ -4,6 +4,7 @@
 # make check    what a change has to pass: format, vet, staticcheck, race tests, known vulnerabilities
 # make large    a blob of 20 GiB through export, inspect and import; some minutes
 # make interop  this tool and its peers against each other; installs the peers (as root, on Debian)
+# make conformance  the official suite of the OCI Distribution specification against serve, read-only
 # make bench    this tool and its peers side by side; writes docs/benchmarks.md;
 #               BENCH="-only verify,judge" for parts of it
 
@@ -13,8 +14,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+CONFORMANCE := github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
 
-.PHONY: all build demo test check race lint vuln large interop bench clean
+.PHONY: all build demo test check race lint vuln large interop conformance bench clean
 
 all: build
 
@@ -51,6 +53,10 @@ interop: build
 	testdata/interop/install.sh
 	$(GO) test -tags interop -count=1 -timeout 40m -v ./cmd/airgap/internal/interop
 	$(GO) test -tags interop -count=1 -run ContainersImage -v ./verify/policy
+
+conformance: build
+	GOBIN=$(CURDIR)/bin/suite $(GO) install $(CONFORMANCE)
+	$(GO) run ./cmd/airgap/internal/conformance bin/airgap bin/suite/conformance
 
 bench: build
 	testdata/interop/install.sh crane oras regctl registry skopeo
