@@ -14,6 +14,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,11 +97,16 @@ func TestStopLetsDownloadsEnd(t *testing.T) {
 // One that does not end in time is cut off, and nothing of it goes on.
 func TestStopCutsOff(t *testing.T) {
 	begun := make(chan struct{})
+	var ended atomic.Bool
 	r := run(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "first")
 		_ = http.NewResponseController(w).Flush()
 		close(begun)
 		<-r.Context().Done()
+		for range 1000 { // it is slow to notice
+			runtime.Gosched()
+		}
+		ended.Store(true)
 		panic(http.ErrAbortHandler)
 	}), serve.RunOptions{})
 	res, err := http.Get(r.url)
@@ -110,8 +116,8 @@ func TestStopCutsOff(t *testing.T) {
 	defer res.Body.Close()
 	<-begun
 	r.stop()
-	if err := <-r.done; !errors.Is(err, serve.ErrCut) {
-		t.Error(err)
+	if err := <-r.done; !errors.Is(err, serve.ErrCut) || !ended.Load() {
+		t.Errorf("%v; its handler has ended: %v", err, ended.Load())
 	}
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("what was cut off passed for whole")
