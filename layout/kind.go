@@ -115,6 +115,9 @@ func runnable(m *Manifest) bool {
 	return true
 }
 
+// Runnable says whether a container can be started from a manifest that is no index.
+func Runnable(m *Manifest) bool { return runnable(m) }
+
 // KindOf names a manifest.
 func KindOf(m *Manifest) Kind {
 	if IsIndex(m.MediaType) {

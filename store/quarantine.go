@@ -307,7 +307,7 @@ func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
 		return false
 	}
 	m, err := s.parse(rec.descriptor(dgst))
-	return err == nil && layout.KindOf(m) != layout.KindImage
+	return err == nil && !layout.Runnable(m)
 }
 
 // below lists what a manifest of repo leads to there: the children that an index

@@ -39,10 +39,13 @@ func reverifyCommand(u *ui) *cli.Command {
 that are in quarantine and those that no tag leads to any more. What does not pass goes
 into quarantine: it is kept, and neither its name nor its digest leads to it any more;
 nor to what it consists of and what is attached to it, unless an image in the same
-repository that passes leads there too. What passes again comes back. Each change is
-entered in the ledger, in the same step, with the reason and the policy.
+repository that passes contains that too. What is attached to an image and can be
+started, or is an index, is judged by itself. What passes again comes back. Each change
+is entered in the ledger, in the same step, with the reason and the policy.
 
-What could not be checked does not pass, and neither does an image that no rule is for.
+What could not be checked does not pass, and neither does an image that no rule is for;
+nor one that cannot be judged, for damage or because more is attached to it than is
+looked at. The others are judged all the same.
 Rules are about the names that images have in the store: as they were imported, or what
 import --map made of them. A policy for source references is right for a store whose
 names were not mapped.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,118 +24,201 @@ type spot struct {
 }
 
 // separation says what of a store is to be given out, by the verdicts about everything
-// in it. A manifest is given out if an image that passed leads to it; what others lead
-// to, and none that passed does, is held back.
+// in it. A manifest is given out if an image that passed contains it, or if it is
+// attached to such a one and nothing can be started from it; what others lead to, and
+// none that passed does, is held back.
 type separation struct {
-	graph *layout.Graph
-	*verify.Report
-	give  map[spot]bool
-	hold  map[spot]string           // why
-	loose map[layout.Reference]bool // roots of the graph that are no names
+	*verify.Report              // its verdicts are about roots, in that order
+	roots          []judgedRoot // what can be pulled: names, and images without one
+	things         map[spot]*thing
+	give           map[spot]bool
+	hold           map[spot]string // why
 }
 
-// everything walks all of a store that can be pulled: what its names lead to, and the
-// images that no name leads to any more, by their digests.
+// judgedRoot is what is judged by itself.
+type judgedRoot struct {
+	layout.Name
+	loose bool // no name of the store
+	part  bool // loose, and another that is loose lists it
+	stuck bool // a limit or damage kept it from being judged
+}
+
+// thing is a manifest in a repository, as it says of itself.
+type thing struct {
+	layout.Descriptor
+	starts   bool            // it is an image, an index or cannot be read
+	children []digest.Digest // there or not
+	attached []digest.Digest
+}
+
+// everything finds what of a store can be pulled: its names; and the images and indexes
+// that no name contains any more, by their digests. What is attached to something and
+// can be started is one of those. An old signature is none.
 func everything(ctx context.Context, s store.Judged) (*separation, error) {
+	out := &separation{things: map[spot]*thing{}, give: map[spot]bool{}, hold: map[spot]string{}}
 	names, err := s.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := &separation{give: map[spot]bool{}, hold: map[spot]string{}, loose: map[layout.Reference]bool{}}
-	var refs []layout.Reference
-	for _, n := range names {
-		if !layout.IsDerivedTag(n.Reference.Tag) {
-			refs = append(refs, n.Reference)
-		}
-	}
-	if out.graph, err = walkStore(ctx, s, refs); err != nil {
-		return nil, err
-	}
-	loose, err := unnamed(ctx, s, out.graph)
-	if err != nil || len(loose) == 0 {
-		return out, err
-	}
-	for _, ref := range loose {
-		out.loose[ref] = true
-	}
-	out.graph, err = walkStore(ctx, s, append(refs, loose...))
-	return out, err
-}
-
-func walkStore(ctx context.Context, s layout.Source, refs []layout.Reference) (*layout.Graph, error) {
-	return layout.Walk(ctx, s, refs, layout.WalkOptions{MayMiss: mayMissAny})
-}
-
-// unnamed lists the images and indexes of a store that are not in g and that nothing
-// else leads to, such as one whose tag has moved on. An old signature is none, and
-// cannot be started.
-func unnamed(ctx context.Context, s store.Judged, g *layout.Graph) ([]layout.Reference, error) {
 	repos, err := s.Repositories(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var loose []layout.Reference
+	var starts []layout.Reference
 	for _, repo := range repos {
-		all, err := s.Manifests(ctx, repo)
+		found, err := out.read(ctx, s, repo)
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range all {
-			if _, ok := g.Place(repo, d.Digest); !ok {
-				loose = append(loose, layout.Reference{Repository: repo, Digest: d.Digest})
-			}
+		starts = append(starts, found...)
+	}
+	out.tie(names)
+	for _, n := range names {
+		if !layout.IsDerivedTag(n.Reference.Tag) {
+			out.roots = append(out.roots, judgedRoot{Name: n})
 		}
 	}
-	if len(loose) == 0 {
-		return nil, nil
-	}
-	rest, err := walkStore(ctx, s, loose)
+	out.addLoose(starts)
+	return out, nil
+}
+
+// read reads every manifest of a repository, and lists those that can be started.
+func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([]layout.Reference, error) {
+	all, err := src.Manifests(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	led := map[spot]bool{}
-	for _, p := range rest.Places {
-		for _, d := range beneath(rest, p) {
-			led[spot{p.Repository, d}] = true
+	var starts []layout.Reference
+	subjects := map[digest.Digest]digest.Digest{}
+	for _, d := range all {
+		t := &thing{Descriptor: d, starts: true}
+		s.things[spot{repo, d.Digest}] = t
+		m, err := readManifest(ctx, src, repo, d)
+		switch {
+		case err == nil:
+			t.starts = layout.IsIndex(d.MediaType) || layout.Runnable(m)
+			for _, c := range m.Manifests {
+				t.children = append(t.children, c.Digest)
+			}
+			if m.Subject != nil {
+				subjects[d.Digest] = m.Subject.Digest
+			}
+		case !isContent(ctx, err):
+			return nil, err
+		}
+		if t.starts {
+			starts = append(starts, layout.Reference{Repository: repo, Digest: d.Digest})
 		}
 	}
-	return slices.DeleteFunc(loose, func(ref layout.Reference) bool {
-		n := rest.Nodes[ref.Digest]
-		return led[spot{ref.Repository, ref.Digest}] || !n.Runnable && !layout.IsIndex(n.Descriptor.MediaType)
-	}), nil
+	for _, d := range all {
+		if subject := s.things[spot{repo, subjects[d.Digest]}]; subject != nil {
+			subject.attached = append(subject.attached, d.Digest)
+		}
+	}
+	return starts, nil
 }
 
-// beneath is what a manifest leads to in its repository: children, and what is
-// attached.
-func beneath(g *layout.Graph, p layout.Place) []digest.Digest {
-	var out []digest.Digest
-	for _, c := range g.Nodes[p.Digest].Children {
-		out = append(out, c.Digest)
+func readManifest(ctx context.Context, src layout.Source, repo string, d layout.Descriptor) (*layout.Manifest, error) {
+	rc, err := src.Open(ctx, repo, d)
+	if err != nil {
+		return nil, err
 	}
-	for _, e := range p.Attached {
-		out = append(out, e.Digest)
+	data, err := layout.ReadAll(rc, d)
+	if err != nil {
+		return nil, err
 	}
-	return out
+	return layout.ParseManifest(d, data)
 }
+
+// isContent says whether an error is about some of a store's content, and so about no
+// more than the images that lead to it: a limit, or damage. Any other is about all of it.
+func isContent(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	for _, is := range []error{layout.ErrLimit, layout.ErrCorrupt, layout.ErrUnsupported, layout.ErrNotFound} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// tie adds what is attached by a tag.
+func (s *separation) tie(names []layout.Name) {
+	tags := map[layout.Reference]digest.Digest{}
+	for _, n := range names {
+		if layout.IsDerivedTag(n.Reference.Tag) {
+			tags[n.Reference] = n.Descriptor.Digest
+		}
+	}
+	if len(tags) == 0 {
+		return
+	}
+	for at, t := range s.things {
+		for _, form := range layout.CosignForms {
+			if tag, ok := form.Tag(at.digest); ok {
+				if d, ok := tags[layout.Reference{Repository: at.repo, Tag: tag}]; ok {
+					t.attached = append(t.attached, d)
+				}
+			}
+		}
+	}
+}
+
+// addLoose adds the roots that are no names.
+func (s *separation) addLoose(starts []layout.Reference) {
+	named := map[spot]bool{}
+	for _, root := range s.roots {
+		s.each(root.Name, (*thing).contains, func(at spot) bool {
+			was := named[at]
+			named[at] = true
+			return !was
+		})
+	}
+	part := map[spot]bool{}
+	var loose []judgedRoot
+	for _, ref := range starts {
+		at := spot{ref.Repository, ref.Digest}
+		if named[at] {
+			continue
+		}
+		t := s.things[at]
+		loose = append(loose, judgedRoot{Name: layout.Name{Reference: ref, Descriptor: t.Descriptor}, loose: true})
+		for _, c := range t.children {
+			part[spot{at.repo, c}] = true
+		}
+	}
+	for i := range loose {
+		loose[i].part = part[spot{loose[i].Reference.Repository, loose[i].Descriptor.Digest}]
+	}
+	s.roots = append(s.roots, loose...)
+}
+
+// contains is what a manifest consists of: whoever vouches for it vouches for that.
+func (t *thing) contains() []digest.Digest { return t.children }
+
+// leadsTo is everything that belongs to a manifest, by whoever's word.
+func (t *thing) leadsTo() []digest.Digest { return slices.Concat(t.children, t.attached) }
 
 // judge separates everything.
 func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Judge) (err error) {
-	if s.Report, err = j.Graph(ctx, src, s.graph); err != nil {
+	if s.Report, err = j.Graph(ctx, src, &layout.Graph{}); err != nil { // for what it says of no image
+		return err
+	}
+	s.Verdicts = make([]verify.Verdict, len(s.roots))
+	if err := s.judgeSome(ctx, src, j, s.groups()); err != nil {
 		return err
 	}
 	for i, v := range s.Verdicts {
 		if v.State == verify.Passed {
-			s.each(s.graph.Roots[i], func(at spot) bool {
-				was := s.give[at]
-				s.give[at] = true
-				return !was
-			})
+			s.giveOut(s.roots[i].Name)
 		}
 	}
 	for i, v := range s.Verdicts {
 		if v.State != verify.Passed {
 			why := whyNot(&v)
-			s.each(s.graph.Roots[i], func(at spot) bool {
+			s.each(s.roots[i].Name, (*thing).leadsTo, func(at spot) bool {
 				if _, was := s.hold[at]; was || s.give[at] {
 					return false
 				}
@@ -143,16 +227,139 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 			})
 		}
 	}
+	s.drop()
+	s.State = overall(s.Verdicts)
 	return nil
 }
 
-// each goes through all that a root leads to in its repository, as long as fn says
+// groups puts the roots together that are the same manifest under several names.
+func (s *separation) groups() [][]int {
+	var out [][]int
+	at := map[spot]int{}
+	for i, root := range s.roots {
+		k := spot{root.Reference.Repository, root.Descriptor.Digest}
+		n, ok := at[k]
+		if !ok {
+			n, at[k] = len(out), len(out)
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], i)
+	}
+	return out
+}
+
+// judgeSome judges some roots. If there is too much of them, or something of them is
+// damaged, it is each half by itself, down to the one that it is because of: that one is
+// undecided, and the others are judged as if it were not there.
+func (s *separation) judgeSome(ctx context.Context, src layout.Source, j *verify.Judge, groups [][]int) error {
+	if len(groups) == 0 {
+		return nil
+	}
+	all := slices.Concat(groups...)
+	report, err := s.judgeTogether(ctx, src, j, all, len(groups) == 1)
+	switch {
+	case err == nil:
+		for k, i := range all {
+			s.Verdicts[i] = report.Verdicts[k]
+		}
+		s.Lists = append(s.Lists, report.Lists...)
+		return nil
+	case !isContent(ctx, err):
+		return err
+	case len(groups) == 1:
+		for _, i := range all {
+			s.Verdicts[i] = stuckVerdict(j, s.roots[i].Name, err)
+			s.roots[i].stuck = true
+		}
+		return nil
+	}
+	half := len(groups) / 2
+	if err := s.judgeSome(ctx, src, j, groups[:half]); err != nil {
+		return err
+	}
+	return s.judgeSome(ctx, src, j, groups[half:])
+}
+
+func (s *separation) judgeTogether(ctx context.Context, src layout.Source, j *verify.Judge, roots []int, single bool) (*verify.Report, error) {
+	o := layout.WalkOptions{MayMiss: mayMissAny}
+	if single {
+		o.Jobs = 1 // so that it fails in the same way each time
+	}
+	var refs []layout.Reference
+	for _, i := range roots {
+		refs = append(refs, s.roots[i].Reference)
+	}
+	g, err := layout.Walk(ctx, src, refs, o)
+	if err != nil {
+		return nil, err
+	}
+	return j.Graph(ctx, src, g)
+}
+
+// stuckVerdict is about what cannot be judged.
+func stuckVerdict(j *verify.Judge, root layout.Name, err error) verify.Verdict {
+	v := verify.Verdict{
+		Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: verify.Undecided,
+		Reason: "it cannot be judged: " + err.Error(),
+	}
+	if rule := j.Policy.For(root.Reference); rule != nil {
+		v.Rule = rule.Name
+	}
+	return v
+}
+
+// drop forgets verdicts about parts of indexes without a name, where they say nothing of
+// their own: those that did not pass are held, or given out, with their index.
+func (s *separation) drop() {
+	var roots []judgedRoot
+	var verdicts []verify.Verdict
+	for i, v := range s.Verdicts {
+		if !s.roots[i].part || v.State == verify.Passed {
+			roots, verdicts = append(roots, s.roots[i]), append(verdicts, v)
+		}
+	}
+	s.roots, s.Verdicts = roots, verdicts
+}
+
+// overall is passed if every verdict is, and there is one.
+func overall(all []verify.Verdict) verify.State {
+	state := verify.Passed
+	for _, v := range all {
+		if v.State == verify.Refused || state == verify.Passed {
+			state = v.State
+		}
+	}
+	if len(all) == 0 {
+		return verify.Refused
+	}
+	return state
+}
+
+// giveOut gives out an image that passed, with what it contains, and of what is
+// attached to those that from which nothing can be started.
+func (s *separation) giveOut(root layout.Name) {
+	repo := root.Reference.Repository
+	next := func(t *thing) []digest.Digest {
+		attached := slices.DeleteFunc(slices.Clone(t.attached), func(d digest.Digest) bool {
+			a := s.things[spot{repo, d}]
+			return a == nil || a.starts
+		})
+		return append(attached, t.children...)
+	}
+	s.each(root, next, func(at spot) bool {
+		was := s.give[at]
+		s.give[at] = true
+		return !was
+	})
+}
+
+// each goes through what a root leads to in its repository by next, as long as fn says
 // that it wants what is beneath.
-func (s *separation) each(root layout.Name, fn func(spot) bool) {
+func (s *separation) each(root layout.Name, next func(*thing) []digest.Digest, fn func(spot) bool) {
 	repo := root.Reference.Repository
 	for todo := []digest.Digest{root.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
-		if p, here := s.graph.Place(repo, todo[0]); here && fn(spot{repo, todo[0]}) {
-			todo = append(todo, beneath(s.graph, p)...)
+		if t, here := s.things[spot{repo, todo[0]}]; here && fn(spot{repo, todo[0]}) {
+			todo = append(todo, next(t)...)
 		}
 	}
 }

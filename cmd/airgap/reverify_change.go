@@ -5,7 +5,6 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
-	"airgap/layout"
 	"airgap/verify"
 	"airgap/verify/sigstore"
 
@@ -45,7 +44,7 @@ func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
 
 // name holds a name, or lets go of it, as the verdict about it says.
 func (r *reverifying) name(i int, res *reverifyResult) error {
-	v, root := &r.Verdicts[i], r.graph.Roots[i]
+	v, root := &r.Verdicts[i], r.roots[i]
 	at := spot{root.Reference.Repository, root.Descriptor.Digest}
 	was, held := r.names[root.Reference]
 	if !held && root.Reference.Tag == "" {
@@ -58,7 +57,7 @@ func (r *reverifying) name(i int, res *reverifyResult) error {
 		}
 		h.New, h.Reason = false, was
 		err := r.enter(custody.Release, i, &h, "passed; it was in quarantine: "+was)
-		if err == nil && r.session != nil && r.isName(root.Reference) {
+		if err == nil && r.session != nil && !root.loose {
 			err = r.session.LetGo(root.Reference)
 		}
 		res.Released = append(res.Released, h)
@@ -72,16 +71,12 @@ func (r *reverifying) name(i int, res *reverifyResult) error {
 	if !held || was != h.Reason {
 		err = r.enter(custody.Quarantine, i, &h, h.Reason)
 	}
-	if err == nil && r.session != nil && r.isName(root.Reference) {
+	if err == nil && r.session != nil && !root.loose {
 		err = r.session.Hold(root.Reference, h.Reason)
 	}
 	res.Quarantined = append(res.Quarantined, h)
 	return err
 }
-
-// isName says whether a root is a name of the store: one that is not is an image that
-// no name leads to.
-func (r *reverifying) isName(ref layout.Reference) bool { return !r.loose[ref] }
 
 // manifests puts into quarantine what only images that did not pass lead to, and
 // releases what one that passed leads to. What nothing leads to stays as it is.
@@ -111,7 +106,8 @@ func (r *reverifying) manifests(res *reverifyResult) error {
 	return nil
 }
 
-// enter writes a line of the ledger and, if there is a key, signs the verdict.
+// enter writes a line of the ledger and, if there is a key, signs the verdict. To what
+// cannot be judged nothing is attached: it may be too much already.
 func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string) error {
 	if r.session == nil {
 		return nil
@@ -123,7 +119,7 @@ func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string)
 	if r.recording.Reason != "" {
 		e.Reason += "; because: " + r.recording.Reason
 	}
-	if r.recording.Key != nil {
+	if r.recording.Key != nil && !r.roots[i].stuck {
 		a, err := r.verdict(i)
 		if err != nil {
 			return err
@@ -140,7 +136,7 @@ func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string)
 
 // verdict signs a verdict.
 func (r *reverifying) verdict(i int) (a bundle.Addition, err error) {
-	root, v := r.graph.Roots[i], &r.Verdicts[i]
+	root, v := r.roots[i], &r.Verdicts[i]
 	by, err := verifier("", r.recording.Key)
 	if err != nil {
 		return a, err
