@@ -20,7 +20,7 @@ func (r *Recording) Delete(ctx context.Context, src layout.Source, name layout.N
 	any := func(string, digest.Digest, layout.Descriptor) bool { return true }
 	g, err := layout.Walk(ctx, src, []layout.Reference{ref}, layout.WalkOptions{MayMiss: any})
 	if err == nil {
-		before, err := custody.Of(ctx, src, g, ref.Repository, name.Descriptor.Digest, nil)
+		before, err := custody.Of(ctx, src, g, ref.Repository, name.Descriptor.Digest, r.own())
 		if err == nil {
 			rec.Previous = custody.Heads(before)
 		}

@@ -41,6 +41,14 @@ type Recording struct {
 	Now func() time.Time
 }
 
+// own is the key that signs, as one that is believed.
+func (r *Recording) own() []custody.Key {
+	if r.Key == nil {
+		return nil
+	}
+	return []custody.Key{{Public: r.Key.Public()}}
+}
+
 // record is what every record of the act has.
 func (r *Recording) record() custody.Record {
 	now := time.Now
@@ -101,7 +109,7 @@ func inOrder(g *layout.Graph) ([]layout.Name, error) {
 // recordRoot is the sealed record of the export of one image. It names the records
 // that came before, so that none of them can be dropped unseen.
 func (r *Recording) recordRoot(ctx context.Context, src layout.Source, from *custody.Place, g *layout.Graph, root layout.Name, bundle digest.Digest) ([]byte, error) {
-	before, err := custody.Of(ctx, src, g, root.Reference.Repository, root.Descriptor.Digest, nil)
+	before, err := custody.Of(ctx, src, g, root.Reference.Repository, root.Descriptor.Digest, r.own())
 	if err != nil {
 		return nil, err
 	}

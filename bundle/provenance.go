@@ -187,7 +187,7 @@ func (t *tracer) graph(ctx context.Context, g *layout.Graph, depth int) ([]*Prov
 	}
 	out := []*Provenance{}
 	for i, root := range g.Roots {
-		s := &scene{t, g, root.Reference.Repository, depth, j}
+		s := &scene{t, g, root.Reference.Repository, depth, j.of(i)}
 		p, err := s.tell(ctx, root.Descriptor.Digest, root.Reference.String(), map[digest.Digest]bool{})
 		if err != nil {
 			return nil, err
@@ -298,6 +298,7 @@ func (s *scene) gaps(p *Provenance) {
 		here[h.Manifest] = true
 		verified = verified || h.Standing == custody.Verified
 	}
+	weighty := vouchedFor(p.Hops)
 	place, _ := s.g.Place(s.repo, p.Digest)
 	for _, e := range place.Attached {
 		here[e.Digest] = true
@@ -313,9 +314,33 @@ func (s *scene) gaps(p *Provenance) {
 				continue
 			}
 			p.Gaps = append(p.Gaps, Gap{d, h.Summary != nil, h.Manifest, h.Act, h.Standing})
-			p.Broken = p.Broken || !verified || h.Standing == custody.Verified
+			p.Broken = p.Broken || !verified || weighty[h.Manifest]
 		}
 	}
+}
+
+// vouchedFor are the records that are verified, and those that such a one names, itself
+// or through others: what one of them misses was there once.
+func vouchedFor(hops []Hop) map[digest.Digest]bool {
+	at := make(map[digest.Digest]int, len(hops))
+	out := map[digest.Digest]bool{}
+	var todo []int
+	for i := range hops {
+		at[hops[i].Manifest] = i
+		if hops[i].Standing == custody.Verified {
+			out[hops[i].Manifest] = true
+			todo = append(todo, i)
+		}
+	}
+	for next := 0; next < len(todo); next++ {
+		for _, d := range hops[todo[next]].Previous() {
+			if i, here := at[d]; here && !out[d] {
+				out[d] = true
+				todo = append(todo, i)
+			}
+		}
+	}
+	return out
 }
 
 // follow looks for the images among what the image was built of, and those that it

@@ -31,19 +31,28 @@ func (t *tracer) judge(ctx context.Context, g *layout.Graph) (*judged, error) {
 	if j.report, err = t.o.Judge.Graph(ctx, t.src, g); err != nil {
 		return nil, err
 	}
-	j.met, j.accepted, j.subjects = map[digest.Digest]verify.Evidence{}, map[string]bool{}, map[digest.Digest]int{}
-	for _, v := range j.report.Verdicts {
-		j.collect(v.Outcome)
-		for _, c := range v.Children {
-			j.collect(c.Outcome)
-		}
-	}
+	j.subjects = map[digest.Digest]int{}
 	for _, p := range g.Places {
 		for _, e := range p.Attached {
 			j.subjects[e.Digest]++
 		}
 	}
 	return j, nil
+}
+
+// of is what the policy says of the i-th root: who counts for one image does not count
+// for another that has another rule.
+func (j *judged) of(i int) *judged {
+	if j.report == nil {
+		return j
+	}
+	one := &judged{report: j.report, met: map[digest.Digest]verify.Evidence{}, accepted: map[string]bool{}, subjects: j.subjects}
+	v := j.report.Verdicts[i]
+	one.collect(v.Outcome)
+	for _, c := range v.Children {
+		one.collect(c.Outcome)
+	}
+	return one
 }
 
 func (j *judged) collect(o *verify.Outcome) {

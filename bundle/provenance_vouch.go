@@ -69,6 +69,12 @@ func (s *scene) one(ctx context.Context, p *Provenance, n *layout.Node) error {
 	if v.Signatures, err = s.signaturesOf(ctx, n.Descriptor.Digest); err != nil {
 		return err
 	}
+	if n.Subject != p.Digest {
+		// By its tag alone: what was signed does not say what it is about.
+		v.Standing, v.Reason = custody.Unknown, "it does not name this manifest as its subject"
+		p.Documents = append(p.Documents, v)
+		return nil
+	}
 	for _, sig := range v.Signatures {
 		if sig.Standing == custody.Verified {
 			v.Standing, v.By, v.Fingerprint, v.Reason = sig.Standing, sig.By, sig.Fingerprint, ""

@@ -81,11 +81,17 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 	if r == nil {
 		return nil, nil
 	}
+	keys := slices.Concat(Pinned(i.o.Judge), i.o.Keys, r.own())
 	var out []*receipt
 	for n, root := range i.g.Roots {
-		before, err := custody.Of(ctx, i.source, i.g, root.Reference.Repository, root.Descriptor.Digest, nil)
+		before, err := custody.Of(ctx, i.source, i.g, root.Reference.Repository, root.Descriptor.Digest, keys)
 		if err != nil {
 			return nil, err
+		}
+		if len(exported) > 0 {
+			last := i.head.Roots[root.Reference.String()].Found
+			last.Manifest = exported[n].Artifact.Manifest.Digest
+			before = append(before, last)
 		}
 		rec := r.record()
 		rec.Reference = i.to.names[n].Reference.String()
@@ -94,9 +100,6 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 		rec.Media, rec.Policy, rec.Previous = r.Media, i.policy(), custody.Heads(before)
 		if i.report != nil {
 			rec.Result = custody.Passed // else it were not among the roots
-		}
-		if len(exported) > 0 {
-			rec.Previous = []digest.Digest{exported[n].Artifact.Manifest.Digest}
 		}
 		one, err := i.recorded(custody.Receive, n, rec)
 		if err != nil {

@@ -207,22 +207,33 @@ func (f *Found) says(predicateType string, predicate []byte) bool {
 	return err == nil
 }
 
-// Heads are the records that no other of them names as coming before it: what a new
-// one names.
+// Heads are the records that no verified one of them names as coming before it: what a
+// new one names. What nobody vouches for takes none off, or the next record would not
+// name what somebody then takes away. The verified ones come first, then the others by
+// digest, as many as a record can name.
 func Heads(all []Found) []digest.Digest {
 	named := map[digest.Digest]bool{}
 	for i := range all {
+		if all[i].Standing != Verified {
+			continue
+		}
 		for _, d := range all[i].Previous() {
 			named[d] = true
 		}
 	}
-	var out []digest.Digest
+	var out, others []digest.Digest
 	for _, f := range all {
-		if !named[f.Manifest] {
+		switch {
+		case named[f.Manifest]:
+		case f.Standing == Verified:
 			out = append(out, f.Manifest)
+		default:
+			others = append(others, f.Manifest)
 		}
 	}
-	return out
+	slices.Sort(others)
+	out = append(out, others...)
+	return out[:min(len(out), maxPrevious)]
 }
 
 // ErrUnsigned says that something has no record that a pinned key signed.

@@ -202,7 +202,7 @@ func look(t *testing.T, mem *layout.Memory, tags ...string) *layout.Graph {
 }
 
 func found(manifest string, at time.Duration, previous ...string) custody.Found {
-	f := custody.Found{Manifest: digest.FromString(manifest), Record: &custody.Record{At: then.Add(at)}}
+	f := custody.Found{Manifest: digest.FromString(manifest), Standing: custody.Verified, Record: &custody.Record{At: then.Add(at)}}
 	for _, p := range previous {
 		f.Record.Previous = append(f.Record.Previous, digest.FromString(p))
 	}
