@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"airgap/layout/layouttest"
 	"airgap/store"
 	"airgap/verify/signing"
+	"airgap/verify/verifytest"
 )
 
 // signBy attaches a signature of release.
@@ -212,5 +214,43 @@ func TestReverifyDamaged(t *testing.T) {
 				t.Errorf("closed are %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// One large document that is attached to many images costs more work than is done for
+// all of them at once: they are judged apart, and the others are, too.
+func TestReverifyWork(t *testing.T) {
+	t.Chdir(t.TempDir())
+	reverifyStore(t)
+	b := layouttest.New(reverifyRepo)
+	junk := signing.Document{MediaType: "application/jose+json", Data: bytes.Repeat([]byte{'a'}, 60<<20)}
+	for i := range 27 {
+		image := b.Image(fmt.Sprint("heavy ", i))
+		b.Tag(fmt.Sprint("heavy", i), image)
+		a, err := signing.Referrer(image, junk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, blob := range a.Blobs {
+			b.Blob(blob.Desc.MediaType, blob.Data)
+		}
+		b.Blob(a.Manifest.MediaType, a.Raw)
+	}
+	put(t, b)
+	policy := reverifyPolicy[:strings.Index(reverifyPolicy, "- ")] + "- {name: heavy, match: ['reg.example/team/app:heavy*'], require: {notary: {stores: ['ca:acme'], identities: ['*']}}}\n" +
+		reverifyPolicy[strings.Index(reverifyPolicy, "- "):]
+	root := signing.CertificatesPEM(verifytest.Root(t, "root").Certs[0])
+	if err := errors.Join(os.WriteFile("heavy.yaml", []byte(policy), 0o600), os.WriteFile("root.pem", root, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, 0, "trust add --trust T --ca acme root.pem")
+	out := mustRun(t, exitRefused, "reverify --store s --policy heavy.yaml --trust T --dry-run")
+	for _, want := range []string{"app:heavy26 ", "app:bare ", "would go into quarantine", "in quarantine: 31; "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q: %.3000s", want, out)
+		}
+	}
+	if strings.Contains(out, "more work than") {
+		t.Errorf("some were not judged: %s", out)
 	}
 }
