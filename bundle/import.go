@@ -172,7 +172,7 @@ type importing struct {
 	absent       *standIns // of what the bundle does not carry
 
 	approvals []*approval
-	receipts  []*receipt
+	made      []*madeRecord
 	overrides []string // what was against it, and is overridden
 	notes     []string
 }
@@ -256,7 +256,7 @@ func (i *importing) prepare(ctx context.Context) error {
 	if err != nil {
 		return i.damaged(err)
 	}
-	i.receipts = slices.Concat(exported, received, overridden)
+	i.made = slices.Concat(exported, received, overridden)
 	return keepLists(i.dst, i.report)
 }
 
@@ -300,7 +300,7 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 	if err != nil {
 		return nil, i.damaged(err)
 	}
-	res.Approvals, res.Records = results(i.approvals), made(i.receipts)
+	res.Approvals, res.Records = results(i.approvals), made(i.made)
 	return res, nil
 }
 
@@ -333,7 +333,7 @@ func (i *importing) commit(ctx context.Context, names []layout.Name) error {
 	for _, a := range i.approvals {
 		all = append(all, &a.arriving)
 	}
-	for _, r := range i.receipts {
+	for _, r := range i.made {
 		all = append(all, &r.arriving)
 	}
 	if err := putArriving(ctx, i.dst, all); err != nil {

@@ -36,21 +36,24 @@ type RecordMade struct {
 	Digest      digest.Digest `json:"digest"`   // of the image
 	Manifest    digest.Digest `json:"manifest"` // of what is attached to it
 	Signed      bool          `json:"signed"`
-	Present     bool          `json:"present"` // it, or an equal one, was there already
+	// Standing is how far it can be relied on here: what came along may be signed by
+	// a key that is not pinned.
+	Standing custody.Standing `json:"standing"`
+	Present  bool             `json:"present"` // it, or an equal one, was there already
 }
 
-// receipt is a record that is made and not yet where it belongs.
-type receipt struct {
+// madeRecord is a record that is made and not yet where it belongs.
+type madeRecord struct {
 	arriving
 	says RecordMade
 }
 
 // exported are the records of the export, to be attached to the images at last.
-func (i *importing) exported() ([]*receipt, error) {
+func (i *importing) exported() ([]*madeRecord, error) {
 	if i.head == nil {
 		return nil, nil
 	}
-	var out []*receipt
+	var out []*madeRecord
 	for n, root := range i.g.Roots {
 		r, ok := i.head.Roots[root.Reference.String()]
 		if !ok || r.Subject != root.Descriptor.Digest {
@@ -60,29 +63,34 @@ func (i *importing) exported() ([]*receipt, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, i.receipt(custody.Export, n, a, true, func(data []byte) bool { return bytes.Equal(data, r.sealed) }))
+		one := i.about(custody.Export, n, a, true, func(data []byte) bool { return bytes.Equal(data, r.sealed) })
+		one.says.Standing = r.Standing
+		out = append(out, one)
 	}
 	return out, nil
 }
 
-// receipt is a record of the n-th root.
-func (i *importing) receipt(act custody.Act, n int, a signing.Artifact, signed bool, equal func([]byte) bool) *receipt {
-	root, at := i.g.Roots[n], i.to.names[n].Reference
-	return &receipt{
+// about is a record of the n-th root.
+func (i *importing) about(act custody.Act, n int, a signing.Artifact, signed bool, equal func([]byte) bool) *madeRecord {
+	root, at, standing := i.g.Roots[n], i.to.names[n].Reference, custody.Claimed
+	if signed {
+		standing = custody.Verified // by our own key
+	}
+	return &madeRecord{
 		arriving{Addition: Addition{at.Repository, root.Descriptor.Digest, a}, subject: bare(root.Descriptor), equal: equal},
-		RecordMade{Act: act, Destination: at.String(), Digest: root.Descriptor.Digest, Signed: signed},
+		RecordMade{Act: act, Destination: at.String(), Digest: root.Descriptor.Digest, Signed: signed, Standing: standing},
 	}
 }
 
 // received makes the record of each image's reception. It names what was recorded
 // before, exported among it.
-func (i *importing) received(ctx context.Context, exported []*receipt) ([]*receipt, error) {
+func (i *importing) received(ctx context.Context, exported []*madeRecord) ([]*madeRecord, error) {
 	r := i.o.Reception
 	if r == nil {
 		return nil, nil
 	}
 	keys := slices.Concat(Pinned(i.o.Judge), i.o.Keys, r.own())
-	var out []*receipt
+	var out []*madeRecord
 	for n, root := range i.g.Roots {
 		before, err := custody.Of(ctx, i.source, i.g, root.Reference.Repository, root.Descriptor.Digest, keys)
 		if err != nil {
@@ -112,12 +120,12 @@ func (i *importing) received(ctx context.Context, exported []*receipt) ([]*recei
 
 // overridden makes a record for each image of what was overridden to let it in, after
 // those of its reception.
-func (i *importing) overridden(received []*receipt) ([]*receipt, error) {
+func (i *importing) overridden(received []*madeRecord) ([]*madeRecord, error) {
 	r, what := i.o.Reception, i.overriding()
 	if r == nil || len(what) == 0 {
 		return nil, nil
 	}
-	var out []*receipt
+	var out []*madeRecord
 	for n, at := range i.to.names[:len(i.g.Roots)] {
 		rec := r.record()
 		rec.Reference = at.Reference.String()
@@ -160,13 +168,13 @@ func (i *importing) overriding() []string {
 }
 
 // recorded is a record of the n-th root, signed if there is a key.
-func (i *importing) recorded(act custody.Act, n int, rec custody.Record) (*receipt, error) {
+func (i *importing) recorded(act custody.Act, n int, rec custody.Record) (*madeRecord, error) {
 	root, key := i.g.Roots[n], i.o.Reception.Key
 	a, err := rec.Artifact(act, root.Descriptor, root.Reference.String(), key)
 	if err != nil {
 		return nil, err
 	}
-	return i.receipt(act, n, a, key != nil, i.sameRecord(act, rec, root.Descriptor.Digest)), nil
+	return i.about(act, n, a, key != nil, i.sameRecord(act, rec, root.Descriptor.Digest)), nil
 }
 
 // sameRecord says whether a record tells of the same act, by the same key: all but the
@@ -223,7 +231,7 @@ func (i *importing) entry(act custody.Act) custody.Entry {
 }
 
 // made lists what was attached.
-func made(all []*receipt) []RecordMade {
+func made(all []*madeRecord) []RecordMade {
 	var out []RecordMade
 	for _, r := range all {
 		r.says.Manifest, r.says.Present = r.manifest(), r.present
@@ -236,7 +244,7 @@ func made(all []*receipt) []RecordMade {
 // is about.
 func (i *importing) records() map[string][]digest.Digest {
 	out := map[string][]digest.Digest{}
-	for _, r := range i.receipts {
+	for _, r := range i.made {
 		k := r.says.Destination + " " + string(r.Subject)
 		out[k] = append(out[k], r.manifest())
 	}

@@ -465,11 +465,14 @@ func writeRecords(w io.Writer, all []bundle.RecordMade) {
 	if len(all) == 0 {
 		return
 	}
-	count, claims := map[string]int{}, 0
+	count, claims, strangers := map[string]int{}, 0, 0
 	for _, r := range all {
 		count[string(r.Act)]++
-		if !r.Signed {
+		switch {
+		case !r.Signed:
 			claims++
+		case r.Standing != custody.Verified:
+			strangers++
 		}
 	}
 	var parts []string
@@ -479,6 +482,9 @@ func writeRecords(w io.Writer, all []bundle.RecordMade) {
 	fmt.Fprintf(w, "recorded: %s", strings.Join(parts, ", "))
 	if claims > 0 {
 		fmt.Fprintf(w, "; %d of them not signed, and so claims", claims)
+	}
+	if strangers > 0 {
+		fmt.Fprintf(w, "; %d of them by a key that is not pinned", strangers)
 	}
 	fmt.Fprintln(w)
 }
