@@ -160,9 +160,9 @@ func (d *demo) trust(ctx context.Context) error {
 	if _, err := d.airgap(ctx, 8, judge...); err != nil {
 		return err
 	}
-	d.say("Certificates and key came by another way than the bundle. They are pinned:")
+	d.say("Certificates and keys came by another way than the bundle. They are pinned:")
 	for _, args := range [][]string{
-		{"--ca", "publisher", "publisher.pem"}, {"--ca", "approver", "approver.pem"}, {"--key", "release", "release.pub"},
+		{"--ca", "publisher", "publisher.pem"}, {"--ca", "approver", "approver.pem"}, {"--key", "release", "release.pub"}, {"--key", "exporter", "exporter.pub"},
 	} {
 		if _, err := d.airgap(ctx, 0, append([]string{"trust", "add", "--trust", trustName}, args...)...); err != nil {
 			return err
