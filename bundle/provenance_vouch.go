@@ -69,7 +69,7 @@ func (s *scene) one(ctx context.Context, p *Provenance, n *layout.Node) error {
 	if v.Signatures, err = s.signaturesOf(ctx, n.Descriptor.Digest); err != nil {
 		return err
 	}
-	if n.Subject != p.Digest {
+	if n.Subject != p.Digest && len(v.Signatures) > 0 {
 		// By its tag alone: what was signed does not say what it is about.
 		v.Standing, v.Reason = custody.Unknown, "it does not name this manifest as its subject"
 		p.Documents = append(p.Documents, v)
