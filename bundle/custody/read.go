@@ -3,7 +3,6 @@ package custody
 import (
 	"context"
 	"crypto"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -235,6 +234,3 @@ func Heads(all []Found) []digest.Digest {
 	out = append(out, others...)
 	return out[:min(len(out), maxPrevious)]
 }
-
-// ErrUnsigned says that something has no record that a pinned key signed.
-var ErrUnsigned = errors.New("no record of it is signed by a pinned key")
