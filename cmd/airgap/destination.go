@@ -53,10 +53,18 @@ func (o *importOptions) memoryDir(u *ui) string {
 	if o.memory != "" {
 		return o.memory
 	}
-	if dir, err := u.defaultStore(); err == nil && store.Is(dir) {
-		return dir
+	dir, err := u.defaultStore()
+	if err != nil || !maybeStore(dir) {
+		return ""
 	}
-	return ""
+	return dir
+}
+
+// maybeStore says whether there is a store in dir, or something that cannot be looked
+// at: what is there and cannot be read must not pass for nothing.
+func maybeStore(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "airgap.db"))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func (o *importOptions) registryDestination(ctx context.Context, u *ui) (*destination, error) {
@@ -121,7 +129,7 @@ func (w *writing) close() error {
 
 // remember begins to remember one import beside its destination.
 func (w *writing) remember(ctx context.Context) (*storeMemory, func(), error) {
-	if store.Is(w.dir) {
+	if maybeStore(w.dir) {
 		if err := w.open(); err != nil {
 			return nil, nil, err
 		}
@@ -157,7 +165,7 @@ func storeDestination(dir string) (*destination, error) {
 
 // begin starts one import into the store.
 func (w *writing) begin(ctx context.Context) (layout.Sink, *storeMemory, func(), error) {
-	if store.Is(w.dir) {
+	if maybeStore(w.dir) {
 		if err := w.open(); err != nil {
 			return nil, nil, nil, err
 		}
@@ -194,8 +202,7 @@ func (s storeSink) Attached(ctx context.Context, repo string, subject layout.Des
 
 // keptLists reads the revocation lists of a store, if there is one.
 func keptLists(dir string) ([]bundle.RevocationList, error) {
-	// Lists that are there and cannot be read must not pass for none.
-	if _, err := os.Stat(filepath.Join(dir, "airgap.db")); errors.Is(err, fs.ErrNotExist) {
+	if !maybeStore(dir) {
 		return nil, nil
 	}
 	s, err := readStore(context.Background(), dir)
