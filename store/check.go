@@ -74,10 +74,15 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (Report, error) {
 	return r, nil
 }
 
-// checkDatabase has bbolt check its own pages, which must not change meanwhile.
-func (s *Store) checkDatabase(_ context.Context, r *Report, _ CheckOptions) error {
-	s.publishing.Lock()
-	defer s.publishing.Unlock()
+// checkDatabase has bbolt check its own pages, which must not change meanwhile: no
+// other process can change them, since this one has the database open.
+func (s *Store) checkDatabase(ctx context.Context, r *Report, _ CheckOptions) error {
+	if !s.readOnly {
+		if err := s.publishing.lock(ctx); err != nil {
+			return err
+		}
+		defer s.publishing.unlock()
+	}
 	return s.view(func(tx *bbolt.Tx) error {
 		for err := range tx.Check() {
 			r.add("", "", err)

@@ -20,20 +20,23 @@ import (
 // power. A name that exists moves.
 //
 // If it fails, the store is as before. If it fails because a name's manifest is
-// missing, there is nothing to change, or a mark has changed, or ctx is done before it began, the session goes
-// on; otherwise all that is left is to Close it.
+// missing, there is nothing to change, something that it counts on has changed
+// (ErrChanged), or ctx is done before it began, the session goes on; otherwise all that
+// is left is to Close it.
 func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := errors.Join(s.ended, ctx.Err()); err != nil {
 		return s.store.wrap("", err)
 	}
-	s.store.publishing.Lock()
-	defer s.store.publishing.Unlock()
-	if s.store.broken != nil {
-		return s.store.wrap("", s.store.broken)
+	if err := s.store.publishing.lock(ctx); err != nil {
+		return s.store.wrap("", err)
 	}
-	if err := errors.Join(s.checkNames(names), s.checkMarks(), s.checkChanges()); err != nil {
+	defer s.store.publishing.unlock()
+	if err := s.store.usable(); err != nil {
+		return s.store.wrap("", err)
+	}
+	if err := errors.Join(s.checkNames(names), s.checkMarks(), s.checkChanges(), s.checkExpected(names)); err != nil {
 		return s.store.wrap("", err)
 	}
 	if err := s.publish(ctx, names); err != nil {
@@ -41,7 +44,24 @@ func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 		return s.store.wrap("", err)
 	}
 	s.ended, s.staged, s.gains = ErrClosed, nil, nil
+	// It is committed, whatever becomes of this: what is left of it goes with the
+	// process.
+	_ = s.claims.drop()
 	return nil
+}
+
+// usable fails once the disk has lost something.
+func (s *Store) usable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}
+
+// lost says that nothing can be relied on any more, until the store is opened again.
+func (s *Store) lost(what string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = fmt.Errorf("the %s failed, and the store has to be opened again: %w", what, err)
 }
 
 // checkNames refuses names that lead nowhere. The locks are held.
@@ -98,12 +118,12 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 		}
 	}
 	if err := s.store.fs.Flush(); err != nil {
-		s.store.broken = fmt.Errorf("the disk failed, and the store has to be opened again: %w", err)
+		s.store.lost("disk", err)
 		return err
 	}
 	err := s.store.update(func(tx *bbolt.Tx) error { return s.record(tx, names) })
 	if err != nil {
-		s.store.broken = fmt.Errorf("the database failed, and the store has to be opened again: %w", err)
+		s.store.lost("database", err)
 	}
 	return err
 }

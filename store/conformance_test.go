@@ -12,7 +12,7 @@ func TestStore(t *testing.T) {
 		dir := t.TempDir()
 		s := open(t, dir, Options{})
 		t.Cleanup(func() { // after the session was closed
-			if got := files(t, dir, ingestDir); len(got) > 0 {
+			if got := leftovers(t, dir); len(got) > 0 {
 				t.Errorf("left over: %v", got)
 			}
 			if r := sound(t, s); r.Orphans > 0 {

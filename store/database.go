@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"airgap/layout"
 
@@ -21,7 +21,7 @@ import (
 
 // The schema. Digests are keys in binary (see key).
 //
-//	meta/schema                          "1"
+//	meta/schema                          "2"
 //	blobs/<digest>                       size, 8 bytes; every blob and manifest
 //	repositories/<repo>/blobs/<digest>       nothing
 //	repositories/<repo>/manifests/<digest>   record
@@ -31,7 +31,11 @@ import (
 //	repositories/<repo>/quarantined/…        see quarantine.go; not there before the first
 //	revocationLists/<issuer>             a CRL in DER form; not there before the first
 //	ledger, marks                        see remember.go; not there before the first
-const schema = "1"
+const (
+	schema = "2"
+	// firstSchema knows neither what was pushed nor when: all of it was imported.
+	firstSchema = "1"
+)
 
 var (
 	metaBucket  = []byte("meta")
@@ -140,14 +144,13 @@ func manifest(tx *bbolt.Tx, repo string, dgst digest.Digest) (r record, ok bool,
 
 // openDatabase opens path. bbolt panics, and the memory map faults, when the file
 // is damaged; it then stays locked until the process ends.
-func openDatabase(path string, o Options) (db *bbolt.DB, err error) {
+func openDatabase(path string, readOnly bool, wait time.Duration, maxSize int) (db *bbolt.DB, err error) {
 	defer recoverDamage(&err)()
 	db, err = bbolt.Open(path, 0o644, &bbolt.Options{
-		ReadOnly: o.ReadOnly,
-		// bbolt takes 0 for "for ever" and tries once for anything small.
-		Timeout:      max(o.Wait, 1),
+		ReadOnly:     readOnly,
+		Timeout:      wait,
 		FreelistType: bbolt.FreelistMapType,
-		MaxSize:      o.maxDatabase,
+		MaxSize:      maxSize,
 	})
 	if err != nil {
 		return nil, openError(err)
@@ -186,7 +189,7 @@ func checkLength(db *bbolt.DB, path string) error {
 }
 
 func createDatabase(path string) error {
-	db, err := openDatabase(path, Options{})
+	db, err := openDatabase(path, false, DefaultWait, 0)
 	if err != nil {
 		return err
 	}
@@ -201,27 +204,44 @@ func createDatabase(path string) error {
 	return errors.Join(err, db.Close())
 }
 
+// checkSchema refuses what this version does not understand.
 func checkSchema(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil || tx.Bucket(blobsBucket) == nil || tx.Bucket(reposBucket) == nil {
 		return fmt.Errorf("%s is no airgap store: %w", databaseName, layout.ErrCorrupt)
 	}
-	if got := meta.Get(schemaKey); !bytes.Equal(got, []byte(schema)) {
+	switch got := string(meta.Get(schemaKey)); got {
+	case schema, firstSchema:
+		return nil
+	default:
 		return fmt.Errorf("its format is %q, this airgap knows %q: %w", got, schema, layout.ErrUnsupported)
 	}
-	return nil
+}
+
+// migrate makes a store of an earlier version one of this. It can be read without.
+func (s *Store) migrate() error {
+	current := false
+	err := s.view(func(tx *bbolt.Tx) error {
+		err := checkSchema(tx)
+		current = err == nil && string(tx.Bucket(metaBucket).Get(schemaKey)) == schema
+		return err
+	})
+	if err != nil || current {
+		return err
+	}
+	return s.update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(schemaKey, []byte(schema)) })
 }
 
 // view reads the database.
 func (s *Store) view(fn func(*bbolt.Tx) error) (err error) {
 	defer recoverDamage(&err)()
-	return s.db.View(fn)
+	return s.db.view(fn)
 }
 
 // update changes the database, all or nothing.
 func (s *Store) update(fn func(*bbolt.Tx) error) (err error) {
 	defer recoverDamage(&err)()
-	return s.db.Update(fn)
+	return s.db.update(fn)
 }
 
 // recoverDamage turns what a damaged database does (bbolt panics, and pages

@@ -159,7 +159,7 @@ func (run faultRun) survives(t *testing.T, hasOld bool) {
 	if n := len(entries(t, s)); visible != (n == 1) || n > 1 {
 		t.Errorf("the image is there: %v; entries in the ledger: %d", visible, n)
 	}
-	if got := files(t, run.dir, ingestDir); len(got) > 0 {
+	if got := leftovers(t, run.dir); len(got) > 0 {
 		t.Errorf("left over: %v", got)
 	}
 	add(t, s, image("new"))
@@ -242,7 +242,7 @@ func TestFlushFailureIsFinal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close()
+	t.Cleanup(func() { folder.Close() }) // after the store
 	fsys := &failingFlush{FS: folder}
 	s := open(t, dir, Options{FS: fsys})
 	content := image("new")

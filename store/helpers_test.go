@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"airgap/layout"
@@ -22,7 +23,7 @@ func open(t *testing.T, dir string, o Options) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if s.db.Path() != "" { // not closed by the test
+		if !s.db.closed { // not by the test
 			sound(t, s)
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -86,6 +87,20 @@ func files(t *testing.T, dir, sub string) []string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// leftovers lists what is in ingest/, but for the locks of processes that run.
+func leftovers(t *testing.T, dir string) []string {
+	t.Helper()
+	return slices.DeleteFunc(files(t, dir, ingestDir), func(path string) bool { return filepath.Base(path) == aliveName })
+}
+
+// content lists all files, but for locks.
+func content(t *testing.T, dir string) []string {
+	t.Helper()
+	return slices.DeleteFunc(files(t, dir, ""), func(path string) bool {
+		return filepath.Base(path) == aliveName || filepath.Base(filepath.Dir(path)) == lockDir
+	})
 }
 
 func blobFile(dir string, d layout.Descriptor) string {

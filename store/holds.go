@@ -19,7 +19,10 @@ func (s *Session) Holds(ctx context.Context, d layout.Descriptor) (bool, error) 
 	err := errors.Join(ctx.Err(), layout.CheckDescriptor(d))
 	ok := false
 	if err == nil {
-		ok, err = s.store.whole(d)
+		err = s.look(ctx, d.Digest, func() error {
+			ok, err = s.store.whole(d)
+			return err
+		})
 	}
 	return ok, s.store.wrap(d.Digest, err)
 }

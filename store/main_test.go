@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	switch mode {
 	case "":
 		os.Exit(m.Run())
-	case "hold", "hold-ro":
-		err = holdChild(dir, mode == "hold-ro")
+	case "hold", "hold-ro", "alone":
+		err = holdChild(dir, Options{ReadOnly: mode == "hold-ro", Alone: mode == "alone"})
 	case "import":
 		err = importChild(dir)
 	}
@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 }
 
 // holdChild opens the store, says so, and keeps it until its input ends.
-func holdChild(dir string, readOnly bool) error {
-	s, err := Open(dir, Options{ReadOnly: readOnly})
+func holdChild(dir string, o Options) error {
+	s, err := Open(dir, o)
 	if err != nil {
 		return err
 	}

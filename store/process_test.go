@@ -13,13 +13,15 @@ import (
 	"airgap/layout/layouttest"
 )
 
-func TestTwoProcesses(t *testing.T) {
+// Any number of processes have a store open, unless one of them is alone in it.
+func TestManyProcesses(t *testing.T) {
 	for _, test := range []struct {
-		mode        string
-		write, read error
+		mode         string
+		shared, only error // what those get who would share it, and who would be alone
 	}{
-		{"hold", ErrLocked, ErrLocked},
-		{"hold-ro", ErrLocked, nil},
+		{"hold", nil, ErrLocked},
+		{"hold-ro", nil, ErrLocked},
+		{"alone", ErrLocked, ErrLocked},
 	} {
 		t.Run(test.mode, func(t *testing.T) {
 			dir := t.TempDir()
@@ -32,16 +34,17 @@ func TestTwoProcesses(t *testing.T) {
 			if !c.lines.Scan() {
 				t.Fatal("the other process did not open the store")
 			}
-			for _, o := range []Options{{}, {Wait: time.Millisecond}, {ReadOnly: true}} {
-				want := test.write
-				if o.ReadOnly {
-					want = test.read
+			for _, o := range []Options{{}, {Wait: time.Millisecond}, {ReadOnly: true}, {Alone: true}} {
+				want := test.shared
+				if o.Alone {
+					want = test.only
 				}
 				s, err := Open(dir, o)
 				if !errors.Is(err, want) {
 					t.Errorf("Open(%+v) = %v, want %v", o, err, want)
 				}
 				if err == nil {
+					layouttest.CheckSource(t, s, image("v1"), layouttest.Traits{})
 					s.Close()
 				} else if !strings.Contains(layout.Hint(err), dir) || !strings.Contains(err.Error(), dir) {
 					t.Errorf("%q (hint %q) does not name %s", err, layout.Hint(err), dir)
@@ -59,7 +62,7 @@ func TestTwoProcesses(t *testing.T) {
 // Waiting ends when the other process does.
 func TestWait(t *testing.T) {
 	dir := t.TempDir()
-	c := startChild(t, "hold", dir)
+	c := startChild(t, "alone", dir)
 	if !c.lines.Scan() {
 		t.Fatal("the other process did not open the store")
 	}
@@ -165,7 +168,7 @@ func afterKill(t *testing.T, dir string, acknowledged int) int {
 	for _, content := range all {
 		layouttest.CheckSource(t, s, content, layouttest.Traits{})
 	}
-	if got := files(t, dir, ingestDir); len(got) > 0 {
+	if got := leftovers(t, dir); len(got) > 0 {
 		t.Errorf("left over: %v", got)
 	}
 	return len(names)

@@ -100,12 +100,29 @@ func (s *Store) openContent(ctx context.Context, repo string, d layout.Descripto
 	}
 	f, err := s.fs.Open(layout.BlobPath(d.Digest), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, s.damaged(d.Digest, fmt.Errorf("its file is gone: %w", layout.ErrCorrupt))
+		return nil, s.fileGone(repo, d.Digest)
 	}
 	if err != nil {
 		return nil, s.wrap(d.Digest, err)
 	}
 	return &reader{rc: layout.Verify(f, d), ctx: ctx.Err, wrap: func(err error) error { return s.damaged(d.Digest, err) }}, nil
+}
+
+// fileGone says why a blob that was listed has no file: it was collected meanwhile, or
+// the disk lost it.
+func (s *Store) fileGone(repo string, dgst digest.Digest) error {
+	listed := false
+	err := s.view(func(tx *bbolt.Tx) error {
+		_, listed = blobSize(tx, dgst)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return s.wrap(dgst, err)
+	case !listed:
+		return s.missing(repo, dgst)
+	}
+	return s.damaged(dgst, fmt.Errorf("its file is gone: %w", layout.ErrCorrupt))
 }
 
 // reader says of whatever goes wrong that it went wrong in the store.

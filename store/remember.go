@@ -36,7 +36,7 @@ const (
 )
 
 // ErrChanged says that another session changed what this one counts on.
-var ErrChanged = errors.New("another import changed it meanwhile")
+var ErrChanged = errors.New("it was changed meanwhile")
 
 // memory is what a session will have remembered.
 type memory struct {

@@ -136,7 +136,7 @@ func TestCheckLedger(t *testing.T) {
 		session := begin(t, s)
 		no(t, session.Log([]byte("import")))
 		commit(t, session)
-		no(t, s.db.Update(edit))
+		no(t, s.update(edit))
 		if r, err := s.Check(t.Context(), CheckOptions{}); err != nil || len(r.Problems) == 0 {
 			t.Errorf("%s: %v, %+v", what, err, r)
 		}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 	"sync"
 
 	"airgap/layout"
@@ -30,7 +29,9 @@ type Session struct {
 	staged map[digest.Digest]*stagedBlob
 	gains  map[string]*gain // by repository
 	lists  map[string]*x509.RevocationList
+	claims claims
 	memory
+	expectations
 	changes
 }
 
@@ -59,18 +60,24 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 	if s.readOnly {
 		return nil, s.wrap("", ErrReadOnly)
 	}
-	s.publishing.Lock()
-	defer s.publishing.Unlock()
-	if s.broken != nil {
-		return nil, s.wrap("", s.broken)
+	if err := s.usable(); err != nil {
+		return nil, s.wrap("", err)
 	}
-	return &Session{store: s, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}}, nil
+	return &Session{store: s, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}, claims: claims{in: s.ingest}}, nil
 }
 
 // Resolve implements [layout.Sink]: it tells what a name stands for before this
 // session is committed.
+//
+// What it told is expected to be so still if Commit gives the name a manifest.
 func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
-	return s.store.resolve(ctx, ref, true)
+	d, err := s.store.resolve(ctx, ref, true)
+	if err == nil || errors.Is(err, layout.ErrNotFound) {
+		s.mu.Lock()
+		s.told(ref, d.Digest)
+		s.mu.Unlock()
+	}
+	return d, err
 }
 
 // Open reads what repo had before this session, in quarantine or not.
@@ -88,19 +95,33 @@ func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bo
 		return true, nil
 	}
 	ok := false
-	err := s.store.view(func(tx *bbolt.Tx) error {
-		ok = member(tx, repo, d)
-		return nil
+	err := s.look(ctx, d.Digest, func() (err error) {
+		err = s.store.view(func(tx *bbolt.Tx) error {
+			ok = member(tx, repo, d)
+			return nil
+		})
+		if ok && err == nil {
+			ok, err = s.store.whole(d)
+		}
+		return err
 	})
-	if ok && err == nil {
-		ok, err = s.store.whole(d)
-	}
 	if ok && err == nil && layout.IsManifest(d.MediaType) { // who asks would bring it
 		s.mu.Lock()
 		s.bring(repo, d.Digest)
 		s.mu.Unlock()
 	}
 	return ok, s.store.wrap(d.Digest, err)
+}
+
+// look has fn look whether the store has something. What it finds stays, as long as the
+// session does.
+func (s *Session) look(ctx context.Context, dgst digest.Digest, fn func() error) error {
+	s.store.looking.RLock()
+	defer s.store.looking.RUnlock()
+	if err := s.claims.add(ctx, dgst); err != nil {
+		return err
+	}
+	return fn()
 }
 
 // gained says whether d was put in repo by this session.
@@ -213,14 +234,17 @@ func (s *Session) gain(repo string, change func(*gain)) error {
 // case: a Put of wrong content never succeeds.
 func (s *Session) stage(ctx context.Context, d layout.Descriptor, r io.Reader) error {
 	content := layout.Verify(layout.NopCloser(withContext(ctx, r)), d)
-	have, err := s.haveFile(d)
+	have, err := s.haveFile(ctx, d)
 	if err != nil {
 		return err
 	}
 	if have {
 		return copyAll(io.Discard, content)
 	}
-	temp := ingestDir + "/" + strconv.FormatUint(s.store.temps.Add(1), 10)
+	temp, err := s.store.ingest.file(ctx, "")
+	if err != nil {
+		return err
+	}
 	if err := s.write(temp, content); err != nil {
 		return err
 	}
@@ -234,14 +258,18 @@ func (s *Session) stage(ctx context.Context, d layout.Descriptor, r io.Reader) e
 	return nil
 }
 
-func (s *Session) haveFile(d layout.Descriptor) (bool, error) {
+func (s *Session) haveFile(ctx context.Context, d layout.Descriptor) (have bool, err error) {
 	s.mu.Lock()
 	ended, staged := s.ended, s.staged[d.Digest] != nil
 	s.mu.Unlock()
 	if ended != nil || staged {
 		return staged, ended
 	}
-	return s.store.whole(d)
+	err = s.look(ctx, d.Digest, func() error {
+		have, err = s.store.whole(d)
+		return err
+	})
+	return have, err
 }
 
 // write fills a new file, and removes it if that fails.
@@ -270,7 +298,7 @@ func (s *Session) Mount(ctx context.Context, repo string, d layout.Descriptor, f
 		return has, err
 	}
 	if from == "" {
-		has, err = s.store.whole(d)
+		has, err = s.Holds(ctx, d)
 	} else {
 		has, err = s.Has(ctx, from, d)
 	}
@@ -290,14 +318,24 @@ func (s *Session) Close() error {
 	if s.ended == nil {
 		s.ended = ErrClosed
 	}
-	s.store.publishing.Lock()
-	defer s.store.publishing.Unlock()
+	errs := []error{s.claims.drop()}
+	if len(s.staged) > 0 {
+		errs = append(errs, s.discardAll())
+	}
+	s.staged, s.gains = nil, nil
+	return s.store.wrap("", errors.Join(errs...))
+}
+
+func (s *Session) discardAll() error {
+	if err := s.store.publishing.lock(context.Background()); err != nil {
+		return err
+	}
+	defer s.store.publishing.unlock()
 	var errs []error
 	for dgst, b := range s.staged {
 		errs = append(errs, s.discard(dgst, b))
 	}
-	s.staged, s.gains = nil, nil
-	return s.store.wrap("", errors.Join(errs...))
+	return errors.Join(errs...)
 }
 
 func (s *Session) discard(dgst digest.Digest, b *stagedBlob) error {

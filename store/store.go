@@ -2,13 +2,13 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,12 +16,11 @@ import (
 	"airgap/layout/disk"
 
 	"github.com/opencontainers/go-digest"
-	"go.etcd.io/bbolt"
 )
 
 // Sentinel errors, to be matched with [errors.Is].
 var (
-	// ErrLocked: another process has the store open.
+	// ErrLocked: another process keeps this one out for too long.
 	ErrLocked = errors.New("in use by another airgap process")
 	// ErrReadOnly: the store was opened for reading only.
 	ErrReadOnly = errors.New("opened for reading only")
@@ -38,7 +37,11 @@ const (
 type Options struct {
 	// ReadOnly shares the store with other readers, and changes nothing.
 	ReadOnly bool
-	// Wait is how long to wait for another process to let go.
+	// Alone keeps all other processes out until the store is closed.
+	Alone bool
+	// Wait is how long to wait for another process that is alone in the store. For
+	// what others do to the database is waited in any case, for [DefaultWait] or
+	// longer.
 	Wait time.Duration
 	// FS is the store's folder, for tests; nil means the real one. The
 	// database opens its file by itself.
@@ -52,13 +55,17 @@ type Store struct {
 	dir      string
 	fs       disk.FS
 	closer   io.Closer // of fs, if it is ours
-	db       *bbolt.DB
+	db       *database
 	readOnly bool
-	temps    atomic.Uint64 // names of temporary files
+	use      *disk.LockFile
+	ingest   *ingest
 
-	// publishing is held while a session is published or discarded: a file
-	// must not be replaced or removed by one while another counts on it.
-	publishing sync.Mutex
+	publishing *publication
+	// looking is held together by sessions that look whether the store has
+	// something, and alone by who takes things away.
+	looking sync.RWMutex
+
+	mu sync.Mutex
 	// broken is set when the disk failed to make something durable. The
 	// kernel reports that once and forgets the data, so that nothing
 	// written by this process can be relied on any more.
@@ -74,10 +81,11 @@ func Is(dir string) bool {
 }
 
 // Open opens the store in dir. Unless it is opened for reading, the folder is
-// made if missing, and what a crash left in ingest/ is removed. It fails with
-// ErrLocked if another process has it open, layout.ErrNotFound if there is none
-// to read, layout.ErrCorrupt if its database is damaged and
-// layout.ErrUnsupported if a later version of airgap made it.
+// made if missing, what a crash left in ingest/ is removed, and a store of an earlier
+// version of airgap becomes one of this version. Any number of processes can have a
+// store open; Open fails with ErrLocked if one of them is alone in it,
+// layout.ErrNotFound if there is none to read, layout.ErrCorrupt if its database is
+// damaged and layout.ErrUnsupported if a later version of airgap made it.
 func Open(dir string, o Options) (*Store, error) {
 	s := &Store{dir: dir, fs: o.FS, readOnly: o.ReadOnly}
 	err := s.open(o)
@@ -95,21 +103,28 @@ func (s *Store) open(o Options) error {
 	if err := s.openFolder(); err != nil {
 		return err
 	}
-	if err := s.prepare(); err != nil {
+	s.publishing = newPublication(s.lockPath(publishLock))
+	s.ingest = &ingest{fs: s.fs, publish: s.publishing}
+	if err := s.prepare(o); err != nil {
 		return err
 	}
-	db, err := openDatabase(filepath.Join(s.dir, databaseName), o)
-	if err != nil {
-		return err
-	}
-	s.db = db
-	if err := s.view(checkSchema); err != nil {
-		return err
+	s.db = &database{
+		path: filepath.Join(s.dir, databaseName), turnPath: s.lockPath(turnLock),
+		wait: max(o.Wait, DefaultWait), readOnly: o.ReadOnly, maxSize: o.maxDatabase,
 	}
 	if s.readOnly {
-		return nil
+		return s.view(checkSchema)
 	}
-	return s.emptyIngest() // the lock is held: no session is using it
+	return s.begin()
+}
+
+// begin brings a store up to date. Others may use it.
+func (s *Store) begin() error {
+	if err := s.publishing.lock(context.Background()); err != nil {
+		return err
+	}
+	defer s.publishing.unlock()
+	return errors.Join(s.migrate(), s.ingest.clear(nil))
 }
 
 func (s *Store) openFolder() error {
@@ -129,7 +144,7 @@ func (s *Store) openFolder() error {
 }
 
 // prepare makes the folders and the database where missing.
-func (s *Store) prepare() error {
+func (s *Store) prepare(o Options) error {
 	exists, err := disk.Exists(s.fs, databaseName)
 	if err != nil {
 		return err
@@ -138,15 +153,15 @@ func (s *Store) prepare() error {
 		if !exists {
 			return fs.ErrNotExist
 		}
-		return nil
+		return s.share(o)
 	}
-	for _, name := range []string{"blobs/sha256", "blobs/sha512", ingestDir} {
+	for _, name := range []string{lockDir, "blobs/sha256", "blobs/sha512", ingestDir} {
 		if err := s.fs.Mkdir(name); err != nil {
 			return err
 		}
 	}
-	if exists {
-		return nil
+	if err := s.share(o); err != nil || exists {
+		return err
 	}
 	return s.create()
 }
@@ -154,18 +169,11 @@ func (s *Store) prepare() error {
 // create makes the database under another name and renames it, since bbolt
 // would refuse for ever a file that a crash left half-made.
 func (s *Store) create() error {
-	const lock, temp = ingestDir + "/creating", ingestDir + "/" + databaseName
-	f, err := s.fs.Open(lock, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
+	if err := s.publishing.lock(context.Background()); err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := disk.Lock(f); err != nil {
-		if errors.Is(err, disk.ErrBusy) {
-			return ErrLocked
-		}
-		return err
-	}
+	defer s.publishing.unlock()
+	const temp = ingestDir + "/" + databaseName
 	// Another process may have made it since we looked.
 	if ok, err := disk.Exists(s.fs, databaseName); ok || err != nil {
 		return err
@@ -179,31 +187,23 @@ func (s *Store) create() error {
 	return s.fs.Rename(temp, databaseName) // made durable with the first commit
 }
 
-func (s *Store) emptyIngest() error {
-	f, err := s.fs.Open(ingestDir, os.O_RDONLY, 0)
-	if err != nil {
-		return err
-	}
-	entries, err := f.ReadDir(-1)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := s.fs.Remove(ingestDir + "/" + e.Name()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Close ends all use of the store. Sessions are closed before.
 func (s *Store) Close() error {
 	var errs []error
 	if s.db != nil {
-		errs = append(errs, s.db.Close())
+		errs = append(errs, s.db.close())
+	}
+	if s.ingest != nil {
+		errs = append(errs, s.ingest.close())
+	}
+	if s.publishing != nil {
+		errs = append(errs, s.publishing.close())
 	}
 	if s.closer != nil {
 		errs = append(errs, s.closer.Close())
+	}
+	if s.use != nil {
+		errs = append(errs, s.use.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -216,7 +216,9 @@ func (s *Store) wrap(dgst digest.Digest, err error) error {
 	e := &layout.Error{Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err}
 	switch {
 	case errors.Is(err, ErrLocked):
-		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it (airgap serve uses it until it is stopped; while it is read, nothing can write, and the other way round)"
+		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it"
+	case errors.Is(err, ErrChanged):
+		e.Hint = "run it again; nothing was changed by this one"
 	case errors.Is(err, syscall.ENOSPC):
 		e.Hint = "free some space and run it again; nothing has changed"
 	case errors.Is(err, layout.ErrUnsupported):

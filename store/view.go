@@ -83,7 +83,7 @@ func (v *View) Blob(ctx context.Context, repo string, dgst digest.Digest) (io.Re
 	}
 	f, err := v.store.fs.Open(layout.BlobPath(dgst), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, v.store.damaged(dgst, fmt.Errorf("its file is gone: %w", layout.ErrCorrupt))
+		return nil, v.store.fileGone(repo, dgst)
 	}
 	if err != nil {
 		return nil, v.store.wrap(dgst, err)

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"fmt"
+
+	"airgap/layout"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// expectations are what a session counts on. Several processes can change a store, each
+// on the ground of what it has read before.
+type expectations struct {
+	names map[layout.Reference]digest.Digest // "" for one that was not there
+	state uint64                             // 0: any
+}
+
+// told notes what was said of a name, the first time.
+func (e *expectations) told(ref layout.Reference, dgst digest.Digest) {
+	if _, ok := e.names[ref]; ok {
+		return
+	}
+	if e.names == nil {
+		e.names = map[layout.Reference]digest.Digest{}
+	}
+	e.names[ref] = dgst
+}
+
+// State numbers the state that the store is in: what has changed since has another.
+func (s *Store) State() (state uint64, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		state = uint64(tx.ID())
+		return nil
+	})
+	return state, s.wrap("", err)
+}
+
+// Expect has Commit fail with ErrChanged, and change nothing, unless the store is in
+// that state still.
+func (s *Session) Expect(state uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return s.store.wrap("", s.ended)
+	}
+	s.expectations.state = state
+	return nil
+}
+
+// checkExpected fails if what the session counts on has changed. The locks are held.
+func (s *Session) checkExpected(names []layout.Name) error {
+	return s.store.view(func(tx *bbolt.Tx) error {
+		if s.state != 0 && s.state != uint64(tx.ID()) {
+			return fmt.Errorf("the store: %w", ErrChanged)
+		}
+		for _, n := range names {
+			was, ok := s.names[n.Reference]
+			if !ok {
+				continue
+			}
+			if now, err := resolve(tx, n.Reference); err == nil && now.Digest != was || err != nil && was != "" {
+				return fmt.Errorf("%s: %w", n.Reference, ErrChanged)
+			}
+		}
+		return nil
+	})
+}
