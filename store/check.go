@@ -302,41 +302,8 @@ func (c *repoCheck) edge(k, _ []byte) error {
 
 // countOrphans looks for files that the database does not list.
 func (s *Store) countOrphans(ctx context.Context, r *Report, _ CheckOptions) error {
-	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
-		f, err := s.fs.Open("blobs/"+alg.String(), os.O_RDONLY, 0)
-		if err != nil {
-			return err
-		}
-		for err == nil {
-			var entries []os.DirEntry
-			entries, err = f.ReadDir(checkBatch)
-			for _, e := range entries {
-				if !s.lists(string(alg) + ":" + e.Name()) {
-					r.Orphans++
-				}
-			}
-			if ctx.Err() != nil {
-				err = ctx.Err()
-			}
-		}
-		if cerr := f.Close(); err == io.EOF {
-			err = cerr
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) lists(name string) (ok bool) {
-	dgst, err := layout.ParseDigest(name)
-	if err != nil {
-		return false
-	}
-	err = s.view(func(tx *bbolt.Tx) error {
-		_, ok = blobSize(tx, dgst)
+	return s.orphans(ctx, func(string) error {
+		r.Orphans++
 		return nil
 	})
-	return ok && err == nil
 }

@@ -252,10 +252,9 @@ func retry(try func() error, goOn func() bool) error {
 	}
 }
 
-// close ends all use. What is under way is waited for.
-func (d *database) close() error {
+// settle returns once nobody reads a state of the database that is not the latest.
+func (d *database) settle() {
 	d.mu.Lock()
-	d.closed = true
 	l := d.cur
 	if l != nil {
 		d.end(l)
@@ -264,6 +263,14 @@ func (d *database) close() error {
 	if l != nil {
 		<-l.gone
 	}
+}
+
+// close ends all use. What is under way is waited for.
+func (d *database) close() error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.settle()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.turn == nil {
