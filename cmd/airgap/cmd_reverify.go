@@ -253,11 +253,15 @@ type reverifying struct {
 	*separation
 	held    map[spot]string             // manifests in quarantine before, with reasons
 	names   map[layout.Reference]string // names that were held before
+	state   uint64                      // of the store that was judged
 	session *store.Session
 	records []bundle.Addition
 }
 
-func (r *reverifying) run(ctx context.Context, j *verify.Judge) (*reverifyResult, error) {
+func (r *reverifying) run(ctx context.Context, j *verify.Judge) (_ *reverifyResult, err error) {
+	if r.state, err = r.store.State(); err != nil {
+		return nil, err
+	}
 	at, err := ledgerTime(r.store, r.now)
 	if err != nil {
 		return nil, err

@@ -108,6 +108,10 @@ func runStoreRm(ctx context.Context, u *ui, o storeOptions) (err error) {
 
 // removeNames takes all names away, in one step, or none.
 func removeNames(ctx context.Context, st *store.Store, dir string, args []string, by bundle.Recording, now time.Time) (*storeRmResult, error) {
+	state, err := st.State()
+	if err != nil {
+		return nil, err
+	}
 	at, err := ledgerTime(st, now)
 	if err != nil {
 		return nil, err
@@ -125,6 +129,9 @@ func removeNames(ctx context.Context, st *store.Store, dir string, args []string
 		return nil, err
 	}
 	defer session.Close()
+	if err := session.Expect(state); err != nil {
+		return nil, err
+	}
 	res := &storeRmResult{Store: dir, Removed: []removedName{}}
 	var records []bundle.Addition
 	for _, n := range names {

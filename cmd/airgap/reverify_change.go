@@ -24,6 +24,9 @@ func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
 			return nil, err
 		}
 		defer r.session.Close()
+		if err := r.session.Expect(r.state); err != nil {
+			return nil, err
+		}
 	}
 	for i := range r.Verdicts {
 		if err := r.name(i, res); err != nil {

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 //	fetched NAME N             N layers were fetched since the last time this was asked
 //	damage FILE OFFSET|TEXT    flip a bit there; a negative offset counts from the end
 //	cut FILE BYTES             take bytes off the end
-//	hold DIR                   keep a store in use until the script ends
+//	hold DIR                   be alone in a store until the script ends
 //	serve NAME ARG...          start airgap serve on a free port, put its address into $NAME
 //	stopserve NAME             SIGTERM; it has to exit with 0; its stderr goes to NAME.log
 //	names NAME HOST            put what HOST is called in a path of serve into $NAME
@@ -145,7 +145,7 @@ func scriptCut(ts *testscript.TestScript, neg bool, args []string) {
 
 func scriptHold(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1, 1)
-	s, err := store.Open(ts.MkAbs(args[0]), store.Options{})
+	s, err := store.Open(ts.MkAbs(args[0]), store.Options{Alone: true})
 	ts.Check(err)
 	ts.Defer(func() { _ = s.Close() })
 }
