@@ -275,16 +275,26 @@ func (r *Reader) sniff(ctx context.Context, d Descriptor, buf []byte) error {
 // sniffType says what manifest a document with a subject is, or "".
 func sniffType(raw []byte) string {
 	var head struct {
-		MediaType string          `json:"mediaType"`
-		Subject   *Descriptor     `json:"subject"`
-		Config    json.RawMessage `json:"config"`
-		Layers    json.RawMessage `json:"layers"`
-		Manifests json.RawMessage `json:"manifests"`
+		Subject *Descriptor `json:"subject"`
 	}
 	if json.Unmarshal(raw, &head) != nil || head.Subject == nil {
 		return ""
 	}
+	return GuessManifest(raw)
+}
+
+// GuessManifest says which media type a document has if it is a manifest: the one that
+// it says, or that its form has; "" if it can be none.
+func GuessManifest(raw []byte) string {
+	var head struct {
+		MediaType string          `json:"mediaType"`
+		Config    json.RawMessage `json:"config"`
+		Layers    json.RawMessage `json:"layers"`
+		Manifests json.RawMessage `json:"manifests"`
+	}
 	switch {
+	case json.Unmarshal(raw, &head) != nil:
+		return ""
 	case IsManifest(head.MediaType):
 		return head.MediaType
 	case head.MediaType == "" && head.Config != nil && head.Layers != nil:

@@ -159,7 +159,7 @@ func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 	if err := s.recordBlobs(tx); err != nil {
 		return err
 	}
-	for _, repo := range slices.Sorted(maps.Keys(s.gains)) {
+	for _, repo := range sorted(s.gains) {
 		if err := s.recordRepository(tx, repo, s.gains[repo]); err != nil {
 			return fmt.Errorf("repository %s: %w", repo, err)
 		}
@@ -265,6 +265,6 @@ func recordName(tx *bbolt.Tx, n layout.Name) error {
 	return repoBucket(tx, n.Reference.Repository, repoPins).Put(key(n.Descriptor.Digest), present)
 }
 
-func sorted[V any](m map[digest.Digest]V) []digest.Digest {
+func sorted[K ~string, V any](m map[K]V) []K {
 	return slices.Sorted(maps.Keys(m))
 }

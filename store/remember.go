@@ -148,19 +148,23 @@ func (s *Session) recordMemory(tx *bbolt.Tx) error {
 
 // makeLedgerKey gives the ledger a name that no other has, and a key.
 func makeLedgerKey(tx *bbolt.Tx) error {
-	meta := tx.Bucket(metaBucket)
-	if meta.Get(ledgerKey) != nil {
+	if tx.Bucket(metaBucket).Get(ledgerKey) != nil {
 		return nil
 	}
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return err
 	}
-	key, _, err := note.GenerateKey(rand.Reader, "airgap/ledger/"+hex.EncodeToString(id[:]))
+	return nameLedger(tx, "airgap/ledger/"+hex.EncodeToString(id[:]))
+}
+
+// nameLedger gives the ledger a name and a new key.
+func nameLedger(tx *bbolt.Tx, name string) error {
+	key, _, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
 		return err
 	}
-	return meta.Put(ledgerKey, []byte(key))
+	return tx.Bucket(metaBucket).Put(ledgerKey, []byte(key))
 }
 
 // Ledger reads the ledger: fn gets it, and its name, which is empty for one without

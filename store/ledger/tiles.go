@@ -66,3 +66,29 @@ func tilePath(level string, n int64, w int) string {
 	}
 	return strings.Join([]string{"tile", level, path}, "/")
 }
+
+// ReadEntries reads the entries of a log of that size out of a folder of tiles, of which
+// get gives the files. That they are those of a log is for its root to say.
+func ReadEntries(size int64, get func(name string) ([]byte, error)) ([][]byte, error) {
+	var out [][]byte
+	const width = 1 << tileHeight
+	for from := int64(0); from < size; from += width {
+		w := int(min(width, size-from))
+		name := tilePath("entries", from/width, w)
+		data, err := get(name)
+		if err != nil {
+			return nil, err
+		}
+		for range w {
+			if len(data) < 2 || len(data) < 2+int(binary.BigEndian.Uint16(data)) {
+				return nil, fmt.Errorf("%s: it has not %d entries: %w", name, w, ErrDamaged)
+			}
+			n := 2 + int(binary.BigEndian.Uint16(data))
+			out, data = append(out, data[2:n]), data[n:]
+		}
+		if len(data) > 0 {
+			return nil, fmt.Errorf("%s: it has more than %d entries: %w", name, w, ErrDamaged)
+		}
+	}
+	return out, nil
+}

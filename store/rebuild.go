@@ -1,0 +1,340 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"airgap/layout"
+	"airgap/layout/disk"
+	"airgap/store/ledger"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// replacedName is what Rebuild leaves of the database that was there.
+const replacedName = databaseName + ".replaced"
+
+// RebuildOptions say what the blobs of a store do not.
+type RebuildOptions struct {
+	// Names are those that the store is to have. One whose manifest is not there is
+	// left out.
+	Names []RebuiltName
+	// Entries are the ledger's, and Checkpoint the state that they have to add up to.
+	// The ledger keeps the name that the checkpoint has; its key is a new one.
+	Entries    [][]byte
+	Checkpoint ledger.Checkpoint
+	// OnBlob is called after each file with its size.
+	OnBlob func(size int64)
+}
+
+// RebuiltName is a name, and what is known of it.
+type RebuiltName struct {
+	Reference layout.Reference
+	Digest    digest.Digest
+	Hold      string // why it is in quarantine, if it is
+}
+
+// Rebuilt says what came of it.
+type Rebuilt struct {
+	Names, Repositories int
+	Blobs               int // that the names lead to, manifests included
+	Entries             int
+	Missing             []RebuiltName // their manifests are not there
+	Damaged             []string      // files that are not what they are called
+	Left                int           // files that no name leads to; the next collection removes them
+	Replaced            string        // what the former database is called now; "" if there was none
+}
+
+// Rebuild makes the database of the store in dir anew, from its blobs, each of which is
+// hashed, and from what o says. Repositories get what their names lead to: children,
+// what says of itself that it is attached, and cosign's signatures and attestations by
+// what they sign. A manifest of which only the file is there is in no repository.
+//
+// No other process has the store open meanwhile, or it fails with ErrLocked. If it fails,
+// everything is as before.
+//
+// What a database has beside that is lost: marks, revocation lists, names of cosign's
+// SBOMs, and whatever was done after the entries end.
+func Rebuild(ctx context.Context, dir string, o RebuildOptions) (Rebuilt, error) {
+	s := &Store{dir: dir}
+	var r Rebuilt
+	err := s.openFolder()
+	if err == nil {
+		defer s.closeFolder()
+		for _, name := range []string{lockDir, ingestDir} {
+			err = errors.Join(err, s.fs.Mkdir(name))
+		}
+	}
+	if err == nil {
+		err = s.share(Options{Alone: true})
+	}
+	if err == nil {
+		r, err = (&rebuilding{store: s, o: o}).run(ctx)
+	}
+	return r, s.wrap("", err)
+}
+
+func (s *Store) closeFolder() {
+	if s.use != nil {
+		_ = s.use.Close()
+	}
+	_ = s.closer.Close()
+}
+
+type rebuilding struct {
+	store *Store
+	o     RebuildOptions
+	found inventory
+	Rebuilt
+}
+
+func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
+	s := r.store
+	if taken, err := disk.Exists(s.fs, replacedName); err != nil || taken {
+		return r.Rebuilt, errors.Join(err, errIf(taken, &layout.Error{
+			Side: layout.SideStore, Name: s.dir, Err: fmt.Errorf("%s is there: %w", replacedName, fs.ErrExist),
+			Hint: "an earlier rebuild has left it; move it away once it is not needed any more",
+		}))
+	}
+	if err := r.scan(ctx); err != nil {
+		return r.Rebuilt, err
+	}
+	session := r.fill()
+	const temp = ingestDir + "/rebuilt.db"
+	if err := s.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return r.Rebuilt, err
+	}
+	if err := r.write(session, filepath.Join(s.dir, temp)); err != nil {
+		return r.Rebuilt, errors.Join(err, s.fs.Remove(temp))
+	}
+	return r.Rebuilt, r.replace(temp)
+}
+
+func errIf(cond bool, err error) error {
+	if cond {
+		return err
+	}
+	return nil
+}
+
+// write makes the database.
+func (r *rebuilding) write(session *Session, path string) error {
+	if err := createDatabase(path); err != nil {
+		return err
+	}
+	db, err := openDatabase(path, false, DefaultWait, 0)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if err := r.writeLedger(tx); err != nil {
+			return err
+		}
+		return r.record(tx, session)
+	})
+	return errors.Join(err, db.Close())
+}
+
+// record writes what the repositories have. What is in quarantine stays there: nobody
+// admits anything.
+func (r *rebuilding) record(tx *bbolt.Tx, session *Session) error {
+	if err := session.recordBlobs(tx); err != nil {
+		return err
+	}
+	for _, repo := range sorted(session.gains) {
+		if err := session.recordRepository(tx, repo, session.gains[repo]); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.names() {
+		if err := recordName(tx, n); err != nil {
+			return err
+		}
+	}
+	return session.recordChanges(tx)
+}
+
+// writeLedger writes the entries, which have to be those of the checkpoint.
+func (r *rebuilding) writeLedger(tx *bbolt.Tx) error {
+	if len(r.o.Entries) == 0 {
+		return nil
+	}
+	if err := nameLedger(tx, r.o.Checkpoint.Origin); err != nil {
+		return err
+	}
+	b, err := tx.CreateBucketIfNotExists(ledgerBucket)
+	if err != nil {
+		return err
+	}
+	l := ledger.In(b)
+	for _, e := range r.o.Entries {
+		if _, err := l.Append(e); err != nil {
+			return err
+		}
+	}
+	if err := l.Extends(r.o.Checkpoint.Origin, r.o.Checkpoint); err != nil {
+		return fmt.Errorf("the entries: %w", err)
+	}
+	r.Entries = len(r.o.Entries)
+	return nil
+}
+
+// replace puts the new database in the place of the old one, which stays under another
+// name.
+func (r *rebuilding) replace(temp string) error {
+	fsys := r.store.fs
+	there, err := disk.Exists(fsys, databaseName)
+	if err == nil && there {
+		err = fsys.Rename(databaseName, replacedName)
+		r.Replaced = replacedName
+	}
+	if err == nil {
+		err = fsys.Rename(temp, databaseName)
+	}
+	if err == nil {
+		err = fsys.Flush()
+	}
+	return err
+}
+
+// names are those whose manifest is there.
+func (r *rebuilding) names() []layout.Name {
+	var out []layout.Name
+	for _, n := range r.o.Names {
+		if m := r.found.manifests[n.Digest]; m != nil {
+			out = append(out, layout.Name{Reference: n.Reference, Descriptor: m.Descriptor})
+		}
+	}
+	return append(out, r.found.tags...)
+}
+
+// fill works out what each repository has. Nothing of it has to be written: the files
+// are there.
+func (r *rebuilding) fill() *Session {
+	session := &Session{store: r.store, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}}
+	byRepo := map[string][]digest.Digest{}
+	for _, n := range r.o.Names {
+		if r.found.manifests[n.Digest] == nil {
+			r.Missing = append(r.Missing, n)
+			continue
+		}
+		r.Names++
+		byRepo[n.Reference.Repository] = append(byRepo[n.Reference.Repository], n.Digest)
+		if n.Hold != "" {
+			session.keepHeld(n)
+		}
+	}
+	for _, repo := range sorted(byRepo) {
+		session.gains[repo] = r.found.reach(repo, byRepo[repo])
+		for dgst := range session.gains[repo].blobs {
+			session.staged[dgst] = &stagedBlob{}
+		}
+		for dgst := range session.gains[repo].manifests {
+			session.staged[dgst] = &stagedBlob{}
+		}
+	}
+	r.Repositories, r.Blobs = len(byRepo), len(session.staged)
+	r.Left = len(r.found.sizes) - r.Blobs
+	return session
+}
+
+// keepHeld keeps a name in quarantine, and its manifest, which another name may have
+// been given out by: to find out takes a judge.
+func (s *Session) keepHeld(n RebuiltName) {
+	if s.held == nil {
+		s.held, s.quarantined = map[layout.Reference]string{}, map[spot]string{}
+	}
+	s.held[n.Reference] = n.Hold
+	s.quarantined[spot{n.Reference.Repository, n.Digest}] = n.Hold
+}
+
+// inventory is what the files of a store are.
+type inventory struct {
+	sizes     map[digest.Digest]int64
+	manifests map[digest.Digest]*foundManifest
+	attached  map[digest.Digest][]digest.Digest // by subject
+	tagged    map[digest.Digest][]digest.Digest // the same, by a tag made from its digest
+	tags      []layout.Name                     // those that reach has used
+}
+
+type foundManifest struct {
+	layout.Descriptor
+	*layout.Manifest
+}
+
+// scan hashes every file, and reads those that are manifests.
+func (r *rebuilding) scan(ctx context.Context) error {
+	r.found = inventory{
+		sizes: map[digest.Digest]int64{}, manifests: map[digest.Digest]*foundManifest{},
+		attached: map[digest.Digest][]digest.Digest{}, tagged: map[digest.Digest][]digest.Digest{},
+	}
+	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		entries, err := readDir(r.store.fs, "blobs/"+alg.String())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := errors.Join(ctx.Err(), r.scanFile(ctx, alg, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	r.found.relate(r.store)
+	return nil
+}
+
+func (r *rebuilding) scanFile(ctx context.Context, alg digest.Algorithm, name string) error {
+	dgst, err := layout.ParseDigest(string(alg) + ":" + name)
+	if err != nil {
+		r.Damaged = append(r.Damaged, name)
+		return nil
+	}
+	size, err := r.store.fileSize(dgst)
+	if err != nil {
+		return err
+	}
+	err = r.store.checkBlob(ctx, blobEntry{dgst, size}, CheckOptions{Hashes: true})
+	switch {
+	case errors.Is(err, layout.ErrCorrupt):
+		r.Damaged = append(r.Damaged, name)
+		return nil
+	case err != nil:
+		return err
+	}
+	r.found.sizes[dgst] = size
+	if r.o.OnBlob != nil {
+		r.o.OnBlob(size)
+	}
+	if size <= layout.MaxManifestBytes {
+		return r.scanManifest(dgst, size)
+	}
+	return nil
+}
+
+func (r *rebuilding) scanManifest(dgst digest.Digest, size int64) error {
+	f, err := r.store.fs.Open(layout.BlobPath(dgst), os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, size))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	d := layout.Descriptor{Digest: dgst, Size: size, MediaType: layout.GuessManifest(data)}
+	if d.MediaType == "" {
+		return nil
+	}
+	if m, err := layout.ParseManifest(d, data); err == nil {
+		r.found.manifests[dgst] = &foundManifest{d, m}
+	}
+	return nil
+}
