@@ -25,12 +25,16 @@ type storeOptions struct {
 	args   []string
 	store  string
 	record recordOptions
+	care   careOptions
 	outputOptions
 }
 
 // storeVerbs say what store can do, and which flags go with each beside --store and
 // those of output.
 var storeVerbs = []verb[storeOptions]{
+	{"gc", []string{"grace", "dry-run"}, runStoreGC},
+	{"check", []string{"fast"}, runStoreCheck},
+	{"backup", []string{"output"}, runStoreBackup},
 	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
 }
 
@@ -39,19 +43,29 @@ func storeCommand(u *ui) *cli.Command {
 	return &cli.Command{
 		Name:      "store",
 		Usage:     "look after a store",
-		ArgsUsage: "rm REF...",
+		ArgsUsage: "rm REF... | gc | check | backup",
 		Description: `    rm   take the names REF away: all of them or, if one is not there, none. What they
          stood for stays until it is collected, and can be had by its digest as long.
          It is entered in the ledger, in the same step; with --record-key a record of
          it is attached to the image, too. An image in quarantine can lose its name
+    gc   remove what no name leads to: manifests, what is attached to them, and blobs.
+         It runs beside serve and imports: what those count on stays, and what was
+         pushed less than --grace ago. --dry-run tells what would go
+    check    compare the database with itself, with the ledger and with the files, each
+         of which is hashed; --fast compares their sizes. Exit code 4 if something is wrong
+    backup   write a copy of the database to --output, as it is at one moment; copy the
+         folder blobs after it. It holds the key of the ledger
 
 Examples:
    airgap store rm ghcr.io/acme/app:1.3 --store /srv/airgap
    airgap store rm ghcr.io/acme/app:1.3 --reason "change 4711" --by "import desk" \
-      --record-key desk.key`,
+      --record-key desk.key
+   airgap store gc --store /srv/airgap --dry-run
+   airgap store check --store /srv/airgap --fast
+   airgap store backup --store /srv/airgap -o monday.db`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
-		}, append(o.record.flags(), o.outputOptions.flags()...)...),
+		}, append(append(o.care.flags(), o.record.flags()...), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
 			o.verb, o.args = c.Args().First(), c.Args().Tail()
 			return runStore(c.Context, u, o, c.LocalFlagNames())

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"airgap/layout"
+	"airgap/layout/disk"
+	"airgap/store"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/urfave/cli/v2"
+)
+
+// careOptions are the flags of what keeps a store in order.
+type careOptions struct {
+	grace  time.Duration
+	dryRun bool
+	fast   bool
+	ledger string
+	output string
+}
+
+// defaultGarbageGrace is how long what was pushed is kept without a name. A client
+// that pushes an image of many gigabytes names it at the end.
+const defaultGarbageGrace = 24 * time.Hour
+
+func (o *careOptions) flags() []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{Name: "grace", Usage: "gc: keep what clients pushed less than `TIME` ago, though nothing leads to it yet", Value: defaultGarbageGrace, DefaultText: "24h", Destination: &o.grace},
+		&cli.BoolFlag{Name: "dry-run", Usage: "gc: tell what would go, and remove nothing", Destination: &o.dryRun},
+		&cli.BoolFlag{Name: "fast", Usage: "check: compare sizes, and read no blob", Destination: &o.fast},
+		&cli.StringFlag{Name: "ledger", Usage: "rebuild: the ledger that airgap log export wrote to `DIR`", DefaultText: "none", Destination: &o.ledger},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "backup: write to `FILE`, which must not be there", Destination: &o.output},
+	}
+}
+
+// storeGCResult is what store gc reports.
+type storeGCResult struct {
+	Store     string `json:"store"`
+	DryRun    bool   `json:"dryRun"`
+	Manifests int    `json:"manifests"`
+	Tags      int    `json:"tags"`
+	Blobs     int    `json:"blobs"`
+	Bytes     int64  `json:"bytes"`
+	Orphans   int    `json:"orphans"`
+	Spared    int    `json:"spared"`
+}
+
+func runStoreGC(ctx context.Context, u *ui, o storeOptions) (err error) {
+	if err := o.noArgs(); err != nil {
+		return err
+	}
+	if o.care.grace < 0 {
+		return usagef("--grace %s: want a time", o.care.grace)
+	}
+	dir, err := u.storeDir(o.store)
+	if err != nil {
+		return err
+	}
+	st, err := openThere(dir, o.care.dryRun)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	c, err := st.Collect(ctx, store.CollectOptions{Grace: o.care.grace, Now: u.now(), DryRun: o.care.dryRun})
+	if err != nil {
+		return local(err)
+	}
+	res := &storeGCResult{dir, o.care.dryRun, c.Manifests, c.Tags, c.Blobs, c.Bytes, c.Orphans, c.Spared}
+	return u.result(o.outputOptions, "StoreGCResult", res, func(w io.Writer) { writeCollected(w, res) })
+}
+
+func writeCollected(w io.Writer, res *storeGCResult) {
+	verb := "removed"
+	if res.DryRun {
+		verb = "would be removed"
+	}
+	fmt.Fprintf(w, "%s: %s, %s, %s\n", verb, plural(res.Manifests, "manifest"), plural(res.Blobs, "file"), humanSize(res.Bytes))
+	if res.Orphans > 0 {
+		fmt.Fprintf(w, "and %s that a crash left\n", plural(res.Orphans, "file"))
+	}
+	if res.Spared > 0 {
+		fmt.Fprintf(w, "kept, though nothing leads there: %s that an import counts on, or that came a short while ago\n", plural(res.Spared, "blob"))
+	}
+}
+
+// noArgs refuses arguments of what takes none.
+func (o *storeOptions) noArgs() error {
+	if len(o.args) > 0 {
+		return usagef("store %s takes no %q", o.verb, o.args[0])
+	}
+	return nil
+}
+
+// storeCheckResult is what store check reports.
+type storeCheckResult struct {
+	Store    string         `json:"store"`
+	Hashed   bool           `json:"hashed"`
+	Blobs    int            `json:"blobs"`
+	Bytes    int64          `json:"bytes"`
+	Problems []storeProblem `json:"problems"`
+	Orphans  int            `json:"orphans"`
+}
+
+type storeProblem struct {
+	Repository string        `json:"repository,omitempty"`
+	Digest     digest.Digest `json:"digest,omitempty"`
+	Problem    string        `json:"problem"`
+}
+
+func runStoreCheck(ctx context.Context, u *ui, o storeOptions) (err error) {
+	if err := o.noArgs(); err != nil {
+		return err
+	}
+	dir, err := u.storeDir(o.store)
+	if err != nil {
+		return err
+	}
+	st, err := openThere(dir, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	total, err := st.Stats(ctx)
+	if err != nil {
+		return local(err)
+	}
+	p := u.progress("check", o.outputOptions)
+	defer p.close()
+	p.event(layout.Event{Kind: layout.EventPlan, N: total.Bytes, Count: total.Blobs})
+	report, err := st.Check(ctx, store.CheckOptions{Hashes: !o.care.fast, OnBlob: func(size int64) {
+		p.event(layout.Event{Kind: layout.EventSkip, N: size})
+	}})
+	if err != nil {
+		return local(err)
+	}
+	p.close()
+	res := &storeCheckResult{Store: dir, Hashed: !o.care.fast, Blobs: report.Blobs, Bytes: report.Bytes, Problems: []storeProblem{}, Orphans: report.Orphans}
+	for _, found := range report.Problems {
+		res.Problems = append(res.Problems, storeProblem{found.Repository, found.Digest, found.Err.Error()})
+	}
+	if err := u.result(o.outputOptions, "StoreCheckResult", res, func(w io.Writer) { writeChecked(w, res) }); err != nil {
+		return err
+	}
+	return local(report.Err())
+}
+
+func writeChecked(w io.Writer, res *storeCheckResult) {
+	for _, p := range res.Problems {
+		fmt.Fprintf(w, "%s %s: %s\n", escape(p.Repository), p.Digest, escape(p.Problem))
+	}
+	how := "each hashed"
+	if !res.Hashed {
+		how = "by their sizes; without --fast each is hashed"
+	}
+	fmt.Fprintf(w, "%s, %s, %s; problems: %d\n", plural(res.Blobs, "blob"), humanSize(res.Bytes), how, len(res.Problems))
+	if res.Orphans > 0 {
+		fmt.Fprintf(w, "%s that the database does not list, which is no problem; store gc removes them\n", plural(res.Orphans, "file"))
+	}
+}
+
+// runStoreBackup writes a copy of the database, as it is at one moment.
+func runStoreBackup(ctx context.Context, u *ui, o storeOptions) (err error) {
+	if err := o.noArgs(); err != nil {
+		return err
+	}
+	if o.care.output == "" {
+		return usagef("store backup wants --output FILE")
+	}
+	dir, err := u.storeDir(o.store)
+	if err != nil {
+		return err
+	}
+	st, err := openThere(dir, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	n, err := backup(ctx, st, o.care.output)
+	if err != nil {
+		return err
+	}
+	res := struct {
+		Store string `json:"store"`
+		File  string `json:"file"`
+		Bytes int64  `json:"bytes"`
+	}{dir, o.care.output, n}
+	return u.result(o.outputOptions, "StoreBackupResult", &res, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %s; copy %s after this, and the two are a backup\n", escape(res.File), humanSize(n), escape(filepath.Join(dir, "blobs")))
+	})
+}
+
+// backup is there whole, or not at all. It holds the key of the ledger.
+func backup(ctx context.Context, st *store.Store, path string) (n int64, err error) {
+	folder, err := disk.Open(filepath.Dir(path))
+	if err != nil {
+		return 0, err
+	}
+	defer folder.Close()
+	f, err := folder.Open(filepath.Base(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	if n, err = st.Backup(ctx, f); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return 0, errors.Join(err, folder.Remove(filepath.Base(path)))
+	}
+	return n, folder.Flush()
+}
