@@ -12,8 +12,17 @@ import (
 // expectations are what a session counts on. Several processes can change a store, each
 // on the ground of what it has read before.
 type expectations struct {
-	names map[layout.Reference]digest.Digest // "" for one that was not there
-	state uint64                             // 0: any
+	names  map[layout.Reference]digest.Digest // "" for one that was not there
+	pieces map[spot]string                    // media types of what was found there
+	state  uint64                             // 0: any
+}
+
+// found notes that repo has something, so that it was not put.
+func (e *expectations) found(repo string, d layout.Descriptor) {
+	if e.pieces == nil {
+		e.pieces = map[spot]string{}
+	}
+	e.pieces[spot{repo, d.Digest}] = d.MediaType
 }
 
 // told notes what was said of a name, the first time.
@@ -53,6 +62,11 @@ func (s *Session) checkExpected(names []layout.Name) error {
 	return s.store.view(func(tx *bbolt.Tx) error {
 		if s.state != 0 && s.state != uint64(tx.ID()) {
 			return fmt.Errorf("the store: %w", ErrChanged)
+		}
+		for at, mediaType := range s.pieces {
+			if !member(tx, at.repo, layout.Descriptor{Digest: at.digest, MediaType: mediaType}) {
+				return fmt.Errorf("%s of %s was deleted: %w", at.digest, at.repo, ErrChanged)
+			}
 		}
 		for _, n := range names {
 			was, ok := s.names[n.Reference]

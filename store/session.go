@@ -105,9 +105,12 @@ func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bo
 		}
 		return err
 	})
-	if ok && err == nil && layout.IsManifest(d.MediaType) { // who asks would bring it
+	if ok && err == nil { // who asks would bring it
 		s.mu.Lock()
-		s.bring(repo, d.Digest)
+		s.found(repo, d)
+		if layout.IsManifest(d.MediaType) {
+			s.bring(repo, d.Digest)
+		}
 		s.mu.Unlock()
 	}
 	return ok, s.store.wrap(d.Digest, err)
