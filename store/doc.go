@@ -16,10 +16,12 @@
 //
 //	airgap.db           a bbolt database: names, membership, attachments, sizes
 //	blobs/<alg>/<hex>   every blob and manifest, a plain file each, as in an OCI layout
-//	ingest/             what open sessions are writing; emptied by the next writer
+//	ingest/<process>/   what the sessions of a process write, and what they count on
+//	lock/               what processes share the store by; holds nothing
 //
 // The database says which blobs there are. A file that it does not list was left
-// by a crash; it is never served, and is replaced when its content is put again.
+// by a crash; it is never served, is replaced when its content is put again, and
+// goes with the next [Store.Collect].
 //
 // # Guarantees
 //
@@ -33,12 +35,21 @@
 // say so, never from what somebody claims.
 //
 // Content belongs to the repositories it was put in, and to no other; its bytes
-// are kept once. One process at a time can write a store, and none can read it
-// meanwhile; any number can read it together. [ErrLocked] says that one has to
-// wait.
+// are kept once.
+//
+// Any number of processes can have a store open, to read it and to write it. Each
+// opens the database for a moment when it needs it; sessions of all processes put
+// content side by side, and commit one after the other. A session that counts on
+// something which another has changed meanwhile fails with [ErrChanged]; what it
+// found in the store stays until it ends. [ErrLocked] says that one has to wait for
+// too long. The store has to be on a file system of this machine.
 //
 // Every reader that [Store.Open] gives checks digest and size as it goes, so that
-// damage on the disk is found when it is read. [Store.Check] looks for it.
+// damage on the disk is found when it is read. [Store.Check] looks for it, and
+// [Rebuild] makes a database that was lost anew.
+//
+// Stores that earlier versions made can be read as they are, and become what this
+// version makes when something is written.
 //
 // # What it does not do
 //

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"airgap/layout/disk"
-
 	"go.etcd.io/bbolt"
 )
 
@@ -20,11 +18,6 @@ const (
 	// leaseTime is how long the database stays open when somebody waits for it, and
 	// how long when nobody uses it. To open it takes a fraction of a millisecond.
 	leaseTime = 50 * time.Millisecond
-	// restTime is how long a process that has written leaves the database alone
-	// before it opens it again: others look every maxPoll.
-	restTime = 2 * maxPoll
-	minPoll  = time.Millisecond
-	maxPoll  = 10 * time.Millisecond
 	// DefaultWait is how long to wait for another process, unless Options.Wait says
 	// more. What others do with the database takes moments.
 	DefaultWait = 30 * time.Second
@@ -42,10 +35,10 @@ type database struct {
 	writing sync.Mutex // one update at a time
 
 	mu     sync.Mutex
-	turn   *disk.LockFile // nil until somebody made it
+	turn   *gate // nil until somebody made it
 	cur    *lease
 	wanted int       // updates that wait
-	rest   time.Time // until when nothing is opened
+	rest   time.Time // until when others may open it
 	closed bool
 }
 
@@ -140,14 +133,15 @@ func (d *database) end(l *lease) {
 	_ = l.db.Close() // every transaction has ended
 	d.cur = nil
 	if l.writable {
-		d.rest = time.Now().Add(restTime)
-		d.yield()
+		if d.turn.awaited() {
+			d.rest = time.Now().Add(restTime)
+		}
+		d.turn.leave()
 	}
 	close(l.gone)
 }
 
-// tick ends a lease that nobody uses, or that somebody else waits for. Of who waits for
-// one that can write nothing is known: it ends in any case.
+// tick ends a lease that nobody uses, or that another process waits for.
 func (d *database) tick(l *lease) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -156,55 +150,44 @@ func (d *database) tick(l *lease) {
 	}
 	idle := !l.used && l.users == 0
 	l.used = false
-	if idle || l.ending || l.writable || d.awaited() {
+	if idle || l.ending || d.turn == nil || d.turn.awaited() {
 		d.end(l)
-		return
+		if d.cur != l {
+			return
+		}
 	}
 	l.timer.Reset(leaseTime)
 }
 
-// awaited says whether another process waits to write. d.mu is held.
-func (d *database) awaited() bool {
-	if d.turn == nil || d.turn.TryShared() != nil {
-		return true // or nobody can say
-	}
-	d.yield()
-	return false
-}
-
-// yield gives the turn to others. d.mu is held.
-func (d *database) yield() {
-	if d.turn != nil {
-		_ = d.turn.Unlock()
-	}
-}
-
 // open begins a lease. The turn is taken before the database is opened: by a writer
 // alone, until the lease ends, so that others do not come in for ever while it waits
-// for those who read. d.mu is held.
+// for those who read. Those who read have the turn together while they open it; the
+// writer is in the queue until they have ended. d.mu is held.
 func (d *database) open(write bool, deadline time.Time) error {
-	if write {
-		if rest := time.Until(d.rest); rest > 0 {
-			time.Sleep(rest)
-		}
-	}
+	time.Sleep(time.Until(d.rest))
 	if err := d.openTurn(); err != nil {
 		return err
 	}
-	if err := d.awaitTurn(write, deadline); err != nil {
-		return err
-	}
-	opened := false
-	defer func() {
-		if !opened || !write {
-			d.yield()
+	inTime := func() bool { return time.Now().Before(deadline) }
+	if d.turn != nil {
+		if err := d.turn.enter(write, inTime); err != nil {
+			return err
 		}
-	}()
+		if write { // those who read have it open still
+			defer d.turn.queue.Unlock()
+			if err := retry(d.turn.queue.TryShared, inTime); err != nil {
+				d.turn.leave()
+				return err
+			}
+		}
+	}
 	db, err := openDatabase(d.path, !write, max(time.Until(deadline), 1), d.maxSize)
+	if d.turn != nil && (err != nil || !write) {
+		d.turn.leave()
+	}
 	if err != nil {
 		return err
 	}
-	opened = true
 	l := &lease{db: db, writable: write, gone: make(chan struct{})}
 	l.timer = time.AfterFunc(leaseTime, func() { d.tick(l) })
 	d.cur = l
@@ -216,7 +199,7 @@ func (d *database) openTurn() error {
 	if d.turn != nil {
 		return nil
 	}
-	f, err := disk.OpenLockFile(d.turnPath, !d.readOnly)
+	f, err := openGate(d.turnPath, !d.readOnly)
 	if d.readOnly && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -225,31 +208,6 @@ func (d *database) openTurn() error {
 	}
 	d.turn = f
 	return nil
-}
-
-func (d *database) awaitTurn(alone bool, deadline time.Time) error {
-	if d.turn == nil {
-		return nil
-	}
-	try := d.turn.TryShared
-	if alone {
-		try = d.turn.TryAlone
-	}
-	return retry(try, func() bool { return time.Now().Before(deadline) })
-}
-
-// retry tries until something is not busy any more, or going on makes no sense.
-func retry(try func() error, goOn func() bool) error {
-	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
-		err := try()
-		if !errors.Is(err, disk.ErrBusy) {
-			return err
-		}
-		if !goOn() {
-			return ErrLocked
-		}
-		time.Sleep(pause)
-	}
 }
 
 // settle returns once nobody reads a state of the database that is not the latest.
@@ -276,5 +234,5 @@ func (d *database) close() error {
 	if d.turn == nil {
 		return nil
 	}
-	return d.turn.Close()
+	return d.turn.close()
 }

@@ -22,7 +22,90 @@ const (
 	// publishLock is held by who publishes or discards files: nothing may be
 	// replaced or removed by one while another counts on it.
 	publishLock = "publish"
+	// queueSuffix is of the file that belongs to each of these two; see gate.
+	queueSuffix = ".queue"
 )
+
+// Whoever waits for a lock tries again and again.
+const (
+	minPoll = time.Millisecond
+	maxPoll = 10 * time.Millisecond
+	// restTime is how long somebody who has just had a lock leaves it to those who
+	// wait for it.
+	restTime = 2 * maxPoll
+)
+
+// gate is a lock that those who want it often do not keep from others: who waits holds
+// the queue, together with all others who wait, so that who has the lock can know.
+type gate struct {
+	lock, queue *disk.LockFile
+}
+
+// openGate opens the two files of a lock.
+func openGate(path string, create bool) (*gate, error) {
+	lock, err := disk.OpenLockFile(path, create)
+	if err != nil {
+		return nil, err
+	}
+	queue, err := disk.OpenLockFile(path+queueSuffix, create)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &gate{lock, queue}, nil
+}
+
+// enter takes the lock, alone or together with others, or fails with ErrLocked when
+// going on makes no sense.
+func (g *gate) enter(alone bool, goOn func() bool) error {
+	try := g.lock.TryShared
+	if alone {
+		try = g.lock.TryAlone
+	}
+	err := try()
+	if !errors.Is(err, disk.ErrBusy) {
+		return err
+	}
+	queued := false
+	defer func() {
+		if queued {
+			_ = g.queue.Unlock()
+		}
+	}()
+	return retry(func() error {
+		if !queued {
+			queued = g.queue.TryShared() == nil // else somebody looks who is there
+		}
+		return try()
+	}, goOn)
+}
+
+// leave gives the lock up.
+func (g *gate) leave() { _ = g.lock.Unlock() }
+
+// awaited says whether another process waits for the lock.
+func (g *gate) awaited() bool {
+	if g.queue.TryAlone() != nil {
+		return true
+	}
+	_ = g.queue.Unlock()
+	return false
+}
+
+func (g *gate) close() error { return errors.Join(g.lock.Close(), g.queue.Close()) }
+
+// retry tries until something is not busy any more, or going on makes no sense.
+func retry(try func() error, goOn func() bool) error {
+	for pause := minPoll; ; pause = min(2*pause, maxPoll) {
+		err := try()
+		if !errors.Is(err, disk.ErrBusy) {
+			return err
+		}
+		if !goOn() {
+			return ErrLocked
+		}
+		time.Sleep(pause)
+	}
+}
 
 // publishWait is how long a commit waits for those of others, and for a collection of
 // garbage.
@@ -55,7 +138,8 @@ func (s *Store) share(o Options) error {
 type publication struct {
 	path  string
 	token chan struct{} // holds one while nobody has it
-	file  *disk.LockFile
+	gate  *gate
+	rest  time.Time // until when it is left to others
 }
 
 func newPublication(path string) *publication {
@@ -71,36 +155,39 @@ func (p *publication) lock(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	err := p.open()
-	if err == nil {
-		deadline := time.Now().Add(publishWait)
-		err = retry(p.file.TryAlone, func() bool { return ctx.Err() == nil && time.Now().Before(deadline) })
-	}
-	if err != nil {
+	if err := p.enter(ctx); err != nil {
 		p.token <- struct{}{}
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
 		return fmt.Errorf("to publish: %w", err)
 	}
 	return nil
 }
 
-func (p *publication) open() (err error) {
-	if p.file == nil {
-		p.file, err = disk.OpenLockFile(p.path, true)
+func (p *publication) enter(ctx context.Context) (err error) {
+	if p.gate == nil {
+		if p.gate, err = openGate(p.path, true); err != nil {
+			return err
+		}
+	}
+	time.Sleep(time.Until(p.rest))
+	deadline := time.Now().Add(publishWait)
+	err = p.gate.enter(true, func() bool { return ctx.Err() == nil && time.Now().Before(deadline) })
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
 	}
 	return err
 }
 
 func (p *publication) unlock() {
-	_ = p.file.Unlock()
+	if p.gate.awaited() {
+		p.rest = time.Now().Add(restTime)
+	}
+	p.gate.leave()
 	p.token <- struct{}{}
 }
 
 func (p *publication) close() error {
-	if p.file == nil {
+	if p.gate == nil {
 		return nil
 	}
-	return p.file.Close()
+	return p.gate.close()
 }
