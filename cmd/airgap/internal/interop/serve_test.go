@@ -86,21 +86,28 @@ var origins = []string{"docker.io/library/hello", "ghcr.io/acme/app", "reg.examp
 // pauseImage is what containerd keeps a pod with, unless told.
 const pauseImage = "registry.k8s.io/pause"
 
+// toolName is what the fixture's other image is called there.
+const toolName = "ghcr.io/acme/tool"
+
 // originals is a store that has the fixture's image under each of those names, tag
-// v1, with all that is attached to it, and the image of pauses.
+// v1, with all that is attached to it; the other image, and that of pauses.
 func originals(t *testing.T) string {
 	t.Helper()
-	f := source(t)
-	backup, store := filepath.Join(t.TempDir(), "hello.tar"), filepath.Join(t.TempDir(), "store")
-	run(t, "oras", "backup", "--no-tty", "--plain-http", "--include-referrers", "--output", backup, f.hello.String())
-	for _, name := range origins {
-		run(t, "airgap", "import", "--quiet", "--insecure-skip-verify", backup, "--as", name, "--store", store)
-	}
+	f, dir := source(t), t.TempDir()
 	pause, err := pauseOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, "airgap", "import", "--quiet", "--insecure-skip-verify", pause, "--as", pauseImage, "--store", store)
+	hello, tool, store := filepath.Join(dir, "hello"), filepath.Join(dir, "tool"), filepath.Join(dir, "store")
+	orasBackup(t, hello, f.hello.String())
+	orasBackup(t, tool, f.tool.String())
+	from := map[string]string{toolName: tool, pauseImage: pause}
+	for _, name := range origins {
+		from[name] = hello
+	}
+	for name, bundle := range from {
+		run(t, "airgap", "import", "--quiet", "--insecure-skip-verify", bundle, "--as", name, "--store", store)
+	}
 	return store
 }
 
