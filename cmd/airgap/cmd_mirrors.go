@@ -95,6 +95,9 @@ func runMirrors(ctx context.Context, u *ui, o mirrorsOptions) error {
 	if err := o.findHosts(ctx, u); err != nil {
 		return err
 	}
+	if err := o.checkPaths(); err != nil {
+		return err
+	}
 	res := mirrorsResult{Client: o.client, Registries: o.hosts}
 	res.Files, res.Remarks = write(&o)
 	return u.result(o.outputOptions, "MirrorsResult", res, func(w io.Writer) { writeMirrors(w, res) })
@@ -112,6 +115,8 @@ func (o *mirrorsOptions) check() error {
 		return &adviceError{usagef("--listen %s is no address that a client could ask", o.listen), "give the name or address of the machine that serves"}
 	case o.client == "openshift" && (host == "localhost" || ip.IsLoopback()):
 		return &adviceError{usagef("--listen %s is each node itself", o.listen), "give the name or address of the machine that serves, as nodes reach it"}
+	case o.client == "openshift" && strings.Contains(host, ":"):
+		return &adviceError{usagef("--listen %s: OpenShift takes no IPv6 address for a mirror", o.listen), "give the name of the machine that serves"}
 	case o.ca != "" && !o.https:
 		return usagef("--ca is about --https")
 	case strings.ContainsFunc(o.ca, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' }):
@@ -134,6 +139,20 @@ func (o *mirrorsOptions) findHosts(ctx context.Context, u *ui) (err error) {
 	for _, h := range o.hosts {
 		if ref, err := layout.ParseReference(h + "/x/y"); err != nil || ref.Registry() != h || !plainHost(h) {
 			return usagef("%q is no registry: want its host, as in ghcr.io", h)
+		}
+	}
+	return nil
+}
+
+// checkPaths refuses a registry that cannot be said in a path, for clients that say it
+// there.
+func (o *mirrorsOptions) checkPaths() error {
+	if o.client != "podman" && o.client != "openshift" {
+		return nil
+	}
+	for _, h := range o.hosts {
+		if pathHost(h) == "" {
+			return &adviceError{usagef("%s wants the registry in a path, and %q can be in none", o.client, h), "name the other registries; containerd and k3s can have this one, too"}
 		}
 	}
 	return nil

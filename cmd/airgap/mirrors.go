@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"airgap/store/serve"
 )
 
 // mirrorsFor makes the configuration of each client, and says what else there is to
@@ -21,8 +23,11 @@ func (o *mirrorsOptions) url() string {
 	return "http://" + o.listen
 }
 
-// pathHost is a registry as the first element of a path; see package serve.
-func pathHost(host string) string { return strings.ReplaceAll(host, ":", "_") }
+// pathHost is a registry as the first element of a path; "" if none can be it.
+func pathHost(host string) string {
+	first, _, _ := strings.Cut(serve.Name(host+"/x/y"), "/")
+	return first
+}
 
 // containerd sends the registry in ns, since v1.5. The mirror is the server too, so
 // that the registry itself is not asked; it stands under host all the same, since v1.6
@@ -54,8 +59,12 @@ func (o *mirrorsOptions) docker() ([]mirrorFile, []string) {
 	}
 	var remarks []string
 	for _, h := range o.hosts {
-		if h != "docker.io" {
-			remarks = append(remarks, fmt.Sprintf("docker has no mirrors of %s: pull its images as %s/%s/…", h, o.listen, pathHost(h)))
+		switch first := pathHost(h); {
+		case h == "docker.io":
+		case first == "":
+			remarks = append(remarks, fmt.Sprintf("docker has no mirrors of %s, and its name cannot be in a path: its images cannot be pulled in this way", h))
+		default:
+			remarks = append(remarks, fmt.Sprintf("docker has no mirrors of %s: pull its images as %s/%s/…", h, o.listen, first))
 		}
 	}
 	if o.ca != "" {
