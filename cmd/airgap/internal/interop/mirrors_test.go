@@ -55,7 +55,8 @@ type mirrored struct {
 }
 
 func (m *mirrored) test(t *testing.T) {
-	containerd := m.containerd(t, m.mirrors(t, "containerd").config(t))
+	v := containerdOf(t)
+	containerd := m.containerd(t, v, m.mirrors(t, "containerd").config(t, v))
 	daemon, docker := m.dockerd(t, containerd)
 	for _, e := range []engine{m.ctr(containerd), m.crictl(containerd), m.docker(t, daemon, docker), m.podman(t), m.skopeo()} {
 		t.Run(e.name, func(t *testing.T) { m.testEngine(t, e) })
@@ -181,11 +182,11 @@ func (m *mirrored) trust(t *testing.T, p mirrorsPrinted) {
 }
 
 // config is what the remarks say that containerd's configuration has to have.
-func (p mirrorsPrinted) config(t *testing.T) string {
+func (p mirrorsPrinted) config(t *testing.T, v containerdVersion) string {
 	t.Helper()
 	var table, line string
 	for _, r := range p.Remarks {
-		if s, ok := strings.CutPrefix(strings.TrimSpace(r), "1.x:"); ok {
+		if s, ok := strings.CutPrefix(strings.TrimSpace(r), v.label); ok {
 			table = strings.TrimSpace(s)
 		}
 		if s, ok := strings.CutPrefix(strings.TrimSpace(r), "both:"); ok {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -90,26 +91,50 @@ func (n *node) path(elem ...string) string {
 	return filepath.Join(append([]string{n.dir}, elem...)...)
 }
 
+// containerdVersion is what differs in a configuration.
+type containerdVersion struct {
+	config         int
+	label          string // in what airgap mirrors remarks
+	images, engine string // plugins
+	more           string
+}
+
+// nativeUnpack has containerd 2 unpack for the snapshotter that works on any file
+// system.
+const nativeUnpack = `[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+platform = "linux/amd64"
+snapshotter = "native"
+`
+
+// containerdOf asks containerd which it is.
+func containerdOf(t *testing.T) containerdVersion {
+	t.Helper()
+	if strings.Contains(run(t, "containerd", "--version"), "containerd/v2 ") {
+		return containerdVersion{3, "2.x:", `"io.containerd.cri.v1.images"`, `"io.containerd.cri.v1.runtime"`, nativeUnpack}
+	}
+	return containerdVersion{2, "1.x:", `"io.containerd.grpc.v1.cri".containerd`, `"io.containerd.grpc.v1.cri"`, ""}
+}
+
 // containerd runs one that has the interface of Kubernetes, and is told of mirrors
 // by lines of its configuration. It asks for no rights that a container may lack. It
 // returns its socket.
-func (n *node) containerd(t *testing.T, mirrors string) string {
+func (n *node) containerd(t *testing.T, v containerdVersion, mirrors string) string {
 	t.Helper()
 	socket := n.path("c.sock")
 	if len(socket)+len(".ttrpc") > maxSocket {
 		t.Fatalf("%s is too long for a socket; set TMPDIR to a shorter folder", socket)
 	}
-	n.write(t, "/etc/containerd/config.toml", fmt.Sprintf(`version = 2
+	n.write(t, "/etc/containerd/config.toml", fmt.Sprintf(`version = %d
 root = %q
 state = %q
 [grpc]
 address = %q
-[plugins."io.containerd.grpc.v1.cri"]
+[plugins.%s]
 restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".containerd]
+[plugins.%s]
 snapshotter = "native"
-%s
-`, n.path("croot"), n.path("cstate"), socket, mirrors))
+%s%s
+`, v.config, n.path("croot"), n.path("cstate"), socket, v.engine, v.images, mirrors, v.more))
 	c, err := the.startIt(invocation{tool: "containerd", on: n})
 	if err == nil {
 		err = c.ready(func() error {

@@ -40,7 +40,9 @@ func (m *mirrored) runPod(t *testing.T, crictl func(...string) invocation, ref s
 		}
 	}
 	sandbox := strings.TrimSpace(runWith(t, crictl("runp", pod)))
-	runWith(t, crictl("inspecti", pauseImage+":3.6"))
+	if images := runWith(t, crictl("images", "--quiet=false")); !strings.Contains(images, pauseImage) {
+		t.Errorf("the image of pauses is not there:\n%s", images)
+	}
 	id := strings.TrimSpace(runWith(t, crictl("create", sandbox, container, pod)))
 	runWith(t, crictl("start", id))
 	greets(t, runWith(t, crictl("logs", "--follow", id)))

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -86,6 +88,8 @@ var origins = []string{"docker.io/library/hello", "ghcr.io/acme/app", "reg.examp
 // pauseImage is what containerd keeps a pod with, unless told.
 const pauseImage = "registry.k8s.io/pause"
 
+var pauseTag = regexp.MustCompile(pauseImage + ":([a-zA-Z0-9._-]+)")
+
 // toolName is what the fixture's other image is called there.
 const toolName = "ghcr.io/acme/tool"
 
@@ -116,7 +120,15 @@ var pauseOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	config, err := the.do(invocation{tool: "containerd", args: []string{"config", "default"}})
+	if err != nil {
+		return "", err
+	}
+	tag := pauseTag.FindStringSubmatch(config)
+	if tag == nil {
+		return "", fmt.Errorf("containerd does not say which %s it wants", pauseImage)
+	}
 	f := newLayoutFolder(the.path("pause-layout"))
-	f.name("3.6", f.image("amd64", file{"pause", 0o755, prog}))
+	f.name(tag[1], f.image("amd64", file{"pause", 0o755, prog}))
 	return f.dir, f.finish()
 })
