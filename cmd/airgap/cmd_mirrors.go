@@ -30,7 +30,7 @@ func mirrorsCommand(u *ui) *cli.Command {
 	var o mirrorsOptions
 	return &cli.Command{
 		Name:      "mirrors",
-		Usage:     "print how containerd, docker, podman or k3s pull from serve by original names",
+		Usage:     "print how containerd, docker, podman, k3s or OpenShift pull from serve by original names",
 		ArgsUsage: "[REGISTRY...]",
 		Description: `Prints configuration that has a client ask airgap serve for images of each REGISTRY, so
 that manifests and scripts need no change: ghcr.io/acme/app is pulled as
@@ -39,16 +39,22 @@ is asked; without REGISTRY, those that the store has images of are taken.
 
     containerd  a hosts.toml for each registry, and a way for all of them
     docker      daemon.json; docker has mirrors of docker.io only, so that images of
-                other registries are pulled as HOST:PORT/REGISTRY/…
+                other registries are pulled as HOST:PORT/REGISTRY/…, but for Docker 29
+                with the image store of containerd
     podman      registries.conf, also for CRI-O, skopeo and buildah
     k3s         registries.yaml, also for RKE2
+    openshift   an ImageDigestMirrorSet and an ImageTagMirrorSet, since OpenShift 4.13
+
+Clients so told ask nobody else about these registries, but for docker and k3s, which
+turn to the registry itself if serve does not have an image; k3s can be kept from it.
 
 Examples:
    airgap mirrors --for containerd
    airgap mirrors --for podman docker.io ghcr.io --listen registry.corp:443 --https
-   airgap mirrors --for k3s --store /srv/airgap --listen 10.0.0.5:5000`,
+   airgap mirrors --for k3s --store /srv/airgap --listen 10.0.0.5:5000
+   airgap mirrors --for openshift quay.io --listen registry.corp:443 --https --ca ca.pem`,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "for", Usage: "configure `CLIENT`: containerd, docker, podman or k3s", DefaultText: "none", Destination: &o.client},
+			&cli.StringFlag{Name: "for", Usage: "configure `CLIENT`: containerd, docker, podman, k3s or openshift", DefaultText: "none", Destination: &o.client},
 			&cli.StringFlag{Name: "listen", Usage: "where clients reach serve, `HOST:PORT`", Value: defaultListen, DefaultText: defaultListen, Destination: &o.listen},
 			&cli.BoolFlag{Name: "https", Usage: "serve has a certificate (--cert)", Destination: &o.https},
 			&cli.StringFlag{Name: "ca", Usage: "… which clients trust because of the authority in `FILE`, on their machines", DefaultText: "what clients trust already", Destination: &o.ca},
@@ -75,36 +81,48 @@ type mirrorsResult struct {
 	Remarks    []string     `json:"remarks,omitempty"`
 }
 
-// mirrorsFor makes the configuration of each client.
-var mirrorsFor = map[string]func(*mirrorsOptions) ([]mirrorFile, []string){
-	"containerd": (*mirrorsOptions).containerd, "docker": (*mirrorsOptions).docker,
-	"podman": (*mirrorsOptions).podman, "k3s": (*mirrorsOptions).k3s,
-}
-
 func runMirrors(ctx context.Context, u *ui, o mirrorsOptions) error {
 	if err := checkAll(o.outputOptions.check(), checkListen(o.listen)); err != nil {
 		return err
 	}
-	host, port, _ := net.SplitHostPort(o.listen)
 	write, ok := mirrorsFor[o.client]
-	switch {
-	case !ok:
-		return usagef("--for %q: want containerd, docker, podman or k3s", o.client)
-	case !plainHost(o.listen):
-		return usagef("--listen %q: want a host and a port", o.listen)
-	case host == "" || port == "0" || net.ParseIP(host).IsUnspecified():
-		return &adviceError{usagef("--listen %s is no address that a client could ask", o.listen), "give the name or address of the machine that serves"}
-	case o.ca != "" && !o.https:
-		return usagef("--ca is about --https")
-	case strings.ContainsFunc(o.ca, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' }):
-		return usagef("--ca %q: want a plain path", o.ca)
+	if !ok {
+		return usagef("--for %q: want containerd, docker, podman, k3s or openshift", o.client)
+	}
+	if err := o.check(); err != nil {
+		return err
 	}
 	if err := o.findHosts(ctx, u); err != nil {
+		return err
+	}
+	if err := o.checkPaths(); err != nil {
 		return err
 	}
 	res := mirrorsResult{Client: o.client, Registries: o.hosts}
 	res.Files, res.Remarks = write(&o)
 	return u.result(o.outputOptions, "MirrorsResult", res, func(w io.Writer) { writeMirrors(w, res) })
+}
+
+// check refuses an address that no client could ask, and what is no plain text in a
+// file of configuration.
+func (o *mirrorsOptions) check() error {
+	host, port, _ := net.SplitHostPort(o.listen)
+	ip := net.ParseIP(host)
+	switch {
+	case !plainHost(o.listen):
+		return usagef("--listen %q: want a host and a port", o.listen)
+	case host == "" || port == "0" || ip.IsUnspecified():
+		return &adviceError{usagef("--listen %s is no address that a client could ask", o.listen), "give the name or address of the machine that serves"}
+	case o.client == "openshift" && (host == "localhost" || ip.IsLoopback()):
+		return &adviceError{usagef("--listen %s is each node itself", o.listen), "give the name or address of the machine that serves, as nodes reach it"}
+	case o.client == "openshift" && strings.Contains(host, ":"):
+		return &adviceError{usagef("--listen %s: OpenShift takes no IPv6 address for a mirror", o.listen), "give the name of the machine that serves"}
+	case o.ca != "" && !o.https:
+		return usagef("--ca is about --https")
+	case strings.ContainsFunc(o.ca, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' || r == '\\' }):
+		return usagef("--ca %q: want a plain path", o.ca)
+	}
+	return nil
 }
 
 // findHosts checks the registries that were named, or takes those of the store.
@@ -121,6 +139,20 @@ func (o *mirrorsOptions) findHosts(ctx context.Context, u *ui) (err error) {
 	for _, h := range o.hosts {
 		if ref, err := layout.ParseReference(h + "/x/y"); err != nil || ref.Registry() != h || !plainHost(h) {
 			return usagef("%q is no registry: want its host, as in ghcr.io", h)
+		}
+	}
+	return nil
+}
+
+// checkPaths refuses a registry that cannot be said in a path, for clients that say it
+// there.
+func (o *mirrorsOptions) checkPaths() error {
+	if o.client != "podman" && o.client != "openshift" {
+		return nil
+	}
+	for _, h := range o.hosts {
+		if pathHost(h) == "" {
+			return &adviceError{usagef("%s wants the registry in a path, and %q can be in none", o.client, h), "name the other registries; containerd and k3s can have this one, too"}
 		}
 	}
 	return nil
@@ -153,88 +185,6 @@ func (o *mirrorsOptions) hostsOfStore(ctx context.Context, u *ui) ([]string, err
 		return nil, &adviceError{errors.New("the store has no images yet"), "name the registries: airgap mirrors --for " + o.client + " docker.io ghcr.io"}
 	}
 	return hosts, nil
-}
-
-func (o *mirrorsOptions) url() string {
-	if o.https {
-		return "https://" + o.listen
-	}
-	return "http://" + o.listen
-}
-
-// containerd sends the registry in ns, since v1.5.
-func (o *mirrorsOptions) containerd() ([]mirrorFile, []string) {
-	body := fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", o.url())
-	if o.ca != "" {
-		body += fmt.Sprintf("  ca = %q\n", o.ca)
-	}
-	var out []mirrorFile
-	for _, h := range o.hosts {
-		upstream := "https://" + h
-		if h == "docker.io" {
-			upstream = "https://registry-1.docker.io"
-		}
-		out = append(out, mirrorFile{"/etc/containerd/certs.d/" + h + "/hosts.toml", fmt.Sprintf("server = %q\n\n", upstream) + body})
-	}
-	return out, []string{
-		"containerd reads these if config_path in /etc/containerd/config.toml is /etc/containerd/certs.d",
-		"the middle part alone, as /etc/containerd/certs.d/_default/hosts.toml, is for every registry that has no file",
-		"what is not here is then asked of the registry itself; that cannot be reached, and the pull fails with its name",
-	}
-}
-
-func (o *mirrorsOptions) docker() ([]mirrorFile, []string) {
-	body := fmt.Sprintf("{\n  \"registry-mirrors\": [%q]", o.url())
-	if !o.https {
-		body += fmt.Sprintf(",\n  \"insecure-registries\": [%q]", o.listen)
-	}
-	remarks := []string{}
-	for _, h := range o.hosts {
-		if h != "docker.io" {
-			remarks = append(remarks, fmt.Sprintf("docker has no mirrors of %s: pull its images as %s/%s/…", h, o.listen, pathHost(h)))
-		}
-	}
-	if o.ca != "" {
-		remarks = append(remarks, fmt.Sprintf("copy %s to /etc/docker/certs.d/%s/ca.crt", o.ca, o.listen))
-	}
-	return []mirrorFile{{"/etc/docker/daemon.json", body + "\n}\n"}}, append(remarks, "restart docker after a change")
-}
-
-// pathHost is a registry as the first element of a path; see package serve.
-func pathHost(host string) string { return strings.ReplaceAll(host, ":", "_") }
-
-// podman knows no ns: the registry goes into the path.
-func (o *mirrorsOptions) podman() ([]mirrorFile, []string) {
-	var b strings.Builder
-	for i, h := range o.hosts {
-		if i > 0 {
-			b.WriteString("\n")
-		}
-		fmt.Fprintf(&b, "[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\n", h, h, o.listen+"/"+pathHost(h))
-		if !o.https {
-			b.WriteString("insecure = true\n")
-		}
-	}
-	var remarks []string
-	if o.ca != "" {
-		remarks = append(remarks, fmt.Sprintf("copy %s to /etc/containers/certs.d/%s/ca.crt", o.ca, o.listen))
-	}
-	return []mirrorFile{{"/etc/containers/registries.conf.d/airgap.conf", b.String()}}, remarks
-}
-
-func (o *mirrorsOptions) k3s() ([]mirrorFile, []string) {
-	var b strings.Builder
-	b.WriteString("mirrors:\n")
-	for _, h := range o.hosts {
-		fmt.Fprintf(&b, "  %q:\n    endpoint:\n      - %q\n", h, o.url())
-	}
-	if o.ca != "" {
-		fmt.Fprintf(&b, "configs:\n  %q:\n    tls:\n      ca_file: %q\n", o.listen, o.ca)
-	}
-	return []mirrorFile{{"/etc/rancher/k3s/registries.yaml", b.String()}}, []string{
-		"for RKE2 it is /etc/rancher/rke2/registries.yaml",
-		"restart k3s after a change; with --disable-default-registry-endpoint it asks nobody else",
-	}
 }
 
 func writeMirrors(w io.Writer, res mirrorsResult) {

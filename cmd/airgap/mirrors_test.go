@@ -13,9 +13,9 @@ func TestMirrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, client := range []string{"containerd", "docker", "podman", "k3s"} {
+	for _, client := range []string{"containerd", "docker", "podman", "k3s", "openshift"} {
 		for kind, args := range map[string]string{
-			".txt":       "docker.io ghcr.io reg.example:5000",
+			".txt":       "docker.io ghcr.io reg.example:5000 --listen 10.0.0.5:5000",
 			"-https.txt": "docker.io ghcr.io --listen registry.corp:443 --https --ca /etc/ssl/corp.pem",
 		} {
 			n++

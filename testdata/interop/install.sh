@@ -33,6 +33,7 @@ regctl   github.com/regclient/regclient/cmd/regctl        github.com/regclient/r
 registry github.com/distribution/distribution/v3/cmd/registry github.com/distribution/distribution/v3 v3.1.2
 notation github.com/notaryproject/notation/cmd/notation   github.com/notaryproject/notation       v1.3.2
 cosign   github.com/sigstore/cosign/v3/cmd/cosign         github.com/sigstore/cosign/v3           v3.1.3
+crictl   sigs.k8s.io/cri-tools/cmd/crictl                 sigs.k8s.io/cri-tools                   v1.34.0
 "
 
 # command, Debian package
@@ -42,6 +43,7 @@ docker-registry docker-registry
 containerd      containerd
 dockerd         docker.io
 podman          podman
+ip              iproute2
 bsdtar          libarchive-tools
 jq              jq
 python3         python3

@@ -35,11 +35,15 @@ type child struct {
 
 // start runs a server until the tests are over.
 func (l *lab) start(tool string, args ...string) (*child, error) {
-	path, err := l.find(tool)
+	return l.startIt(invocation{tool: tool, args: args})
+}
+
+func (l *lab) startIt(v invocation) (*child, error) {
+	path, args, err := l.command(v)
 	if err != nil {
 		return nil, err
 	}
-	c := &child{name: tool, log: l.path(l.unique(tool+"-") + ".log"), done: make(chan struct{})}
+	c := &child{name: v.tool, log: l.path(l.unique(v.tool+"-") + ".log"), done: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
 		return nil, err
@@ -85,6 +89,9 @@ func (c *child) tail() []byte {
 	data, _ := os.ReadFile(c.log)
 	return data[max(0, len(data)-logTail):]
 }
+
+// hangUp tells a server to read its configuration again.
+func (c *child) hangUp() error { return c.cmd.Process.Signal(syscall.SIGHUP) }
 
 func (c *child) stop() {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended

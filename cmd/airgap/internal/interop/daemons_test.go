@@ -85,6 +85,15 @@ func ctr(t *testing.T) func(args ...string) string {
 // podman returns a function that runs podman with a storage of its own.
 func podman(t *testing.T) func(args ...string) string {
 	t.Helper()
+	podman := podmanOn(t, nil)
+	return func(args ...string) string {
+		t.Helper()
+		return runWith(t, podman(args...))
+	}
+}
+
+func podmanOn(t *testing.T, n *node) func(args ...string) invocation {
+	t.Helper()
 	need(t, "podman", "conmon", "runc")
 	dir := the.path(the.unique("podman"))
 	// Its storage holds mounts for as long as podman has anything in it.
@@ -93,9 +102,8 @@ func podman(t *testing.T) func(args ...string) string {
 		"--root", dir + "/root", "--runroot", dir + "/run", "--tmpdir", dir + "/tmp",
 		"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc",
 	}
-	return func(args ...string) string {
-		t.Helper()
-		return run(t, "podman", append(flags[:len(flags):len(flags)], args...)...)
+	return func(args ...string) invocation {
+		return invocation{tool: "podman", args: append(flags[:len(flags):len(flags)], args...), on: n}
 	}
 }
 

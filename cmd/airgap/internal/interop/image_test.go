@@ -27,6 +27,22 @@ import "os"
 func main() { os.Stdout.WriteString("` + greeting + `\n") }
 `
 
+// pauseSource is what keeps a pod: it waits until it is told to end.
+const pauseSource = `package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
+	<-c
+}
+`
+
 // layoutFolder is an OCI layout in a folder, being made.
 type layoutFolder struct {
 	dir   string
@@ -155,16 +171,16 @@ func (f *layoutFolder) finish() error {
 	return f.err
 }
 
-// buildProgram compiles the program that the images contain.
-func (l *lab) buildProgram() ([]byte, error) {
-	src, out := l.path("hello.go"), l.path("hello")
-	if err := os.WriteFile(src, []byte(programSource), 0o644); err != nil {
+// buildProgram compiles a program for an image.
+func (l *lab) buildProgram(name, source string) ([]byte, error) {
+	src, out := l.path(name+".go"), l.path(name)
+	if err := os.WriteFile(src, []byte(source), 0o644); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, src)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=-buildvcs=false")
 	if said, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("building the program of the images: %w\n%s", err, said)
+		return nil, fmt.Errorf("building %s for an image: %w\n%s", name, err, said)
 	}
 	return os.ReadFile(out)
 }
@@ -177,7 +193,7 @@ type images struct {
 }
 
 func (l *lab) buildImages() (*images, error) {
-	prog, err := l.buildProgram()
+	prog, err := l.buildProgram("hello", programSource)
 	if err != nil {
 		return nil, err
 	}

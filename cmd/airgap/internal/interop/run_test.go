@@ -65,21 +65,32 @@ type invocation struct {
 	dir  string   // to run in; empty means anywhere
 	env  []string // beside the lab's
 	in   []byte
+	on   *node // nil: this machine
 }
 
 func (v invocation) String() string { return v.tool + " " + strings.Join(v.args, " ") }
 
+// command is what to run for v.
+func (l *lab) command(v invocation) (path string, args []string, err error) {
+	if path, err = l.find(v.tool); err != nil || v.on == nil {
+		return path, v.args, err
+	}
+	args = v.on.enter(append([]string{path}, v.args...))
+	path, err = l.find("nsenter")
+	return path, args, err
+}
+
 // do runs a tool and returns what it printed to its standard output. The error
 // tells all that it said.
 func (l *lab) do(v invocation) (string, error) {
-	path, err := l.find(v.tool)
+	path, args, err := l.command(v)
 	if err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, v.args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir, cmd.Env = v.dir, append(l.env(), v.env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(v.in), &stdout, &stderr
 	ownGroup(cmd)
