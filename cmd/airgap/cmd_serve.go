@@ -60,7 +60,8 @@ reg.example_5000/team/app.
 
 A bundle is proven first, and judged by the policy: it is served if every image passes.
 --insecure-skip-verify serves what nobody has judged. A store was judged when it was
-filled; while it is served, others can import into it, and what they bring shows at once.
+filled; while it is served, others can import into it, and what they bring shows at
+once.
 
 It listens where nobody but this machine can reach it. The first line on stdout is its
 address, also for port 0; SIGTERM or Ctrl-C ends it, once downloads under way have

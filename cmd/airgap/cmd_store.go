@@ -51,10 +51,11 @@ func storeCommand(u *ui) *cli.Command {
     gc   remove what no name leads to: manifests, what is attached to them, and blobs.
          It runs beside serve and imports: what those count on stays, and what was
          pushed less than --grace ago. --dry-run tells what would go
-    check    compare the database with itself, with the ledger and with the files, each
-         of which is hashed; --fast compares their sizes. Exit code 4 if something is wrong
-    backup   write a copy of the database to --output, as it is at one moment; copy the
-         folder blobs after it. It holds the key of the ledger
+    check    compare the database with itself, with the ledger and with the files,
+         each of which is hashed; --fast compares sizes. Exit code 4 if something is
+         wrong
+    backup   write a copy of the database to --output, as it is at one moment; copy
+         the folder blobs after it. It holds the key of the ledger
 
 Examples:
    airgap store rm ghcr.io/acme/app:1.3 --store /srv/airgap
