@@ -26,6 +26,7 @@ type storeOptions struct {
 	store  string
 	record recordOptions
 	care   careOptions
+	push   pushOptions
 	outputOptions
 }
 
@@ -35,6 +36,7 @@ var storeVerbs = []verb[storeOptions]{
 	{"gc", []string{"grace", "dry-run"}, runStoreGC},
 	{"check", []string{"fast"}, runStoreCheck},
 	{"backup", []string{"output"}, runStoreBackup},
+	{"push", pushFlags, runStorePush},
 	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
 }
 
@@ -66,7 +68,7 @@ Examples:
    airgap store backup --store /srv/airgap -o monday.db`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
-		}, append(append(o.care.flags(), o.record.flags()...), o.outputOptions.flags()...)...),
+		}, append(append(append(o.care.flags(), o.push.flags()...), o.record.flags()...), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
 			o.verb, o.args = c.Args().First(), c.Args().Tail()
 			return runStore(c.Context, u, o, c.LocalFlagNames())
