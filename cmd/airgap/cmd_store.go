@@ -27,6 +27,8 @@ type storeOptions struct {
 	record recordOptions
 	care   careOptions
 	push   pushOptions
+	// repositories: of ls, a line for each
+	repositories bool
 	outputOptions
 }
 
@@ -36,6 +38,8 @@ var storeVerbs = []verb[storeOptions]{
 	{"gc", []string{"grace", "dry-run"}, runStoreGC},
 	{"check", []string{"fast"}, runStoreCheck},
 	{"backup", []string{"output"}, runStoreBackup},
+	{"ls", []string{"repositories"}, runStoreLs},
+	{"stats", nil, runStoreStats},
 	{"push", pushFlags, runStorePush},
 	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
 }
@@ -68,6 +72,7 @@ Examples:
    airgap store backup --store /srv/airgap -o monday.db`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
+			&cli.BoolFlag{Name: "repositories", Usage: "ls: a line for each repository", Destination: &o.repositories},
 		}, append(append(append(o.care.flags(), o.push.flags()...), o.record.flags()...), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
 			o.verb, o.args = c.Args().First(), c.Args().Tail()
