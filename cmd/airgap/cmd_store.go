@@ -27,6 +27,7 @@ type storeOptions struct {
 	record recordOptions
 	care   careOptions
 	push   pushOptions
+	load   loadOptions
 	// repositories: of ls, a line for each
 	repositories bool
 	outputOptions
@@ -41,6 +42,7 @@ var storeVerbs = []verb[storeOptions]{
 	{"ls", []string{"repositories"}, runStoreLs},
 	{"stats", nil, runStoreStats},
 	{"push", pushFlags, runStorePush},
+	{"load", loadFlags, runStoreLoad},
 	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
 }
 
@@ -73,7 +75,7 @@ Examples:
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
 			&cli.BoolFlag{Name: "repositories", Usage: "ls: a line for each repository", Destination: &o.repositories},
-		}, append(append(append(o.care.flags(), o.push.flags()...), o.record.flags()...), o.outputOptions.flags()...)...),
+		}, append(append(append(append(o.care.flags(), o.push.flags()...), o.load.flags()...), o.record.flags()...), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
 			o.verb, o.args = c.Args().First(), c.Args().Tail()
 			return runStore(c.Context, u, o, c.LocalFlagNames())

@@ -72,7 +72,7 @@ type storePushResult struct {
 	Store       string `json:"store"`
 	Destination string `json:"destination"`
 	*bundle.PushResult
-	LeftOut []leftOutName `json:"leftOut,omitempty"` // in quarantine
+	LeftOut []leftOutName `json:"leftOut,omitempty"`
 }
 
 type leftOutName struct {
@@ -84,7 +84,7 @@ type leftOutName struct {
 func leftOut(held []heldName) []leftOutName {
 	var out []leftOutName
 	for _, h := range held {
-		out = append(out, leftOutName{h.ref.Name(), h.digest, h.reason})
+		out = append(out, leftOutName{h.ref.Name(), h.digest, "in quarantine: " + h.reason})
 	}
 	return out
 }
@@ -168,10 +168,26 @@ func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layou
 	return res, err
 }
 
+// maxEnterTries is how often the ledger is tried, if others keep changing the store.
+const maxEnterTries = 10
+
 // enter writes the ledger: a line for each image of which something was not at the
 // destination. It comes before the names, so that none is there that the ledger does
 // not have.
 func (p *storePush) enter(ctx context.Context, names []bundle.PushedName) error {
+	for try := 1; ; try++ {
+		err := p.tryEnter(ctx, names)
+		if !errors.Is(err, store.ErrChanged) || try == maxEnterTries {
+			return err
+		}
+	}
+}
+
+func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) error {
+	state, err := p.store.State()
+	if err != nil {
+		return err
+	}
 	at, err := ledgerTime(p.store, p.now())
 	if err != nil {
 		return err
@@ -181,8 +197,14 @@ func (p *storePush) enter(ctx context.Context, names []bundle.PushedName) error 
 		return err
 	}
 	defer session.Close()
+	if err := session.Expect(state); err != nil {
+		return err
+	}
 	entered := false
 	for _, n := range names {
+		if err := p.stillGiven(ctx, n); err != nil {
+			return err
+		}
 		if n.Present {
 			continue
 		}
@@ -202,6 +224,25 @@ func (p *storePush) enter(ctx context.Context, names []bundle.PushedName) error 
 		return nil
 	}
 	return session.Commit(ctx, nil)
+}
+
+// stillGiven fails if an image has come into quarantine while it was sent.
+func (p *storePush) stillGiven(ctx context.Context, n bundle.PushedName) error {
+	ref, err := layout.ParseReference(n.Source)
+	if err != nil {
+		return err
+	}
+	if ref.Digest == "" { // what the name stands for now is another matter
+		_, err = p.store.Resolve(ctx, ref)
+	}
+	if errors.Is(err, store.ErrQuarantined) {
+		return err
+	}
+	ref.Digest = n.Digest
+	if _, err = p.store.Resolve(ctx, ref); errors.Is(err, store.ErrQuarantined) {
+		return err
+	}
+	return nil
 }
 
 // reason is why, and what the push did away with.
@@ -241,12 +282,12 @@ func before(n bundle.PushedName) string {
 	return "-"
 }
 
-// writeHeldBack tells what is in quarantine and so was not taken.
+// writeHeldBack tells what was left out, and why.
 func writeHeldBack(w io.Writer, done string, all []leftOutName) {
 	if len(all) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nnot %s, for %s in quarantine:\n", done, pluralIs(len(all), "name"))
+	fmt.Fprintf(w, "\n%s not %s:\n", pluralIs(len(all), "name"), done)
 	var rows [][]string
 	for _, n := range all {
 		rows = append(rows, []string{"  " + n.Reference, shortDigest(n.Digest), n.Reason})

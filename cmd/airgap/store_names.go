@@ -18,6 +18,8 @@ func isPattern(arg string) bool { return strings.Contains(arg, "*") }
 type choice struct {
 	refs []layout.Reference
 	held []heldName // left out: they would have been taken, but are in quarantine
+
+	named map[layout.Reference]bool // one by one, by no pattern
 }
 
 func (c *choice) add(refs ...layout.Reference) {
@@ -37,7 +39,7 @@ func (c *choice) add(refs ...layout.Reference) {
 // What is in quarantine is an error if it was named, and left out if a pattern or
 // everything includes it.
 func (s *storeSource) choose(ctx context.Context, st *store.Store, dir string, args []string) (*choice, error) {
-	c := &choice{}
+	c := &choice{named: map[layout.Reference]bool{}}
 	if len(args) == 0 {
 		args = []string{"**"}
 	}
@@ -63,6 +65,7 @@ func (s *storeSource) choose(ctx context.Context, st *store.Store, dir string, a
 			if err := givenOut(ctx, st, ref); err != nil {
 				return nil, err
 			}
+			c.named[ref] = true
 		}
 		c.add(refs...)
 	}
