@@ -343,6 +343,17 @@ func TestStoreLoadToFile(t *testing.T) {
 	mustRun(t, 0, "import images.tar --store again --insecure-skip-verify")
 }
 
+// A program that is not there is an error with a way round.
+func TestStoreLoadWithoutProgram(t *testing.T) {
+	t.Chdir(t.TempDir())
+	loadable(t)
+	t.Setenv("PATH", t.TempDir())
+	_, stderr, code := loadInto(t, testUI(), "tool:1", "--containerd")
+	if code != exitFailed || !strings.Contains(stderr, "hint: install it") {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
 func TestStoreLoadUsage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, line := range []string{

@@ -48,6 +48,11 @@ func (i *engineImage) another(id string) error {
 	return fmt.Errorf("it took the images, and %s is another one there: %.200q", i.ref.Name(), id)
 }
 
+// none says that an engine has no image under the name.
+func (i *engineImage) none() error {
+	return fmt.Errorf("it took the images, and has none called %s", i.ref.Name())
+}
+
 // engineError is what an engine, or the way to it, failed with.
 type engineError struct {
 	engine string
@@ -157,7 +162,7 @@ func (e *socketEngine) lists(ctx context.Context, img engineImage) error {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return e.fail(fmt.Errorf("it took the images, and has none called %s: %w", img.ref.Name(), engineSays(res)))
+		return e.fail(fmt.Errorf("%w: %w", img.none(), engineSays(res)))
 	}
 	var got struct {
 		ID string `json:"Id"`
@@ -191,8 +196,15 @@ func (e *programEngine) lists(ctx context.Context, img engineImage) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(strings.Fields(out), img.is) {
-		return &engineError{e.program, img.another(out)}
+	ids := slices.DeleteFunc(strings.Fields(out), func(s string) bool {
+		_, err := layout.ParseDigest("sha256:" + strings.TrimPrefix(s, "sha256:"))
+		return err != nil
+	})
+	switch {
+	case len(ids) == 0:
+		return &engineError{e.program, img.none()}
+	case !slices.ContainsFunc(ids, img.is):
+		return &engineError{e.program, img.another(ids[0])}
 	}
 	return nil
 }
