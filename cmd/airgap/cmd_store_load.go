@@ -20,7 +20,6 @@ import (
 type loadOptions struct {
 	docker, podman, containerd bool
 	address, namespace         string
-	output                     string
 	platforms                  cli.StringSlice
 }
 
@@ -33,7 +32,6 @@ func (o *loadOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "containerd", Category: loadCategory, Usage: "load into containerd, by the program ctr", Destination: &o.containerd},
 		&cli.StringFlag{Name: "address", Category: loadCategory, Usage: "reach the engine at the unix socket `SOCKET`", DefaultText: "docker: $DOCKER_HOST, else its usual one; podman: $CONTAINER_HOST, else its usual one, else the program podman; containerd: what ctr takes", Destination: &o.address},
 		&cli.StringFlag{Name: "namespace", Category: loadCategory, Usage: "with --containerd: load into the namespace `NAME`; Kubernetes has its images in k8s.io", DefaultText: "what ctr takes", Destination: &o.namespace},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Category: loadCategory, Usage: "write what docker load, podman load and ctr images import read to `FILE`, or to stdout if it is -", DefaultText: "none", Destination: &o.output},
 		&cli.StringSliceFlag{Name: "platform", Category: loadCategory, Usage: "of indexes, take the images for `OS/ARCH[/VARIANT]` only; repeatable", DefaultText: "for an engine, linux on this machine's processor; with --output, all", Destination: &o.platforms},
 	}
 }
@@ -44,7 +42,7 @@ var loadFlags = []string{"docker", "podman", "containerd", "address", "namespace
 func (o *storeOptions) checkLoad(u *ui) error {
 	l := &o.load
 	ways := 0
-	for _, chosen := range []bool{l.docker, l.podman, l.containerd, l.output != ""} {
+	for _, chosen := range []bool{l.docker, l.podman, l.containerd, o.care.output != ""} {
 		if chosen {
 			ways++
 		}
@@ -54,11 +52,11 @@ func (o *storeOptions) checkLoad(u *ui) error {
 		return usagef("store load wants names to load")
 	case ways != 1:
 		return usagef("store load: want one of --docker, --podman, --containerd and --output FILE")
-	case l.address != "" && l.output != "":
+	case l.address != "" && o.care.output != "":
 		return usagef("--address is about an engine, and --output writes to a file")
 	case l.namespace != "" && !l.containerd:
 		return usagef("--namespace is about --containerd")
-	case l.output == "-" && u.stdoutIsTerminal:
+	case o.care.output == "-" && u.stdoutIsTerminal:
 		return &adviceError{usagef("stdout is a terminal, and images are nothing to look at"), "give -o FILE, or pipe the output"}
 	}
 	return nil
@@ -108,8 +106,8 @@ func runStoreLoad(ctx context.Context, u *ui, o storeOptions) (err error) {
 	if len(l.platforms) == 0 && l.engine != nil {
 		l.platforms = []layout.Platform{{OS: "linux", Architecture: runtime.GOARCH}}
 	}
-	if o.load.output != "" && o.load.output != "-" {
-		if l.file, err = outputFile(o.load.output); err != nil {
+	if o.care.output != "" && o.care.output != "-" {
+		if l.file, err = outputFile(o.care.output); err != nil {
 			return err
 		}
 	}
@@ -129,7 +127,7 @@ func runStoreLoad(ctx context.Context, u *ui, o storeOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	l.res = storeLoadResult{Store: dir, Output: o.load.output, Images: []loadedImage{}, LeftOut: leftOut(chosen.held)}
+	l.res = storeLoadResult{Store: dir, Output: o.care.output, Images: []loadedImage{}, LeftOut: leftOut(chosen.held)}
 	if err := l.find(ctx, chosen); err != nil {
 		return err
 	}
@@ -263,7 +261,7 @@ var errNotRead = errors.New("the engine stopped reading")
 
 func (l *loading) print() error {
 	w := l.ui.stdout
-	if l.o.load.output == "-" {
+	if l.o.care.output == "-" {
 		if w = l.ui.stderr; l.o.quiet {
 			return nil
 		}
