@@ -17,7 +17,6 @@ import (
 
 	"airgap/layout"
 	"airgap/layout/layouttest"
-	"airgap/store"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -165,19 +164,7 @@ func loadable(t *testing.T) layouttest.Content {
 	c.Pin(c.Image("nameless"))
 	c.Tag("chart", c.Referrer(c.Image("app"), "application/vnd.cncf.helm.config.v1+json", "chart"))
 	content := layouttest.Merge(b.Content(), c.Content())
-	s, err := store.Open("s", store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	session, err := s.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	if err := content.Load(t.Context(), session); err != nil {
-		t.Fatal(err)
-	}
+	fillStore(t, content)
 	hideInStore(t, repo, "no signature", hidden)
 	return content
 }

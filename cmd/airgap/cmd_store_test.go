@@ -58,19 +58,7 @@ func listedStore(t *testing.T) (b *layouttest.Builder, hidden layout.Descriptor)
 	tag, _ := layout.FormCosignSig.Tag(gone.Digest)
 	b.Tag(tag, b.Image("signature of what is not here"))
 	o.Tag("1", o.Image("amd64", o.Layer("application/vnd.oci.image.layer.v1.tar", "base")))
-	s, err := store.Open("s", store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	session, err := s.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	if err := layouttest.Merge(b.Content(), o.Content()).Load(t.Context(), session); err != nil {
-		t.Fatal(err)
-	}
+	fillStore(t, layouttest.Merge(b.Content(), o.Content()))
 	return b, hidden
 }
 
