@@ -50,36 +50,71 @@ func TestStorePushHoldsBack(t *testing.T) {
 // fillStore imports content into the store s, judged by nobody.
 func fillStore(t *testing.T, content layouttest.Content) {
 	t.Helper()
+	onSession(t, func(s *store.Session) error { return content.Load(t.Context(), s) })
+}
+
+// changeStore commits a change to the store s.
+func changeStore(t *testing.T, change func(*store.Session) error) {
+	t.Helper()
+	onSession(t, func(s *store.Session) error {
+		if err := change(s); err != nil {
+			return err
+		}
+		return s.Commit(t.Context(), nil)
+	})
+}
+
+func onSession(t *testing.T, do func(*store.Session) error) {
+	t.Helper()
 	s, err := store.Open("s", store.Options{})
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	defer s.Close()
 	session, err := s.Begin(t.Context())
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	defer session.Close()
-	if err := content.Load(t.Context(), session); err != nil {
-		t.Fatal(err)
+	if err := do(session); err != nil {
+		t.Error(err)
 	}
 }
 
-// An image that comes into quarantine while it is pushed gets no name, and no line.
+// An image that comes into quarantine while it is pushed, by itself or by its name
+// alone, gets no name, and no line.
 func TestStorePushNoticesQuarantine(t *testing.T) {
-	t.Chdir(t.TempDir())
-	b := layouttest.New(pushRepo)
-	image := b.Image("one")
-	b.Tag("v1", image)
-	fillStore(t, b.Content())
-	reg := startRegistry(t, true)
-	next, once := reg.next, sync.Once{}
-	reg.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:") {
-			once.Do(func() { hideInStore(t, pushRepo, "revoked just now", image) })
-		}
-		next.ServeHTTP(w, r)
-	})
+	for what, hide := range map[string]func(t *testing.T, image layout.Descriptor){
+		"image": func(t *testing.T, image layout.Descriptor) { hideInStore(t, pushRepo, "revoked just now", image) },
+		"name": func(t *testing.T, _ layout.Descriptor) {
+			changeStore(t, func(s *store.Session) error {
+				return s.Hold(layout.Reference{Repository: pushRepo, Tag: "v1"}, "revoked just now")
+			})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			b := layouttest.New(pushRepo)
+			image := b.Image("one")
+			b.Tag("v1", image)
+			fillStore(t, b.Content())
+			reg := startRegistry(t, true)
+			next, once := reg.next, sync.Once{}
+			reg.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/sha256:") {
+					once.Do(func() { hide(t, image) })
+				}
+				next.ServeHTTP(w, r)
+			})
+			pushIsRefused(t, reg)
+		})
+	}
+}
+
+func pushIsRefused(t *testing.T, reg *testRegistry) {
+	t.Helper()
 	line := "store push --all --store s --to " + reg.host
 	_, stderr, code := runLine(t, testUI(), strings.Fields(line)...)
 	if code != exitRefused || !strings.Contains(stderr, "revoked just now") {

@@ -16,24 +16,14 @@ import (
 // hideInStore puts manifests of the store s into quarantine.
 func hideInStore(t *testing.T, repo, reason string, hidden ...layout.Descriptor) {
 	t.Helper()
-	s, err := store.Open("s", store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	session, err := s.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Close()
-	for _, d := range hidden {
-		if err := session.Quarantine(repo, d.Digest, reason); err != nil {
-			t.Fatal(err)
+	changeStore(t, func(s *store.Session) error {
+		for _, d := range hidden {
+			if err := s.Quarantine(repo, d.Digest, reason); err != nil {
+				return err
+			}
 		}
-	}
-	if err := session.Commit(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
+		return nil
+	})
 }
 
 // listedStore makes a store s, in the present folder, with an index that is signed, an
