@@ -93,23 +93,9 @@ type loadedImage struct {
 }
 
 func runStoreLoad(ctx context.Context, u *ui, o storeOptions) (err error) {
-	if err := o.checkLoad(u); err != nil {
+	l, err := newLoading(u, &o)
+	if err != nil {
 		return err
-	}
-	l := &loading{ui: u, o: &o}
-	if l.platforms, err = parsePlatforms(o.load.platforms.Value()); err != nil {
-		return err
-	}
-	if l.engine, err = o.load.engine(u, l.platforms); err != nil {
-		return err
-	}
-	if len(l.platforms) == 0 && l.engine != nil {
-		l.platforms = []layout.Platform{{OS: "linux", Architecture: runtime.GOARCH}}
-	}
-	if o.care.output != "" && o.care.output != "-" {
-		if l.file, err = outputFile(o.care.output); err != nil {
-			return err
-		}
 	}
 	dir, err := u.storeDir(o.store)
 	if err != nil {
@@ -137,6 +123,28 @@ func runStoreLoad(ctx context.Context, u *ui, o storeOptions) (err error) {
 		}
 	}
 	return l.print()
+}
+
+// newLoading reads the flags.
+func newLoading(u *ui, o *storeOptions) (*loading, error) {
+	if err := o.checkLoad(u); err != nil {
+		return nil, err
+	}
+	l := &loading{ui: u, o: o}
+	var err error
+	if l.platforms, err = parsePlatforms(o.load.platforms.Value()); err != nil {
+		return nil, err
+	}
+	if l.engine, err = o.load.engine(u, l.platforms); err != nil {
+		return nil, err
+	}
+	if len(l.platforms) == 0 && l.engine != nil {
+		l.platforms = []layout.Platform{{OS: "linux", Architecture: runtime.GOARCH}}
+	}
+	if out := o.care.output; out != "" && out != "-" {
+		l.file, err = outputFile(out)
+	}
+	return l, err
 }
 
 // loading is one load on its way.

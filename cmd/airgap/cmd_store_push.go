@@ -93,12 +93,11 @@ func runStorePush(ctx context.Context, u *ui, o storeOptions) (err error) {
 	if err := o.checkPush(); err != nil {
 		return err
 	}
-	mapping, err := parseMapping(o.push.to, o.push.rules.Value())
-	if err != nil {
+	p := &storePush{now: u.now}
+	if p.mapping, err = parseMapping(o.push.to, o.push.rules.Value()); err != nil {
 		return err
 	}
-	recording, err := o.record.recording(ctx, u)
-	if err != nil {
+	if p.by, err = o.record.recording(ctx, u); err != nil {
 		return err
 	}
 	dir, err := u.storeDir(o.store)
@@ -110,23 +109,19 @@ func runStorePush(ctx context.Context, u *ui, o storeOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	st, err := openThere(dir, false)
-	if err != nil {
+	if p.store, err = openThere(dir, false); err != nil {
 		return forLedger(err)
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	src, err := sourceOf(ctx, st)
+	defer func() { err = errors.Join(err, p.store.Close()) }()
+	if p.src, err = sourceOf(ctx, p.store); err != nil {
+		return err
+	}
+	chosen, err := p.src.choose(ctx, p.store, dir, o.args)
 	if err != nil {
 		return err
 	}
-	chosen, err := src.choose(ctx, st, dir, o.args)
-	if err != nil {
-		return err
-	}
-	p := &storePush{store: st, src: src, by: recording, now: u.now}
 	res := &storePushResult{Store: dir, Destination: o.push.to, LeftOut: leftOut(chosen.held)}
-	res.PushResult, err = p.run(ctx, u, o, chosen.refs, client, mapping)
-	if err != nil {
+	if res.PushResult, err = p.run(ctx, u, o, chosen.refs, client); err != nil {
 		return err
 	}
 	return u.result(o.outputOptions, "StorePushResult", res, func(w io.Writer) { writePushed(w, res) })
@@ -142,13 +137,14 @@ func forLedger(err error) error {
 
 // storePush pushes out of one store.
 type storePush struct {
-	store *store.Store
-	src   *storeSource
-	by    bundle.Recording
-	now   func() time.Time
+	store   *store.Store
+	src     *storeSource
+	mapping bundle.Mapping
+	by      bundle.Recording
+	now     func() time.Time
 }
 
-func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layout.Reference, dst layout.Sink, mapping bundle.Mapping) (*bundle.PushResult, error) {
+func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layout.Reference, dst layout.Sink) (*bundle.PushResult, error) {
 	if len(refs) == 0 { // all are in quarantine
 		return &bundle.PushResult{Names: []bundle.PushedName{}}, nil
 	}
@@ -159,7 +155,7 @@ func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layou
 	defer m.close()
 	s := bundle.Selection{Source: p.src, Kind: custody.InStore, References: refs, MayMiss: mayMissAny}
 	res, err := bundle.Push(ctx, s, dst, bundle.PushOptions{
-		Mapping: mapping, Overwrite: o.push.overwrite, MountFrom: o.push.mountFrom.Value(),
+		Mapping: p.mapping, Overwrite: o.push.overwrite, MountFrom: o.push.mountFrom.Value(),
 		BeforeNames: p.enter, Jobs: o.push.jobs, OnManifest: m.manifest, Progress: m.event,
 	})
 	if err != nil && again(err) {
