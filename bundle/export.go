@@ -269,13 +269,13 @@ func contents(g *layout.Graph, rec *Record) Contents {
 		c.Attachments[g.Nodes[d].Kind]++
 	}
 	for _, n := range g.Roots {
-		c.Images = append(c.Images, image(g, n))
+		c.Images = append(c.Images, ImageOf(g, n))
 	}
 	return c
 }
 
-// image sums up what belongs to one root.
-func image(g *layout.Graph, root layout.Name) Image {
+// ImageOf sums up what belongs to one root of g.
+func ImageOf(g *layout.Graph, root layout.Name) Image {
 	n := g.Nodes[root.Descriptor.Digest]
 	img := Image{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, MediaType: n.Descriptor.MediaType, Kind: n.Kind}
 	blobs := map[digest.Digest]bool{}

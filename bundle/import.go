@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"airgap/bundle/custody"
@@ -14,7 +13,6 @@ import (
 	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 )
 
 // Sentinel errors of the verbs, to be matched with [errors.Is].
@@ -276,10 +274,11 @@ func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
 func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 	commit := i.commit
 	if !i.o.Overwrite {
-		if _, err := i.checkMoves(ctx, i.g, i.dst, i.to.names); err != nil {
+		m := &moves{i.source, i.g, i.dst}
+		if _, err := m.check(ctx, i.to.names); err != nil {
 			return nil, err
 		}
-		commit = i.guard(i.dst, i.g, commit)
+		commit = m.guard(commit)
 	}
 	res := &ImportResult{
 		Bundle: i.Path, Proven: i.Own(), Verified: i.report != nil, Report: i.report, Contents: i.contents(i.g),
@@ -389,59 +388,6 @@ func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
 	}
 }
 
-// checkMoves asks the destination for every tag and refuses if one stands for
-// something else, listing all of them. It returns the names that are left to
-// write: a cosign tag that has more signatures there than here stays as it is.
-func (b *Bundle) checkMoves(ctx context.Context, g *layout.Graph, dst layout.Sink, names []layout.Name) ([]layout.Name, error) {
-	moves, keep := make([]string, len(names)), make([]bool, len(names))
-	eg, ctx := errgroup.WithContext(ctx)
-	eg.SetLimit(layout.DefaultWalkJobs)
-	for i, n := range names {
-		if n.Reference.Tag != "" {
-			eg.Go(func() (err error) {
-				moves[i], keep[i], err = b.move(ctx, g, dst, n)
-				return err
-			})
-		}
-	}
-	if err := eg.Wait(); err != nil {
-		return nil, err
-	}
-	if list := strings.Join(moves, ""); list != "" {
-		return nil, &layout.Error{Side: layout.SideDestination, Err: fmt.Errorf("%w:%s", ErrMoves, list),
-			Hint: "no name was written; let them move with --overwrite, or import elsewhere with --map SRC=DST"}
-	}
-	left := []layout.Name{}
-	for i, n := range names {
-		if !keep[i] {
-			left = append(left, n)
-		}
-	}
-	return left, nil
-}
-
-// move says what a tag would lose, or "", and whether what is there is to stay.
-func (b *Bundle) move(ctx context.Context, g *layout.Graph, dst layout.Sink, n layout.Name) (lost string, keep bool, err error) {
-	ref := n.Reference
-	ref.Digest = ""
-	was, err := dst.Resolve(ctx, ref)
-	switch {
-	case errors.Is(err, layout.ErrNotFound):
-		return "", false, nil
-	case err != nil || was.Digest == n.Descriptor.Digest:
-		return "", false, err
-	}
-	raw, err := g.ReadManifest(ctx, b.source, n.Descriptor.Digest)
-	if err != nil {
-		return "", false, err
-	}
-	grows, holds, err := compareSignatures(ctx, dst, ref, was, n.Descriptor, raw)
-	if err != nil || grows || holds {
-		return "", holds, err
-	}
-	return fmt.Sprintf("\n  %s is %s, would become %s", ref, was.Digest, n.Descriptor.Digest), false, nil
-}
-
 // committing is a sink with another end: its content goes to the sink, and what
 // publishes the names is commit.
 type committing struct {
@@ -461,17 +407,4 @@ func (s *committing) Mount(ctx context.Context, repo string, d layout.Descriptor
 		return false, nil
 	}
 	return m.Mount(ctx, repo, d, from)
-}
-
-// guard looks at the tags of the destination once more before they are written:
-// the copy took its time, and others may have set them. A registry has no
-// conditional write, so that a moment is left in which it could still happen.
-func (b *Bundle) guard(dst layout.Sink, g *layout.Graph, commit func(context.Context, []layout.Name) error) func(context.Context, []layout.Name) error {
-	return func(ctx context.Context, names []layout.Name) error {
-		left, err := b.checkMoves(ctx, g, dst, names)
-		if err != nil {
-			return err
-		}
-		return commit(ctx, left)
-	}
 }

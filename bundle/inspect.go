@@ -197,7 +197,7 @@ func Diff(a, b *layout.Graph) *Difference {
 	before, after := byName(a), byName(b)
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if _, ok := after[name]; !ok {
-			d.Removed = append(d.Removed, image(a, before[name]))
+			d.Removed = append(d.Removed, ImageOf(a, before[name]))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(after)) {
@@ -205,7 +205,7 @@ func Diff(a, b *layout.Graph) *Difference {
 		now := after[name]
 		switch {
 		case !ok:
-			d.Added = append(d.Added, image(b, now))
+			d.Added = append(d.Added, ImageOf(b, now))
 			continue
 		case was.Descriptor.Digest != now.Descriptor.Digest:
 			d.Moved = append(d.Moved, Moved{name, was.Descriptor.Digest, now.Descriptor.Digest})

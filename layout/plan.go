@@ -272,6 +272,11 @@ func (g *Graph) lacking() map[digest.Digest]bool {
 	return out
 }
 
+// Image finds the image that a container would be started from under a name that
+// leads to dgst, or nil: dgst itself, or of an index the first that it lists for
+// linux/amd64, or else the first.
+func (g *Graph) Image(dgst digest.Digest) *Node { return g.runnable(dgst, g.lacking()) }
+
 // runnable finds the image that a container would be started from: dgst itself, or
 // of an index the first image that it lists for linux/amd64, or else the first.
 func (g *Graph) runnable(dgst digest.Digest, lacking map[digest.Digest]bool) *Node {

@@ -119,6 +119,23 @@ func IsDerivedTag(tag string) bool {
 	return cosign || IsReferrersTag(tag)
 }
 
+// TagSubject returns the manifest to which what a tag leads to is attached, if the tag
+// is made from a digest. It is empty where the tag has only half of that.
+func TagSubject(tag string) (subject digest.Digest, derived bool) {
+	if subject, _, ok := ParseCosignTag(tag); ok {
+		return subject, true
+	}
+	if !IsReferrersTag(tag) {
+		return "", false
+	}
+	alg, encoded, _ := strings.Cut(tag, "-")
+	subject, err := ParseDigest(alg + ":" + encoded)
+	if err != nil {
+		return "", true
+	}
+	return subject, true
+}
+
 // ParseCosignTag splits a cosign tag into its subject and form.
 func ParseCosignTag(tag string) (digest.Digest, Form, bool) {
 	for _, f := range CosignForms {

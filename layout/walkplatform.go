@@ -71,7 +71,7 @@ func (w *walker) checkPlatforms(ctx context.Context, g *Graph) error {
 func (w *walker) lacks(ctx context.Context, repo string, root *Node) ([]Platform, error) {
 	has, offered := w.images(repo, root.Descriptor.Digest), w.offered(w.loads[root.Descriptor.Digest])
 	if root.Runnable {
-		p, err := w.configPlatform(ctx, repo, root)
+		p, err := ConfigPlatform(ctx, w.src, repo, root)
 		if err != nil || p == nil {
 			return nil, err
 		}
@@ -117,14 +117,14 @@ func (w *walker) images(repo string, dgst digest.Digest) []*Platform {
 	return out
 }
 
-// configPlatform reads what an image's config says it is for (image-spec,
-// "Image Configuration"); nil if it says nothing.
-func (w *walker) configPlatform(ctx context.Context, repo string, n *Node) (*Platform, error) {
+// ConfigPlatform reads what the config of a runnable image says it is for
+// (image-spec, "Image Configuration"); nil if it says nothing.
+func ConfigPlatform(ctx context.Context, src Source, repo string, n *Node) (*Platform, error) {
 	config := n.Blobs[0]
 	fail := func(err error) error {
 		return &Error{Side: SideSource, Name: repo, Digest: n.Descriptor.Digest, Err: fmt.Errorf("its config %s: %w", config.Digest, err)}
 	}
-	rc, err := w.src.Open(ctx, repo, config.Descriptor())
+	rc, err := src.Open(ctx, repo, config.Descriptor())
 	if err != nil {
 		return nil, fail(err)
 	}

@@ -24,7 +24,7 @@ type Act string
 // The acts. Each but the verdict is recorded with the predicate type that
 // [Act.PredicateType] gives; refusals and quarantines stand in ledgers alone.
 const (
-	Export     Act = "export"     // taken from where it was, into a bundle
+	Export     Act = "export"     // taken from where it was, into a bundle; in ledgers also: out of the store, into a registry
 	Receive    Act = "receive"    // taken in from media
 	Import     Act = "import"     // let in by a policy: a SLSA verification summary
 	Promote    Act = "promote"    // approved for another environment

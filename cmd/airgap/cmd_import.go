@@ -93,7 +93,7 @@ Examples:
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "import into the registry `HOST[/PREFIX]`", DefaultText: "none: import into a store", Destination: &o.to},
 			&cli.StringFlag{Name: "store", Usage: "import into the store in `DIR`, which is made if missing", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
-			&cli.StringSliceFlag{Name: "map", Usage: "`SRC=DST` brings the repository SRC, and all beneath it, to DST; the longest SRC that fits wins; repeatable", DefaultText: "none"},
+			mapFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "let tags of the destination move", Destination: &o.overwrite},
 			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
@@ -113,6 +113,10 @@ Examples:
 			return runImport(c.Context, u, o)
 		},
 	}
+}
+
+func mapFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "map", Usage: "`SRC=DST` brings the repository SRC, and all beneath it, to DST; the longest SRC that fits wins; repeatable", DefaultText: "none"}
 }
 
 // check finds what makes no sense, and what will be refused anyway: nobody wants
@@ -216,17 +220,28 @@ func validHost(to string) bool {
 }
 
 func (o *importOptions) mapping() (bundle.Mapping, error) {
-	m := bundle.Mapping{To: o.to}
-	for _, s := range o.rules {
+	m, err := parseMapping(o.to, o.rules)
+	if err != nil {
+		return m, err
+	}
+	for i, r := range m.Rules {
+		if host, _, _ := strings.Cut(r.To, "/"); o.to == "" && o.store == "" && strings.ContainsAny(host, ".:") {
+			return m, &adviceError{usagef("--map %s names the registry %s; where is it to be imported?", o.rules[i], host),
+				"give --to " + host + " for that registry, or --store DIR for a store that keeps such names"}
+		}
+	}
+	return m, nil
+}
+
+// parseMapping reads --to and --map.
+func parseMapping(to string, rules []string) (bundle.Mapping, error) {
+	m := bundle.Mapping{To: to}
+	for _, s := range rules {
 		r, err := bundle.ParseRule(s)
 		if err != nil {
 			return m, err
 		}
 		m.Rules = append(m.Rules, r)
-		if host, _, _ := strings.Cut(r.To, "/"); o.to == "" && o.store == "" && strings.ContainsAny(host, ".:") {
-			return m, &adviceError{usagef("--map %s names the registry %s; where is it to be imported?", s, host),
-				"give --to " + host + " for that registry, or --store DIR for a store that keeps such names"}
-		}
 	}
 	return m, nil
 }

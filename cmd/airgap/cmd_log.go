@@ -203,6 +203,9 @@ func (e *logEntry) note() string {
 	if n := len(e.Records); n > 0 {
 		parts = append(parts, plural(n, "record"))
 	}
+	if e.To != nil && e.To.Name != "" {
+		parts = append(parts, "to "+e.To.Name)
+	}
 	if e.Reason != "" {
 		parts = append(parts, e.Reason)
 	}

@@ -26,6 +26,10 @@ type storeOptions struct {
 	store  string
 	record recordOptions
 	care   careOptions
+	push   pushOptions
+	load   loadOptions
+	// repositories: of ls, a line for each
+	repositories bool
 	outputOptions
 }
 
@@ -35,6 +39,10 @@ var storeVerbs = []verb[storeOptions]{
 	{"gc", []string{"grace", "dry-run"}, runStoreGC},
 	{"check", []string{"fast"}, runStoreCheck},
 	{"backup", []string{"output"}, runStoreBackup},
+	{"ls", []string{"repositories"}, runStoreLs},
+	{"stats", nil, runStoreStats},
+	{"push", pushFlags, runStorePush},
+	{"load", loadFlags, runStoreLoad},
 	{"rm", []string{"record-key", "record-password-file", "by", "reason"}, runStoreRm},
 }
 
@@ -43,21 +51,46 @@ func storeCommand(u *ui) *cli.Command {
 	return &cli.Command{
 		Name:      "store",
 		Usage:     "look after a store",
-		ArgsUsage: "rm REF... | gc | check | backup",
-		Description: `    rm   take the names REF away: all of them or, if one is not there, none. What they
-         stood for stays until it is collected, and can be had by its digest as long.
-         It is entered in the ledger, in the same step; with --record-key a record of
-         it is attached to the image, too. An image in quarantine can lose its name
-    gc   remove what no name leads to: manifests, what is attached to them, and blobs.
-         It runs beside serve and imports: what those count on stays, and what was
-         pushed less than --grace ago. --dry-run tells what would go
-    check    compare the database with itself, with the ledger and with the files,
-         each of which is hashed; --fast compares sizes. Exit code 4 if something is
-         wrong
-    backup   write a copy of the database to --output, as it is at one moment; copy
-         the folder blobs after it. It holds the key of the ledger
+		ArgsUsage: "ls [NAME...] | stats | push REF... | load REF... | rm REF... | gc | check | backup",
+		Description: `    ls      list the names with what they lead to: all, or those that are meant by a
+            reference, a repository, or a pattern as policies have them. Sizes count
+            what a name leads to once; so does the sum of all. --repositories has a
+            line for each repository
+    stats   tell how much is in the store, and how much room there is
+    push    bring the images REF (references or patterns) or --all, and everything
+            that is attached to them, into a registry: each in the form that the
+            registry supports, names last. What is there is not sent. A tag that
+            stands for something else there is refused before anything is written.
+            What is in quarantine is not pushed. Each image of which something was new
+            to the registry is a line of the ledger, so that the store has to be
+            writable
+    load    put the images REF (references or patterns) into docker, podman or
+            containerd on this machine under the names that they have here, or write
+            what those read to --output. An index is loaded for the processor of this
+            machine, unless --platform says more. Podman without a socket, and
+            containerd, are reached by the programs podman and ctr. Engines keep
+            images only: signatures stay here
+    rm      take the names REF away: all of them or, if one is not there, none. What
+            they stood for stays until it is collected, and can be had by its digest
+            as long. It is entered in the ledger, in the same step; with --record-key
+            a record of it is attached to the image, too. An image in quarantine can
+            lose its name
+    gc      remove what no name leads to: manifests, what is attached to them, and
+            blobs. It runs beside serve and imports: what those count on stays, and
+            what was pushed less than --grace ago. --dry-run tells what would go
+    check   compare the database with itself, with the ledger and with the files, each
+            of which is hashed; --fast compares their sizes. Exit code 4 if something
+            is wrong
+    backup  write a copy of the database to --output, as it is at one moment; copy the
+            folder blobs after it. It holds the key of the ledger
 
 Examples:
+   airgap store ls 'ghcr.io/acme/**' --store /srv/airgap
+   airgap store push ghcr.io/acme/app:1.4 --to harbor.corp/mirror --reason "change 4712"
+   airgap store push --all --to harbor.corp --map ghcr.io/acme=harbor.corp/acme
+   airgap store load nginx:1.29 ghcr.io/acme/app:1.4 --docker
+   airgap store load 'registry.k8s.io/**' --containerd --namespace k8s.io
+   airgap store load ghcr.io/acme/app:1.4 -o - | ssh node podman load
    airgap store rm ghcr.io/acme/app:1.3 --store /srv/airgap
    airgap store rm ghcr.io/acme/app:1.3 --reason "change 4711" --by "import desk" \
       --record-key desk.key
@@ -66,7 +99,8 @@ Examples:
    airgap store backup --store /srv/airgap -o monday.db`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
-		}, append(append(o.care.flags(), o.record.flags()...), o.outputOptions.flags()...)...),
+			&cli.BoolFlag{Name: "repositories", Usage: "ls: a line for each repository, not for each name", Destination: &o.repositories},
+		}, append(append(append(append(o.care.flags(), o.push.flags()...), o.load.flags()...), o.record.flags()...), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
 			o.verb, o.args = c.Args().First(), c.Args().Tail()
 			return runStore(c.Context, u, o, c.LocalFlagNames())

@@ -36,7 +36,7 @@ func (o *careOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "dry-run", Usage: "gc: tell what would go, and remove nothing", Destination: &o.dryRun},
 		&cli.BoolFlag{Name: "fast", Usage: "check: compare sizes, and read no blob", Destination: &o.fast},
 		&cli.StringFlag{Name: "ledger", Usage: "rebuild: the ledger that airgap log export wrote to `DIR`", DefaultText: "none", Destination: &o.ledger},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "backup: write to `FILE`, which must not be there", DefaultText: "none", Destination: &o.output},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "backup: write to `FILE`, which must not be there; load: write what docker load, podman load and ctr images import read to it, or to stdout if it is -", DefaultText: "none", Destination: &o.output},
 	}
 }
 

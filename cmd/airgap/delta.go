@@ -180,8 +180,10 @@ func (o *landingOptions) flags() []cli.Flag {
 }
 
 // check finds what makes no sense.
-func (o *landingOptions) check(to string) error {
-	for _, repo := range o.mountFrom.Value() {
+func (o *landingOptions) check(to string) error { return checkMountFrom(o.mountFrom.Value(), to) }
+
+func checkMountFrom(repos []string, to string) error {
+	for _, repo := range repos {
 		ref, err := layout.ParseReference(repo)
 		switch host, _, _ := strings.Cut(to, "/"); {
 		case to == "":

@@ -37,7 +37,7 @@ var exitMeanings = []struct {
 	meaning string
 }{
 	{exitDone, "done"},
-	{exitFailed, "failed: a file or a name that is not there, tags that would move, layers that a delta counts on and the destination lacks, no space left, and with `diff --exit-code` a difference"},
+	{exitFailed, "failed: a file or a name that is not there, tags that would move, layers that a delta counts on and the destination lacks, a container engine that cannot be reached or refuses, no space left, and with `diff --exit-code` a difference"},
 	{exitUsage, "usage: the command line makes no sense, or what it names (a list, a certificate) cannot be read"},
 	{exitRefused, "verification refused it, it is in quarantine, or there is no policy that could say yes; `import --partial` has brought in what passed"},
 	{exitDamaged, "the bundle or store is damaged, or is nothing that airgap can read safely"},

@@ -67,14 +67,23 @@ func readStore(ctx context.Context, dir string) (*storeSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.Names(ctx)
+	out, err := sourceOf(ctx, s)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
+	}
+	return out, nil
+}
+
+// sourceOf is an open store to read from.
+func sourceOf(ctx context.Context, s *store.Store) (*storeSource, error) {
+	all, err := s.Names(ctx)
+	if err != nil {
+		return nil, err
 	}
 	out := &storeSource{Source: s, close: s.Close}
 	kept, err := s.RevocationLists()
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, err
 	}
 	for _, l := range kept {
 		out.lists = append(out.lists, bundle.RevocationList{DER: l.Raw})
@@ -86,7 +95,7 @@ func readStore(ctx context.Context, dir string) (*storeSource, error) {
 	}
 	held, err := s.Quarantined(ctx)
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return nil, err
 	}
 	for _, q := range held {
 		for _, n := range q.Names {

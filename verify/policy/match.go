@@ -63,10 +63,32 @@ func specific(pattern string) int {
 	return n
 }
 
-func fits(pattern string, ref layout.Reference) bool {
-	repo, tag := splitTag(pattern)
-	return globPattern(layout.SameHost(repo)).MatchString(layout.SameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && globPattern(tag).MatchString(ref.Tag))
+// Pattern is a pattern as rules have it, to be held against many names.
+type Pattern struct{ repo, tag *regexp.Regexp }
+
+// ParsePattern reads a pattern, and refuses what can fit nothing.
+func ParsePattern(pattern string) (Pattern, error) {
+	if err := checkPattern(pattern); err != nil {
+		return Pattern{}, err
+	}
+	return newPattern(pattern), nil
 }
+
+func newPattern(pattern string) Pattern {
+	repo, tag := splitTag(pattern)
+	p := Pattern{repo: globPattern(layout.SameHost(repo))}
+	if tag != "" {
+		p.tag = globPattern(tag)
+	}
+	return p
+}
+
+// Fits says whether a name is one of those that the pattern is for.
+func (p Pattern) Fits(ref layout.Reference) bool {
+	return p.repo.MatchString(layout.SameHost(ref.Repository)) && (p.tag == nil || ref.Tag != "" && p.tag.MatchString(ref.Tag))
+}
+
+func fits(pattern string, ref layout.Reference) bool { return newPattern(pattern).Fits(ref) }
 
 func globPattern(pattern string) *regexp.Regexp {
 	var b strings.Builder
@@ -88,14 +110,24 @@ func globPattern(pattern string) *regexp.Regexp {
 
 var patternGrammar = regexp.MustCompile(`^[A-Za-z0-9._:/*-]+$`)
 
+// maxPatternBytes is far more than a repository's name can have.
+const maxPatternBytes = 512
+
+func checkPattern(pattern string) error {
+	if !patternGrammar.MatchString(pattern) || len(pattern) > maxPatternBytes || strings.Contains(pattern, "***") || strings.HasSuffix(pattern, ":") {
+		return fmt.Errorf("pattern %.200q: a repository is wanted, with * and **, and perhaps a tag", pattern)
+	}
+	return nil
+}
+
 // checkPatterns refuses patterns that can fit nothing, and equal ones of two
 // rules, between which nothing would decide.
 func checkPatterns(rules []Rule) error {
 	seen := map[string]string{}
 	for _, r := range rules {
 		for _, m := range r.Match {
-			if !patternGrammar.MatchString(m) || len(m) > 512 || strings.Contains(m, "***") || strings.HasSuffix(m, ":") {
-				return fmt.Errorf("rule %q: pattern %.200q: a repository is wanted, with * and **, and perhaps a tag", r.Name, m)
+			if err := checkPattern(m); err != nil {
+				return fmt.Errorf("rule %q: %w", r.Name, err)
 			}
 			if other, ok := seen[m]; ok {
 				return fmt.Errorf("rules %q and %q both have the pattern %s", other, r.Name, m)
