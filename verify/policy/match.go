@@ -65,25 +65,7 @@ func specific(pattern string) int {
 
 func fits(pattern string, ref layout.Reference) bool {
 	repo, tag := splitTag(pattern)
-	return globPattern(layout.SameHost(repo)).MatchString(layout.SameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && globPattern(tag).MatchString(ref.Tag))
-}
-
-func globPattern(pattern string) *regexp.Regexp {
-	var b strings.Builder
-	b.WriteString("^")
-	for i := 0; i < len(pattern); i++ {
-		switch {
-		case strings.HasPrefix(pattern[i:], "**"):
-			b.WriteString(".*")
-			i++
-		case pattern[i] == '*':
-			b.WriteString("[^/]*")
-		default:
-			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
-		}
-	}
-	b.WriteString("$")
-	return regexp.MustCompile(b.String())
+	return layout.Glob(layout.SameHost(repo)).MatchString(layout.SameHost(ref.Repository)) && (tag == "" || ref.Tag != "" && layout.Glob(tag).MatchString(ref.Tag))
 }
 
 var patternGrammar = regexp.MustCompile(`^[A-Za-z0-9._:/*-]+$`)
