@@ -14,10 +14,13 @@ import (
 // other registries for what is their own fault, for which it has none.
 const (
 	codeBlobUnknown     = "BLOB_UNKNOWN"
+	codeDenied          = "DENIED"
 	codeDigestInvalid   = "DIGEST_INVALID"
 	codeManifestUnknown = "MANIFEST_UNKNOWN"
 	codeNameInvalid     = "NAME_INVALID"
 	codeNameUnknown     = "NAME_UNKNOWN"
+	codeTooMany         = "TOOMANYREQUESTS"
+	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnsupported     = "UNSUPPORTED"
 	codeUnknown         = "UNKNOWN"
 )

@@ -2,12 +2,14 @@ package serve
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"airgap/layout"
+	"airgap/store/serve/access"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -30,23 +32,17 @@ const (
 // Options tune [New].
 type Options struct {
 	Verify Verify
+	// Guard says who may do what; nil lets everybody do everything.
+	Guard *access.Guard
+	// Drain says whether the server will stop.
+	Drain *Drain
 	// Failed is told of content that could not be read. It may be called by
 	// several goroutines.
 	Failed func(error)
-	// Access is told of each request that was answered, in the same way.
+	// Begun is told of each request that came, and Access when it was answered, in
+	// the same way.
+	Begun  func()
 	Access func(Access)
-}
-
-// Access is a request and how it was answered.
-type Access struct {
-	Time     time.Time
-	Client   string // address and port
-	Method   string
-	Path     string // with what follows "?", as the client wrote it
-	Agent    string
-	Status   int
-	Bytes    int64 // of the answer's body
-	Duration time.Duration
 }
 
 type handler struct {
@@ -55,44 +51,58 @@ type handler struct {
 	hashed hashed
 }
 
-// New returns a registry over c. It answers all paths; /healthz says whether c can
-// be read.
+// New returns a registry over c. It answers all paths. /livez says that it runs,
+// /healthz whether c can be read, and /readyz that, too, unless the server will stop.
 func New(c Content, o Options) http.Handler {
 	return &handler{c: c, o: o}
 }
 
 func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &writer{ResponseWriter: rw, control: http.NewResponseController(rw)}
-	if h.o.Access != nil {
-		begun := time.Now()
-		defer func() {
-			h.o.Access(Access{
-				Time: begun, Client: r.RemoteAddr, Method: r.Method, Path: r.URL.RequestURI(), Agent: r.UserAgent(),
-				Status: w.status, Bytes: w.sent, Duration: time.Since(begun),
-			})
-		}()
-	}
+	seen := h.begin(r)
+	defer func() { h.end(seen, w) }()
 	// What is served was made by others, and is no page.
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	if f := h.refuse(w, r); f != nil {
+	if f := h.answer(w, r, seen); f != nil {
 		f.answer(w, r)
-		return
 	}
-	switch r.URL.Path {
-	case "/healthz":
-		h.health(w, r)
-		return
-	case "/v2":
-		h.base(w, r)
-		return
+}
+
+// answer answers a request, or says how.
+func (h *handler) answer(w *writer, r *http.Request, seen *visit) *failure {
+	if f := h.refuse(w, r); f != nil {
+		return f
 	}
+	if kind, ok := strings.CutPrefix(r.URL.Path, "/"); ok && slices.Contains(healthKinds, kind) {
+		seen.Kind = kind
+		return h.health(w, r, kind)
+	}
+	u, f := h.identify(w, r)
+	if f != nil {
+		seen.WrongLogin = f.status == http.StatusUnauthorized
+		return f
+	}
+	seen.User = u.Name
 	a, f := understand(r.URL)
 	if f != nil {
-		f.answer(w, r)
-		return
+		return f
+	}
+	a.by, seen.Kind = u, a.kind
+	if f := h.permit(w, a); f != nil {
+		return f
 	}
 	h.serve(w, r, a)
+	return nil
+}
+
+// permit says how to answer somebody who may not ask that.
+func (h *handler) permit(w http.ResponseWriter, a asked) *failure {
+	switch a.kind {
+	case kindBase, kindCatalog:
+		return h.welcome(w, a.by)
+	}
+	return h.allow(w, a.by, access.Pull, a.repo)
 }
 
 // refuse turns away what can be no request to this registry, whatever its path.
@@ -117,7 +127,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, a asked) {
 	case kindBase:
 		h.base(w, r)
 	case kindCatalog:
-		h.catalog(w, r)
+		h.catalog(w, r, a)
 	case kindTags:
 		h.tags(w, r, a)
 	case kindReferrers:
@@ -132,17 +142,6 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, a asked) {
 // base says that this is a registry.
 func (h *handler) base(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, "application/json", struct{}{})
-}
-
-// health looks for what nobody has, to see whether looking works.
-func (h *handler) health(w http.ResponseWriter, r *http.Request) {
-	_, err := h.c.Resolve(r.Context(), layout.Reference{Repository: "localhost/healthz", Tag: "healthz"})
-	if err != nil && !errors.Is(err, layout.ErrNotFound) {
-		h.failed(w, r, codeUnknown, err)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain")
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader([]byte("ok\n")))
 }
 
 func (h *handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {

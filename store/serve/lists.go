@@ -86,16 +86,16 @@ func (h *handler) tags(w http.ResponseWriter, r *http.Request, a asked) {
 	}{a.name, tags})
 }
 
-// catalog lists the repositories by the names that paths have. One without such a
-// name is reached with ns alone, and left out.
-func (h *handler) catalog(w http.ResponseWriter, r *http.Request) {
+// catalog lists the repositories that whoever asks may pull from, by the names that
+// paths have. One without such a name is reached with ns alone, and left out.
+func (h *handler) catalog(w http.ResponseWriter, r *http.Request, a asked) {
 	all, err := h.c.Repositories(r.Context())
 	if err != nil {
 		h.failed(w, r, codeNameUnknown, err)
 		return
 	}
 	var names []string
-	for _, repo := range all {
+	for _, repo := range h.pullable(a.by, all) {
 		if name := Name(repo); name != "" {
 			names = append(names, name)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"airgap/layout"
+	"airgap/store/serve/access"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -28,6 +29,7 @@ type asked struct {
 	name   string // as the client wrote it
 	tag    string
 	digest digest.Digest
+	by     access.User // who asks
 }
 
 // maxPathBytes is the longest path that is looked at: a name of 255 bytes, a sha512
@@ -45,9 +47,12 @@ var (
 	hostPort = regexp.MustCompile(`^([a-z0-9.-]*\.[a-z0-9.-]*|localhost)_([0-9]{1,5})$`)
 )
 
-// understand reads the path of a request, which begins with /v2/, against the
+// understand reads the path of a request, which is /v2 or begins with it, against the
 // grammar. Nothing was looked up when it fails.
 func understand(u *url.URL) (asked, *failure) {
+	if u.Path == "/v2" {
+		return asked{kind: kindBase}, nil
+	}
 	path, ok := plainPath(u)
 	if !ok {
 		return asked{}, nameInvalid("the path is outside the grammar")
