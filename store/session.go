@@ -33,6 +33,7 @@ type Session struct {
 	memory
 	expectations
 	changes
+	origin origin
 }
 
 var (
