@@ -263,8 +263,11 @@ func recordManifest(b *bbolt.Bucket, dgst digest.Digest, r record) error {
 	return b.Bucket(repoManifests).Put(key(dgst), v)
 }
 
-// recordName publishes a name. pin is what a name without a tag says of itself.
-func recordName(tx *bbolt.Tx, n layout.Name, pin []byte) error {
+// recordName publishes a name.
+func recordName(tx *bbolt.Tx, n layout.Name) error { return recordNameAs(tx, n, present) }
+
+// recordNameAs is recordName; pin is what a name without a tag says of itself.
+func recordNameAs(tx *bbolt.Tx, n layout.Name, pin []byte) error {
 	if tag := n.Reference.Tag; tag != "" {
 		return repoBucket(tx, n.Reference.Repository, repoTags).Put([]byte(tag), []byte(n.Descriptor.Digest))
 	}

@@ -88,7 +88,7 @@ func (s *Session) recordOrigin(tx *bbolt.Tx, names []layout.Name) error {
 		return err
 	}
 	for _, n := range names {
-		if err := errors.Join(recordName(tx, n, present), s.admit(tx, n)); err != nil {
+		if err := errors.Join(recordName(tx, n), s.admit(tx, n)); err != nil {
 			return fmt.Errorf("name %s: %w", n.Reference, err)
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Session) recordOrigin(tx *bbolt.Tx, names []layout.Name) error {
 
 func (s *Session) recordPush(tx *bbolt.Tx, names []layout.Name) error {
 	for _, n := range names {
-		if err := recordName(tx, n, pushedPin); err != nil {
+		if err := recordNameAs(tx, n, pushedPin); err != nil {
 			return fmt.Errorf("name %s: %w", n.Reference, err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 const retryAfter = "1"
 
 // identify says who a request is from, or how to answer it.
-func (h *handler) identify(w http.ResponseWriter, r *http.Request) (access.User, *failure) {
+func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (access.User, *failure) {
 	u, err := h.o.Guard.Identify(r)
 	switch {
 	case err == nil:
@@ -27,7 +27,7 @@ func (h *handler) identify(w http.ResponseWriter, r *http.Request) (access.User,
 
 // allow says how to answer somebody who may not do that with a repository. It looks at
 // nothing that is stored, so that the answer does not tell what there is.
-func (h *handler) allow(w http.ResponseWriter, u access.User, do access.Action, repo string) *failure {
+func (h *Handler) allow(w http.ResponseWriter, u access.User, do access.Action, repo string) *failure {
 	if h.o.Guard.May(u, do, repo) {
 		return nil
 	}
@@ -35,7 +35,7 @@ func (h *handler) allow(w http.ResponseWriter, u access.User, do access.Action, 
 }
 
 // welcome says how to answer somebody who may do nothing.
-func (h *handler) welcome(w http.ResponseWriter, u access.User) *failure {
+func (h *Handler) welcome(w http.ResponseWriter, u access.User) *failure {
 	if !u.Known() {
 		// Also where nobody needs a name (RFC 9110, 11.6.1): a client that has one
 		// should send it.
@@ -47,7 +47,7 @@ func (h *handler) welcome(w http.ResponseWriter, u access.User) *failure {
 	return h.deny(w, u)
 }
 
-func (h *handler) deny(w http.ResponseWriter, u access.User) *failure {
+func (h *Handler) deny(w http.ResponseWriter, u access.User) *failure {
 	if u.Known() {
 		return &failure{http.StatusForbidden, codeDenied, "this user may not do that here"}
 	}
@@ -55,14 +55,14 @@ func (h *handler) deny(w http.ResponseWriter, u access.User) *failure {
 	return &failure{http.StatusUnauthorized, codeUnauthorized, "log in first"}
 }
 
-func (h *handler) challenge(w http.ResponseWriter) {
+func (h *Handler) challenge(w http.ResponseWriter) {
 	if c := h.o.Guard.Challenge(); c != "" {
 		w.Header().Set("WWW-Authenticate", c)
 	}
 }
 
 // pullable leaves of repositories those that u may pull from.
-func (h *handler) pullable(u access.User, repos []string) []string {
+func (h *Handler) pullable(u access.User, repos []string) []string {
 	if h.o.Guard == nil {
 		return repos
 	}

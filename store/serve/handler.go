@@ -2,6 +2,8 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"airgap/layout"
+	"airgap/store/push"
 	"airgap/store/serve/access"
 
 	"github.com/opencontainers/go-digest"
@@ -43,21 +46,54 @@ type Options struct {
 	// the same way.
 	Begun  func()
 	Access func(Access)
+
+	// Pusher takes what clients push. nil makes the registry read-only.
+	Pusher push.Pusher
+	// Pending is the content as those see it who may push to a repository, and have
+	// said who they are; nil: as all others.
+	Pending Content
+	// MaxBlob is how large a blob may be that is pushed, in bytes; 0 means
+	// layout.MaxBlobBytes.
+	MaxBlob int64
+	// MaxUploads is how many blobs may be on their way at once; 0 means 256.
+	MaxUploads int
+	// UploadIdle is how long an upload may go without a request; 0 means an hour.
+	UploadIdle time.Duration
+	// Now is the clock for uploads; nil means time.Now.
+	Now func() time.Time
 }
 
-type handler struct {
-	c      Content
-	o      Options
-	hashed hashed
+// Handler is a registry.
+type Handler struct {
+	c       Content
+	o       Options
+	hashed  hashed
+	uploads *uploads
 }
+
+var _ Busy = (*Handler)(nil)
 
 // New returns a registry over c. It answers all paths. /livez says that it runs,
 // /healthz whether c can be read, and /readyz that, too, unless the server will stop.
-func New(c Content, o Options) http.Handler {
-	return &handler{c: c, o: o}
+func New(c Content, o Options) *Handler {
+	o.MaxBlob = cmp.Or(o.MaxBlob, layout.MaxBlobBytes)
+	return &Handler{c: c, o: o, uploads: newUploads(&o)}
 }
 
-func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+// Uploads says how many uploads go on: those that had a request in the last half
+// minute. A server that is to stop lets them end.
+func (h *Handler) Uploads() int { return h.uploads.active() }
+
+// Close discards the uploads that have not ended. No request is under way.
+func (h *Handler) Close() error {
+	var errs []error
+	for _, p := range h.uploads.takeIf(func(*pending) bool { return true }) {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &writer{ResponseWriter: rw, control: http.NewResponseController(rw)}
 	seen := h.begin(r)
 	defer func() { h.end(seen, w) }()
@@ -70,7 +106,7 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 // answer answers a request, or says how.
-func (h *handler) answer(w *writer, r *http.Request, seen *visit) *failure {
+func (h *Handler) answer(w *writer, r *http.Request, seen *visit) *failure {
 	if f := h.refuse(w, r); f != nil {
 		return f
 	}
@@ -86,43 +122,81 @@ func (h *handler) answer(w *writer, r *http.Request, seen *visit) *failure {
 	seen.User = u.Name
 	a, f := understand(r.URL)
 	if f != nil {
+		if f.code == codeManifestUnknown && r.Method == http.MethodPut {
+			f = tagInvalid
+		}
 		return f
 	}
 	a.by, seen.Kind = u, a.kind
-	if f := h.permit(w, a); f != nil {
-		return f
+	if h.o.Pusher == nil && (a.kind == kindUploads || a.kind == kindUpload) {
+		return noEndpoint
 	}
-	h.serve(w, r, a)
-	return nil
+	do, f := action(w, r.Method, a.kind)
+	if f == nil {
+		f = h.permit(w, a, do)
+	}
+	if f == nil {
+		h.serve(w, r, a, do)
+	}
+	return f
 }
 
-// permit says how to answer somebody who may not ask that.
-func (h *handler) permit(w http.ResponseWriter, a asked) *failure {
+// permit says how to answer somebody who may not do that. Nothing was looked up before.
+func (h *Handler) permit(w http.ResponseWriter, a asked, do access.Action) *failure {
 	switch a.kind {
 	case kindBase, kindCatalog:
 		return h.welcome(w, a.by)
 	}
-	return h.allow(w, a.by, access.Pull, a.repo)
+	return h.allow(w, a.by, do, a.repo)
 }
 
 // refuse turns away what can be no request to this registry, whatever its path.
-func (h *handler) refuse(w *writer, r *http.Request) *failure {
+func (h *Handler) refuse(w *writer, r *http.Request) *failure {
 	if r.ContentLength != 0 {
 		// Else the connection would wait for ever for the rest of a body.
 		_ = w.control.SetReadDeadline(time.Now().Add(bodyTime))
-		w.Header().Set("Connection", "close")
 	}
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+	case h.o.Pusher == nil:
 		w.Header().Set("Allow", "GET, HEAD")
+		hangUp(w, r)
 		return &failure{http.StatusMethodNotAllowed, codeUnsupported, "this registry is read-only"}
-	case r.ContentLength != 0:
-		return &failure{http.StatusBadRequest, codeUnsupported, "a request to read has no body"}
+	case r.Method != http.MethodDelete:
+		return nil // the rest is for the table of actions
+	}
+	if r.ContentLength != 0 {
+		hangUp(w, r)
+		return &failure{http.StatusBadRequest, codeUnsupported, "this request has no body"}
 	}
 	return nil
 }
 
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, a asked) {
+// hangUp ends a connection on which a body may follow that nobody reads.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// serve does what is asked for, and may be done.
+func (h *Handler) serve(w *writer, r *http.Request, a asked, do access.Action) {
+	switch {
+	case a.kind == kindUploads:
+		h.beginUpload(w, r, a)
+	case a.kind == kindUpload:
+		h.upload(w, r, a)
+	case do == access.Push:
+		h.putManifest(w, r, a)
+	case do == access.Delete:
+		h.remove(w, r, a)
+	default:
+		h.give(w, r, a)
+	}
+}
+
+// give answers what only reads.
+func (h *Handler) give(w http.ResponseWriter, r *http.Request, a asked) {
 	switch a.kind {
 	case kindBase:
 		h.base(w, r)
@@ -140,26 +214,28 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, a asked) {
 }
 
 // base says that this is a registry.
-func (h *handler) base(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) base(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, "application/json", struct{}{})
 }
 
-func (h *handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {
-	d, err := h.c.Resolve(r.Context(), layout.Reference{Repository: a.repo, Tag: a.tag, Digest: a.digest})
+func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {
+	c := h.content(a)
+	d, err := c.Resolve(r.Context(), layout.Reference{Repository: a.repo, Tag: a.tag, Digest: a.digest})
 	var data []byte
 	if err == nil {
-		data, err = h.c.Manifest(r.Context(), a.repo, d)
+		data, err = c.Manifest(r.Context(), a.repo, d)
 	}
 	if err != nil {
 		h.failed(w, r, codeManifestUnknown, err)
 		return
 	}
+	h.sayAdmitted(w, r, a)
 	describe(w, d.MediaType, d.Digest)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 }
 
-func (h *handler) blob(w http.ResponseWriter, r *http.Request, a asked) {
-	f, err := h.c.Blob(r.Context(), a.repo, a.digest)
+func (h *Handler) blob(w http.ResponseWriter, r *http.Request, a asked) {
+	f, err := h.content(a).Blob(r.Context(), a.repo, a.digest)
 	if err != nil {
 		h.failed(w, r, codeBlobUnknown, err)
 		return

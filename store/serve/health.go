@@ -19,7 +19,7 @@ const (
 var healthKinds = []string{kindLive, kindReady, kindHealth}
 
 // health looks for what nobody has, to see whether looking works.
-func (h *handler) health(w http.ResponseWriter, r *http.Request, kind string) *failure {
+func (h *Handler) health(w http.ResponseWriter, r *http.Request, kind string) *failure {
 	if kind == kindReady && h.o.Drain.Draining() {
 		return &failure{http.StatusServiceUnavailable, codeUnknown, "the registry is about to stop"}
 	}

@@ -30,7 +30,7 @@ type visit struct {
 	body *counted
 }
 
-func (h *handler) begin(r *http.Request) *visit {
+func (h *Handler) begin(r *http.Request) *visit {
 	if h.o.Begun != nil {
 		h.o.Begun()
 	}
@@ -43,7 +43,7 @@ func (h *handler) begin(r *http.Request) *visit {
 	return v
 }
 
-func (h *handler) end(v *visit, w *writer) {
+func (h *Handler) end(v *visit, w *writer) {
 	if h.o.Access == nil {
 		return
 	}
