@@ -37,6 +37,7 @@ type serveOptions struct {
 	accessLog     bool
 	verifyReads   bool
 	grace         time.Duration
+	push          pushOptions
 	as            string
 	skip          bool // verification of a bundle
 	judge         policyOptions
@@ -80,6 +81,10 @@ Examples:
 			&cli.BoolFlag{Name: "access-log", Usage: "write a line of JSON for each request to stderr", Destination: &o.accessLog},
 			&cli.BoolFlag{Name: "verify-reads", Usage: "hash a blob each time before it is sent (manifests always are; blobs of a bundle once)", Destination: &o.verifyReads},
 			&cli.DurationFlag{Name: "grace", Usage: "when told to stop, let downloads go on for `TIME`, such as 90s", Value: defaultGrace, DefaultText: "1m", Destination: &o.grace},
+			&cli.BoolFlag{Name: "writable", Usage: "let clients push to the store, mount and delete", Destination: &o.push.writable},
+			&cli.StringFlag{Name: "max-blob-size", Usage: "take no blob of more than `SIZE`, such as 500MB or 20GB", DefaultText: "none but the store's own, 16 TiB", Destination: &o.push.maxBlob},
+			&cli.IntFlag{Name: "max-uploads", Usage: "take at most `N` blobs at once", Value: defaultUploads, DefaultText: "256", Destination: &o.push.maxUploads},
+			&cli.BoolFlag{Name: "allow-sparse", Usage: "take manifests that list blobs which are not there (indexes may always list what is not)", Destination: &o.push.sparse},
 			asFlag(&o.as),
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "serve a bundle that no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
 		}, append(o.judge.flags(), o.outputOptions.flags()...)...),
@@ -92,6 +97,9 @@ Examples:
 
 func (o *serveOptions) check(u *ui) error {
 	if err := checkAll(o.outputOptions.check(), checkAs(o.as), checkListen(o.listen)); err != nil {
+		return err
+	}
+	if err := o.push.check(o); err != nil {
 		return err
 	}
 	given := o.judge.given(u)
@@ -129,6 +137,7 @@ type served struct {
 	name   string // as other commands take it
 	verify serve.Verify
 	close  func() error
+	push   serve.Options // what concerns pushing
 }
 
 // serveResult is what serve reports when it begins.
@@ -165,7 +174,10 @@ func runServe(ctx context.Context, u *ui, o serveOptions) (err error) {
 	if err := o.announce(u, l.Addr(), s); err != nil {
 		return err
 	}
-	h := serve.New(s, serve.Options{Verify: s.verify, Failed: u.serveFailed, Access: o.access(u)})
+	options := s.push
+	options.Verify, options.Failed, options.Access = s.verify, u.serveFailed, o.access(u)
+	h := serve.New(s, options)
+	defer func() { err = cmp.Or(err, h.Close()) }()
 	err = serve.Run(ctx, l, h, serve.RunOptions{Grace: o.grace, TLS: secure})
 	if errors.Is(err, serve.ErrCut) {
 		u.warn("stopped after %s; %s", o.grace, err)
@@ -188,7 +200,7 @@ func (o *serveOptions) announce(u *ui, addr net.Addr, s *served) error {
 		u.warn("everybody who can reach %s can pull everything: there are no users yet", res.URL)
 	}
 	if !o.quiet {
-		fmt.Fprintf(u.stderr, "airgap: serving %s, read-only; Ctrl-C stops\n", escape(s.name))
+		fmt.Fprintf(u.stderr, "airgap: serving %s, %s; Ctrl-C stops\n", escape(s.name), o.push.text())
 	}
 	return u.result(o.outputOptions, "ServeResult", res, func(w io.Writer) { fmt.Fprintln(w, res.URL) })
 }
@@ -234,11 +246,15 @@ func (o *serveOptions) openStore(u *ui) (*served, error) {
 			return nil, err
 		}
 	}
-	s, err := store.Open(dir, store.Options{ReadOnly: true})
+	s, err := store.Open(dir, store.Options{ReadOnly: !o.push.writable})
 	if err != nil {
 		return nil, err
 	}
-	return &served{s.View(), "store:" + dir, serve.VerifySize, s.Close}, nil
+	out := &served{Content: s.View(), name: "store:" + dir, verify: serve.VerifySize, close: s.Close}
+	if o.push.writable {
+		out.push = o.push.options(u, s)
+	}
+	return out, nil
 }
 
 // openBundle proves a bundle, and asks the policy. Nobody has hashed its blobs yet.
@@ -276,7 +292,7 @@ func (o *serveOptions) openBundle(ctx context.Context, u *ui, path string) (_ *s
 	if !ok {
 		return nil, fmt.Errorf("%s cannot be read from anywhere in it: %w", b.Path, layout.ErrUnsupported)
 	}
-	return &served{serve.FromGraph(g, at), b.Path, serve.VerifyOnce, b.Close}, nil
+	return &served{Content: serve.FromGraph(g, at), name: b.Path, verify: serve.VerifyOnce, close: b.Close}, nil
 }
 
 // named refuses what no client could ask for.
