@@ -20,10 +20,10 @@ type PushOptions struct {
 	// Entry writes the line of the ledger for what a client did. If it fails,
 	// that is not done. nil keeps no ledger.
 	Entry func(PushEvent) ([]byte, error)
-	// Admit judges what was pushed, and what is there with it: it is called after
-	// each manifest, which is in quarantine until Admit releases it. nil admits
-	// nothing: see [Store.Pusher].
-	Admit func(ctx context.Context, repo string) error
+	// Admit judges a manifest that was pushed to repo, and what is there with it.
+	// The manifest is in quarantine until Admit releases it. nil admits nothing:
+	// see [Store.Pusher].
+	Admit func(ctx context.Context, repo string, dgst digest.Digest) error
 	// Sparse takes manifests that list blobs which their repository does not
 	// have. Indexes may always list what is not there.
 	Sparse bool
@@ -144,7 +144,7 @@ func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) 
 	if p.o.Admit == nil {
 		return in.result, nil
 	}
-	if err := p.o.Admit(ctx, m.Repository); err != nil {
+	if err := p.o.Admit(ctx, m.Repository, m.Digest); err != nil {
 		return in.result, err
 	}
 	return in.result, in.held(ctx)

@@ -82,6 +82,7 @@ Examples:
 			&cli.BoolFlag{Name: "verify-reads", Usage: "hash a blob each time before it is sent (manifests always are; blobs of a bundle once)", Destination: &o.verifyReads},
 			&cli.DurationFlag{Name: "grace", Usage: "when told to stop, let downloads go on for `TIME`, such as 90s", Value: defaultGrace, DefaultText: "1m", Destination: &o.grace},
 			&cli.BoolFlag{Name: "writable", Usage: "let clients push to the store, mount and delete", Destination: &o.push.writable},
+			&cli.BoolFlag{Name: "admit", Usage: "… and have the policy judge what they push: it is given out once it passes", Destination: &o.push.admit},
 			&cli.StringFlag{Name: "max-blob-size", Usage: "take no blob of more than `SIZE`, such as 500MB or 20GB", DefaultText: "none but the store's own, 16 TiB", Destination: &o.push.maxBlob},
 			&cli.IntFlag{Name: "max-uploads", Usage: "take at most `N` blobs at once", Value: defaultUploads, DefaultText: "256", Destination: &o.push.maxUploads},
 			&cli.BoolFlag{Name: "allow-sparse", Usage: "take manifests that list blobs which are not there (indexes may always list what is not)", Destination: &o.push.sparse},
@@ -99,7 +100,7 @@ func (o *serveOptions) check(u *ui) error {
 	if err := checkAll(o.outputOptions.check(), checkAs(o.as), checkListen(o.listen)); err != nil {
 		return err
 	}
-	if err := o.push.check(o); err != nil {
+	if err := o.push.check(u, o); err != nil {
 		return err
 	}
 	given := o.judge.given(u)
@@ -114,7 +115,7 @@ func (o *serveOptions) check(u *ui) error {
 		return usagef("--grace %s: want a time", o.grace)
 	case len(o.bundles) == 0 && (o.skip || o.as != ""):
 		return usagef("--insecure-skip-verify and --as are about a bundle; a store has names, and was judged when it was filled")
-	case len(o.bundles) == 0 && o.judge.given(&ui{getenv: func(string) string { return "" }}):
+	case len(o.bundles) == 0 && !o.push.admit && o.judge.given(&ui{getenv: func(string) string { return "" }}):
 		return &adviceError{usagef("a store was judged when it was filled; serve asks no policy again"), "airgap reverify judges what a store holds by a policy"}
 	case o.skip && o.judge.given(&ui{getenv: func(string) string { return "" }}):
 		return usagef("--insecure-skip-verify asks no policy; give one or the other")
@@ -251,8 +252,11 @@ func (o *serveOptions) openStore(u *ui) (*served, error) {
 		return nil, err
 	}
 	out := &served{Content: s.View(), name: "store:" + dir, verify: serve.VerifySize, close: s.Close}
-	if o.push.writable {
-		out.push = o.push.options(u, s)
+	if !o.push.writable {
+		return out, nil
+	}
+	if out.push, err = o.push.options(u, s, &o.judge); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return out, nil
 }

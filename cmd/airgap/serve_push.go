@@ -17,6 +17,7 @@ const defaultUploads = 256
 // pushOptions are the flags of serve about what clients push.
 type pushOptions struct {
 	writable   bool
+	admit      bool
 	sparse     bool
 	maxBlob    string
 	maxUploads int
@@ -24,12 +25,16 @@ type pushOptions struct {
 	maxBlobBytes int64
 }
 
-func (p *pushOptions) check(o *serveOptions) (err error) {
+func (p *pushOptions) check(u *ui, o *serveOptions) (err error) {
 	switch {
 	case len(o.bundles) > 0 && p.writable:
 		return &adviceError{usagef("--writable is about a store; a bundle does not change"), "import the bundle into a store, and serve that"}
 	case !p.writable && (p.sparse || p.maxBlob != "" || p.maxUploads != defaultUploads):
 		return usagef("--max-blob-size, --max-uploads and --allow-sparse are about what is pushed, and go with --writable")
+	case p.admit && !p.writable:
+		return usagef("--admit is about what is pushed, and goes with --writable")
+	case p.admit && !o.judge.given(u):
+		return noPolicy("; without --admit what is pushed is kept in repositories that are marked as not admitted")
 	case p.maxUploads < 1:
 		return usagef("--max-uploads %d: want 1 or more", p.maxUploads)
 	case p.maxBlob == "":
@@ -42,19 +47,31 @@ func (p *pushOptions) check(o *serveOptions) (err error) {
 }
 
 func (p *pushOptions) text() string {
-	if p.writable {
+	switch {
+	case p.admit:
+		return "writable; the policy judges what is pushed"
+	case p.writable:
 		return "writable"
 	}
 	return "read-only"
 }
 
 // options are what the handler needs to take content for st.
-func (p *pushOptions) options(u *ui, st *store.Store) serve.Options {
-	pusher := st.Pusher(store.PushOptions{
+func (p *pushOptions) options(u *ui, st *store.Store, o *policyOptions) (serve.Options, error) {
+	po := store.PushOptions{
 		Entry:  func(e store.PushEvent) ([]byte, error) { return pushEntry(u, st, e) },
 		Sparse: p.sparse, Now: u.now,
-	})
-	return serve.Options{Pusher: pusher, Pending: st.PushersView(), MaxBlob: p.maxBlobBytes, MaxUploads: p.maxUploads, Now: u.now}
+	}
+	if p.admit {
+		judge, err := o.judge(u)
+		if err != nil {
+			return serve.Options{}, err
+		}
+		judge.Now = u.now
+		po.Admit = (&admission{store: st, judge: judge, now: u.now}).admit
+	}
+	pusher := st.Pusher(po)
+	return serve.Options{Pusher: pusher, Pending: st.PushersView(), MaxBlob: p.maxBlobBytes, MaxUploads: p.maxUploads, Now: u.now}, nil
 }
 
 // pushEntry is the line of the ledger for what a client did.
