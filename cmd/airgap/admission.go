@@ -3,9 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/verify"
@@ -87,14 +90,14 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 		if !r.waits(i) {
 			continue
 		}
-		if err := r.name(i, res); err != nil {
+		if err := errors.Join(r.unmoved(ctx, i), r.name(i, res)); err != nil {
 			return err
 		}
 	}
 	for at, was := range r.held {
 		switch why := r.hold[at]; {
 		case r.give[at]:
-			err = r.session.Release(at.repo, at.digest)
+			err = errors.Join(r.session.Release(at.repo, at.digest), r.released(at, was))
 		case why != "" && why != was:
 			err = r.session.Quarantine(at.repo, at.digest, why)
 		}
@@ -110,9 +113,35 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 	return r.session.Commit(ctx, nil)
 }
 
+// unmoved has the commit fail unless a name still leads to what was judged.
+func (r *reverifying) unmoved(ctx context.Context, i int) error {
+	root := r.roots[i]
+	if root.Reference.Tag == "" {
+		return nil
+	}
+	d, err := r.session.Resolve(ctx, root.Reference)
+	if err == nil && d.Digest != root.Descriptor.Digest {
+		err = fmt.Errorf("%s: %w", root.Reference, store.ErrChanged)
+	}
+	return err
+}
+
+// released enters a manifest that comes with an image which passed. The images have
+// lines of their own.
+func (r *reverifying) released(at spot, was string) error {
+	for i, root := range r.roots {
+		if root.Reference.Repository == at.repo && root.Descriptor.Digest == at.digest && r.waits(i) {
+			return nil
+		}
+	}
+	return enterLine(r.session, custody.Entry{
+		At: r.now, Act: custody.Release, Reference: layout.Reference{Repository: at.repo, Digest: at.digest}.Name(), Digest: at.digest,
+		Result: string(verify.Passed), Policy: digest.Digest(r.Policy.Digest), Reason: "it belongs to an image that passed; it was in quarantine: " + was,
+	})
+}
+
 // waits says whether a root is in quarantine, by its name or itself.
 func (r *reverifying) waits(i int) bool {
 	root := r.roots[i]
 	return cmp.Or(r.names[root.Reference], r.held[spot{root.Reference.Repository, root.Descriptor.Digest}]) != ""
 }
-
