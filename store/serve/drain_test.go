@@ -15,44 +15,28 @@ import (
 	"time"
 
 	"airgap/layout/layouttest"
+	"airgap/store"
 	"airgap/store/serve"
+
+	"github.com/opencontainers/go-digest"
 )
 
-// uploader takes uploads of several requests, as a registry does: POST begins one,
-// PATCH goes on with it, PUT ends it. Everything else is for h.
-type uploader struct {
-	h     http.Handler
-	drain *serve.Drain
-	open  atomic.Int64
-}
+// uploader has uploads under way, and nobody who goes on with them.
+type uploader struct{ open atomic.Int64 }
 
-func (u *uploader) Uploads() int { return int(u.open.Load()) }
+func (u *uploader) Uploads() int                                     { return int(u.open.Load()) }
+func (u *uploader) ServeHTTP(w http.ResponseWriter, r *http.Request) {}
 
-func (u *uploader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.Method {
-	case http.MethodPost:
-		if u.drain.Draining() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		u.open.Add(1)
-	case http.MethodPatch:
-		n, _ := io.Copy(io.Discard, r.Body)
-		fmt.Fprint(w, n)
-	case http.MethodPut:
-		u.open.Add(-1)
-	default:
-		u.h.ServeHTTP(w, r)
-	}
-}
-
-func send(t *testing.T, method, url, body string) (status int, answer string) {
+func send(t *testing.T, method, url, body string) (res *http.Response, answer string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	if body == "" {
+		req.Body = http.NoBody
+	}
+	res, err = http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +45,7 @@ func send(t *testing.T, method, url, body string) (status int, answer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.StatusCode, string(data)
+	return res, string(data)
 }
 
 // An upload that was begun before the server was told to stop is ended, in new
@@ -71,39 +55,48 @@ func TestStopFinishesUploads(t *testing.T) {
 	b.Tag("v1", b.Image("image"))
 	s, _ := newStore(t, b.Content())
 	drain := new(serve.Drain)
-	u := &uploader{h: serve.New(s.View(), serve.Options{Drain: drain}), drain: drain}
-	r := run(t, u, serve.RunOptions{Grace: time.Hour, Drain: drain})
+	h := serve.New(s.View(), serve.Options{Pusher: s.Pusher(store.PushOptions{}), Drain: drain, Failed: func(err error) { t.Error(err) }})
+	r := run(t, h, serve.RunOptions{Grace: time.Hour, Drain: drain})
+	uploads := r.url + "/v2/quay.io/acme/new/blobs/uploads/"
+	var at []string
 	for range 2 {
-		send(t, "POST", r.url, "")
+		res, body := send(t, "POST", uploads, "")
+		if res.StatusCode != 202 {
+			t.Fatal(res.Status, body)
+		}
+		at = append(at, r.url+res.Header.Get("Location"))
 	}
-	if status, _ := send(t, "GET", r.url+"/readyz", ""); status != 200 {
-		t.Errorf("/readyz: %d before it is told to stop", status)
+	if res, _ := send(t, "GET", r.url+"/readyz", ""); res.StatusCode != 200 {
+		t.Errorf("/readyz before it is told to stop: %s", res.Status)
 	}
 	r.stop()
 	for !drain.Draining() {
-		if status, _ := send(t, "GET", r.url+"/livez", ""); status != 200 {
-			t.Fatal(status)
+		if res, _ := send(t, "GET", r.url+"/livez", ""); res.StatusCode != 200 {
+			t.Fatal(res.Status)
 		}
 	}
 	for path, want := range map[string]int{"/readyz": 503, "/healthz": 200, "/livez": 200, "/v2/" + ghcr + "/manifests/v1": 200} {
-		if status, body := send(t, "GET", r.url+path, ""); status != want {
-			t.Errorf("%s: %d %s", path, status, body)
+		if res, body := send(t, "GET", r.url+path, ""); res.StatusCode != want {
+			t.Errorf("%s: %s %s", path, res.Status, body)
 		}
 	}
-	if status, _ := send(t, "POST", r.url, ""); status != 503 {
-		t.Errorf("an upload was begun: %d", status)
+	if res, _ := send(t, "POST", uploads, ""); res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("an upload was begun: %s", res.Status)
 	}
 	http.DefaultClient.CloseIdleConnections() // the rest comes on new ones
-	for range 2 {
+	for i, url := range at {
 		select {
 		case err := <-r.done:
 			t.Fatalf("it did not wait for uploads: %v", err)
 		default:
 		}
-		if status, answer := send(t, "PATCH", r.url, "layer"); status != 200 || answer != "5" {
-			t.Errorf("%d %s", status, answer)
+		layer := fmt.Sprint("layer ", i)
+		if res, body := send(t, "PATCH", url, layer); res.StatusCode != 202 {
+			t.Errorf("%s %s", res.Status, body)
 		}
-		send(t, "PUT", r.url, "")
+		if res, body := send(t, "PUT", url+"?digest="+digest.FromString(layer).String(), ""); res.StatusCode != 201 {
+			t.Errorf("%s %s", res.Status, body)
+		}
 	}
 	if err := <-r.done; err != nil {
 		t.Error(err)
@@ -139,15 +132,15 @@ func TestStopWithUploadsLeftAlone(t *testing.T) {
 		{0, time.Hour, 0, serve.ErrCut},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			u := &uploader{drain: new(serve.Drain)}
+			u, drain := &uploader{}, new(serve.Drain)
 			u.open.Store(1)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			begun := time.Now()
 			time.AfterFunc(c.ends, func() { u.open.Store(0) })
 			synctest.Wait()
-			err := serve.Run(ctx, &silent{closed: make(chan struct{})}, u, serve.RunOptions{Grace: c.grace, Drain: u.drain})
-			if took := time.Since(begun).Truncate(2 * time.Second); took != c.want || !errors.Is(err, c.err) {
+			err := serve.Run(ctx, &silent{closed: make(chan struct{})}, u, serve.RunOptions{Grace: c.grace, Drain: drain})
+			if took := time.Since(begun).Truncate(2 * time.Second); took != c.want || !errors.Is(err, c.err) || !drain.Draining() {
 				t.Errorf("grace %s, the upload ends after %s: stopped after %s with %v", c.grace, c.ends, took, err)
 			}
 		})

@@ -7,12 +7,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"airgap/layout/layouttest"
+	"airgap/store"
+	"airgap/store/push"
 	"airgap/store/serve"
 	"airgap/store/serve/access"
 
@@ -22,8 +23,9 @@ import (
 // canary is a password that has to be nowhere.
 const canary = "c4n4ry-in-the-mine"
 
-// newGuard lets ann pull from ghcr.io, ops from everywhere, and whoever gives no name
-// from Docker Hub if open.
+// newGuard lets ann pull from ghcr.io, ci push there, gc delete everywhere, ops pull
+// from everywhere, and whoever gives no name from Docker Hub if open. new may do
+// nothing of his own.
 func newGuard(t *testing.T, open bool) *access.Guard {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(canary), bcrypt.MinCost)
@@ -34,11 +36,16 @@ func newGuard(t *testing.T, open bool) *access.Guard {
 	o := access.Options{Users: filepath.Join(dir, "users"), Rights: filepath.Join(dir, "rights.yaml"), Failed: func(err error) { t.Error(err) }}
 	rights := "rules:\n" +
 		"- {users: [ann], repositories: ['ghcr.io/acme/**'], actions: [pull]}\n" +
+		"- {users: [ci], repositories: ['ghcr.io/acme/**'], actions: [push]}\n" +
+		"- {users: [gc], repositories: ['**'], actions: [delete]}\n" +
 		"- {users: [ops], repositories: ['**'], actions: [pull]}\n"
 	if open {
 		rights += "- {users: ['*', anonymous], repositories: ['docker.io/library/*'], actions: [pull]}\n"
 	}
-	users := fmt.Sprintf("ann:%[1]s\nops:%[1]s\nnew:%[1]s\n", hash)
+	users := ""
+	for _, name := range []string{"ann", "ci", "gc", "ops", "new"} {
+		users += name + ":" + string(hash) + "\n"
+	}
 	for path, text := range map[string]string{o.Users: users, o.Rights: rights} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -52,13 +59,17 @@ func newGuard(t *testing.T, open bool) *access.Guard {
 }
 
 // guarded is a registry with a guard, and what it wrote about requests.
-func guarded(t *testing.T, content layouttest.Content, g *access.Guard) (base string, log func() []serve.Access) {
+func guarded(t *testing.T, content layouttest.Content, g *access.Guard, writable bool) (base string, log func() []serve.Access) {
 	t.Helper()
 	s, _ := newStore(t, content)
+	var pusher push.Pusher
+	if writable {
+		pusher = s.Pusher(store.PushOptions{})
+	}
 	var mu sync.Mutex
 	var all []serve.Access
 	srv := httptest.NewServer(serve.New(s.View(), serve.Options{
-		Guard: g, Failed: func(err error) { t.Error(err) },
+		Guard: g, Pusher: pusher, Failed: func(err error) { t.Error(err) },
 		Access: func(a serve.Access) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -85,60 +96,84 @@ func login(name, password string) []string {
 // repository, those that are not there among them.
 func TestAccess(t *testing.T) {
 	content := layouttest.Merge(layouttest.Everything(ghcr), layouttest.Everything(hub), layouttest.Everything(port))
-	repos := map[string]bool{ghcr: true, hub: true, port: true, "ghcr.io/acme/none": false, "docker.io/library/none": false, "quay.io/acme/none": false}
 	item := content.Repositories[ghcr][0].Descriptor.Digest.String()
-	kinds := []string{"tags/list", "manifests/v1", "manifests/" + item, "blobs/" + item, "referrers/" + item}
-	for _, open := range []bool{true, false} {
-		base, log := guarded(t, content, newGuard(t, open))
-		n := 0
-		for _, role := range []string{"", "ann", "ops", "new", "wrong", "nobody"} {
-			password := canary
-			if role == "wrong" {
-				password = "guess"
-			}
-			name := strings.Replace(role, "wrong", "ann", 1)
+	repos := []string{ghcr, hub, port, "ghcr.io/acme/none", "docker.io/library/none", "quay.io/acme/none"}
+	kinds := []string{"tags/list", "manifests/v1", "manifests/" + item, "blobs/" + item, "referrers/" + item, "blobs/uploads/", "blobs/uploads/some"}
+	for _, c := range []struct{ open, writable bool }{{true, true}, {false, true}, {true, false}, {false, false}} {
+		base, log := guarded(t, content, newGuard(t, c.open), c.writable)
+		n, granted := 0, map[string]int{}
+		for _, role := range []string{"", "ann", "ci", "gc", "ops", "new", "wrong", "nobody"} {
 			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "get"} {
-				for repo, there := range repos {
-					var denied []string // answers, which have to be the same
+				for _, repo := range repos {
+					refusals := map[string]bool{} // which have to be the same
 					for _, kind := range kinds {
 						n++
-						res, body := ask(t, method, base+"/v2/"+serve.Name(repo)+"/"+kind, login(name, password)...)
-						want := mayBe(role, method, repo, open)
-						if got := res.StatusCode; want != 0 && got != want || want == 0 && got != 200 && got != 404 {
-							t.Errorf("%q %s %s %s: %d, want %d", role, method, repo, kind, got, want)
-						} else if want == 0 && !there && got == 200 && !strings.HasPrefix(kind, "referrers") {
-							t.Errorf("%q %s %s %s: %d", role, method, repo, kind, got)
+						status, body := askAs(t, role, method, base+"/v2/"+serve.Name(repo)+"/"+kind)
+						want := mayBe(role, method, kind, repo, c.open, c.writable)
+						refused := status == 401 || status == 405 || status == 403 && strings.Contains(body, "this user may not do that here")
+						if want != 0 && status != want || want == 0 && refused {
+							t.Errorf("%+v %q %s %s %s: %d, want %d", c, role, method, repo, kind, status, want)
 						}
-						if challenge := res.Header.Get("WWW-Authenticate"); (challenge != "") != (res.StatusCode == 401) {
-							t.Errorf("%q %s %s %s: %d with the challenge %q", role, method, repo, kind, res.StatusCode, challenge)
-						}
-						if want == 401 || want == 403 {
-							denied = append(denied, string(body))
+						if want == 0 {
+							granted[role]++
+						} else if want == 401 || want == 403 {
+							refusals[body] = true
 						}
 					}
-					if len(slices.Compact(denied)) > 1 {
-						t.Errorf("%q %s %s: it can be told from the answer what there is: %q", role, method, repo, denied)
+					if len(refusals) > 1 {
+						t.Errorf("%+v %q %s %s: the refusals differ: %v", c, role, method, repo, refusals)
 					}
 				}
 			}
 		}
-		if n != 6*9*6*5 {
-			t.Errorf("%d cases", n)
+		if n != 8*9*6*7 || granted["ann"] == 0 || granted["gc"] == 0 || granted["wrong"]+granted["nobody"] > 0 || (granted[""] > 0) != c.open {
+			t.Errorf("%d cases, granted %v", n, granted)
 		}
 		checkLog(t, log())
 	}
 }
 
-// mayBe is the status that a request has to have, or 0 if it may be served. It knows
-// nothing of how the code comes to it.
-func mayBe(role, method, repo string, open bool) int {
-	public := open && strings.HasPrefix(repo, "docker.io/library/")
+// askAs is for somebody; a refusal comes with a challenge if, and only if, to say a
+// name would help.
+func askAs(t *testing.T, role, method, url string) (status int, body string) {
+	t.Helper()
+	password := canary
+	if role == "wrong" {
+		role, password = "ann", "guess"
+	}
+	res, data := ask(t, method, url, login(role, password)...)
+	if challenge := res.Header.Get("WWW-Authenticate"); (challenge != "") != (res.StatusCode == 401) {
+		t.Errorf("%q %s %s: %d with the challenge %q", role, method, url, res.StatusCode, challenge)
+	}
+	return res.StatusCode, string(data)
+}
+
+// mayBe is the status that a request has to have, or 0 if it may go on. It says again,
+// and in another way, what the code should.
+func mayBe(role, method, kind, repo string, open, writable bool) int {
+	read := method == "GET" || method == "HEAD"
+	upload, begin := kind == "blobs/uploads/some", kind == "blobs/uploads/"
+	manifest, blob := strings.HasPrefix(kind, "manifests/"), strings.HasPrefix(kind, "blobs/") && !upload && !begin
+	acme, public := strings.HasPrefix(repo, "ghcr.io/acme/"), open && strings.HasPrefix(repo, "docker.io/library/")
+	var may bool
 	switch {
-	case method != "GET" && method != "HEAD":
-		return 405 // it is read-only
-	case role == "wrong" || role == "nobody":
-		return 401
-	case role == "ops", role == "ann" && strings.HasPrefix(repo, "ghcr.io/acme/"), public:
+	case !writable && !read:
+		return 405
+	case role == "wrong", role == "nobody":
+		return 401 // also where nobody needs a name
+	case !writable && (upload || begin):
+		return 404
+	case begin && method == "POST", upload && (read || method == "PUT" || method == "PATCH" || method == "DELETE"), manifest && method == "PUT":
+		may = role == "ci" && acme
+	case (manifest || blob) && method == "DELETE":
+		may = role == "gc"
+	case read && !upload && !begin:
+		may = role == "ops" || role == "gc" || (role == "ann" || role == "ci") && acme || public
+	default:
+		return 405
+	}
+	switch {
+	case may:
 		return 0
 	case role == "":
 		return 401
@@ -166,7 +201,7 @@ func checkLog(t *testing.T, all []serve.Access) {
 			}
 		}
 	}
-	if names["ann"] == 0 || names["ops"] == 0 || names["new"] == 0 || names["nobody"] > 0 || len(names) != 4 || wrong == 0 {
+	if names["ann"] == 0 || names["ops"] == 0 || names["new"] == 0 || names["nobody"] > 0 || len(names) != 6 || wrong == 0 {
 		t.Errorf("users %v, %d wrong logins", names, wrong)
 	}
 }
@@ -190,7 +225,7 @@ func TestBaseAndCatalog(t *testing.T) {
 		{"new", true, 200, h},
 		{"new", false, 200, ""},
 	} {
-		base, _ := guarded(t, content, newGuard(t, c.open))
+		base, _ := guarded(t, content, newGuard(t, c.open), false)
 		for _, path := range []string{"/v2", "/v2/", "/v2/_catalog"} {
 			res, body := ask(t, "GET", base+path, login(c.role, canary)...)
 			if res.StatusCode != c.status {
@@ -211,7 +246,7 @@ func TestBaseAndCatalog(t *testing.T) {
 
 // Rights are about the repository, whatever a client calls it.
 func TestAccessByOtherNames(t *testing.T) {
-	base, _ := guarded(t, layouttest.Merge(layouttest.Everything(ghcr), layouttest.Everything(hub)), newGuard(t, true))
+	base, _ := guarded(t, layouttest.Merge(layouttest.Everything(ghcr), layouttest.Everything(hub)), newGuard(t, true), false)
 	for path, want := range map[string]int{
 		"/v2/library/nginx/tags/list":                         200,
 		"/v2/library/nginx/tags/list?ns=docker.io":            200,
@@ -230,7 +265,7 @@ func TestAccessByOtherNames(t *testing.T) {
 
 // Whoever looks after the server needs no name for that.
 func TestHealthNeedsNoName(t *testing.T) {
-	base, _ := guarded(t, layouttest.Everything(ghcr), newGuard(t, false))
+	base, _ := guarded(t, layouttest.Everything(ghcr), newGuard(t, false), false)
 	for _, path := range []string{"/livez", "/readyz", "/healthz"} {
 		for _, headers := range [][]string{nil, login("ann", "guess")} {
 			if res, body := ask(t, "GET", base+path, headers...); res.StatusCode != 200 || string(body) != "ok\n" {
