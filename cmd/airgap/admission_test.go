@@ -303,6 +303,31 @@ func TestAdmitAttached(t *testing.T) {
 	a.open(true, "v1")
 }
 
+// What was admitted before, by another policy, is not taken away because somebody pushes
+// something to it; reverify does that.
+func TestAdmitTakesNothingAway(t *testing.T) {
+	a := newAdmitting(t)
+	old := layouttest.New(reverifyRepo)
+	old.Tag("old", old.Image("old"))
+	if err := writeFolder(old.Content(), "old"); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, 0, "import old --store new --insecure-skip-verify")
+	img := old.Content().Names[0].Descriptor
+	a.push(201, a.b.Referrer(img, "text/spdx+json", "SBOM"), "")
+	a.open(true, "old", string(img.Digest))
+	if log := mustRun(t, 0, "log list --store new"); strings.Contains(log, "quarantine") {
+		t.Errorf("something was taken away:\n%s", log)
+	}
+	mustRun(t, exitRefused, "reverify --store new --policy policy.yaml --trust T")
+	if res := a.do("GET", "/manifests/old", nil, "", ""); res.StatusCode != 404 {
+		t.Errorf("old, judged again: %s", res.Status)
+	}
+	if res := a.do("GET", "/manifests/old", nil, "", "ann"); res.StatusCode != 404 { // she has not pushed it
+		t.Errorf("old, for ann: %s", res.Status)
+	}
+}
+
 // By a clock that is behind the ledger nothing is taken.
 func TestAdmitClockBehind(t *testing.T) {
 	a := newAdmitting(t)

@@ -378,6 +378,48 @@ func TestConcurrentUploads(t *testing.T) {
 	}
 }
 
+// While a request about an upload is under way, others about it are turned away.
+func TestBusyUpload(t *testing.T) {
+	w := newWritable(t, store.PushOptions{}, nil)
+	loc := w.begin(ghcr)
+	r, body := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		req, err := http.NewRequest("PATCH", w.url+loc, r)
+		if err != nil {
+			ended <- err
+			return
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err == nil {
+			err = res.Body.Close()
+			if res.StatusCode != 202 {
+				t.Errorf("the first: %s", res.Status)
+			}
+		}
+		ended <- err
+	}()
+	if _, err := body.Write([]byte("first, ")); err != nil {
+		t.Fatal(err)
+	}
+	for w.do("GET", loc, nil).StatusCode != http.StatusConflict {
+	}
+	data := []byte("first, last")
+	w.want(409, "BLOB_UPLOAD_INVALID", "PATCH", loc, strings.NewReader("other"))
+	w.want(409, "BLOB_UPLOAD_INVALID", "PUT", loc+"?digest="+string(digest.FromString("")), nil)
+	w.want(409, "BLOB_UPLOAD_INVALID", "DELETE", loc, nil)
+	w.now = w.now.Add(24 * time.Hour)
+	w.begin(ghcr) // what is under way does not expire
+	if _, err := body.Write([]byte("last")); err != nil {
+		t.Fatal(err)
+	}
+	body.Close()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	w.want(201, "", "PUT", loc+"?digest="+string(digest.FromBytes(data)), nil)
+}
+
 // In a repository with admitted content tags stay, and images cannot be pushed; the
 // answer says why and what to do.
 func TestPushIntoAdmitted(t *testing.T) {
