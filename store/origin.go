@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,6 +70,21 @@ func notAdmitted(tx *bbolt.Tx, repo string) bool {
 	}
 	b := tx.Bucket(reposBucket).Bucket([]byte(repo))
 	return b != nil && b.Get(notAdmittedKey) != nil
+}
+
+// NotAdmitted lists the repositories that give out what clients pushed, and nobody has
+// admitted.
+func (s *Store) NotAdmitted(ctx context.Context) ([]string, error) {
+	var out []string
+	err := s.view(func(tx *bbolt.Tx) error {
+		return eachRepository(ctx, tx, func(repo string, b *bbolt.Bucket) error {
+			if b.Get(notAdmittedKey) != nil {
+				out = append(out, repo)
+			}
+			return nil
+		})
+	})
+	return out, s.wrap("", err)
 }
 
 // checkPush looks whether a push is to be taken. The locks are held.

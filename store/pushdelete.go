@@ -15,6 +15,10 @@ import (
 func (p *Pusher) Delete(ctx context.Context, what push.Removal) error {
 	p.putting.Lock()
 	defer p.putting.Unlock()
+	return unchanged(func() error { return p.remove(ctx, what) })
+}
+
+func (p *Pusher) remove(ctx context.Context, what push.Removal) error {
 	session, err := p.begin(ctx)
 	if err != nil {
 		return err

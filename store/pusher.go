@@ -144,10 +144,25 @@ func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) 
 	if p.o.Admit == nil {
 		return in.result, nil
 	}
-	if err := p.o.Admit(ctx, m.Repository, m.Digest); err != nil {
+	err = unchanged(func() error { return p.o.Admit(ctx, m.Repository, m.Digest) })
+	if err != nil {
 		return in.result, err
 	}
 	return in.result, in.held(ctx)
+}
+
+// changedTries is how often something is tried that others who use the store may come
+// before.
+const changedTries = 5
+
+// unchanged tries again what failed because the store changed meanwhile.
+func unchanged(fn func() error) (err error) {
+	for range changedTries {
+		if err = fn(); !errors.Is(err, ErrChanged) {
+			return err
+		}
+	}
+	return err
 }
 
 // putting is a manifest on its way into the store.

@@ -140,6 +140,9 @@ func TestPush(t *testing.T) {
 			t.Errorf("%s passes for admitted (%v)", repo, err)
 		}
 	}
+	if marked, err := s.NotAdmitted(t.Context()); err != nil || len(marked) != len(all.Repositories) {
+		t.Errorf("marked are %q (%v)", marked, err)
+	}
 	if left := leftovers(t, dir); len(left) > 0 {
 		t.Errorf("left in ingest: %q", left)
 	}
@@ -218,10 +221,10 @@ func TestPushManifests(t *testing.T) {
 	_, err = pushManifest(t, p, c, testRepo, wrongIndex)
 	denied(t, err, push.ErrManifest, "the index says")
 	for text, mediaType := range map[string]string{
-		`{"schemaVersion":2,"layers":[],"layers":[]}`:                                               layout.MediaTypeManifest,
-		`{"schemaVersion":2,"mediaType":"` + layout.MediaTypeIndex + `","manifests":[]}`:            layout.MediaTypeManifest,
-		`{"schemaVersion":2,"layers":[],"manifests":[]}`:                                            layout.MediaTypeIndex,
-		`null`:                                                                                      layout.MediaTypeManifest,
+		`{"schemaVersion":2,"layers":[],"layers":[]}`:                                    layout.MediaTypeManifest,
+		`{"schemaVersion":2,"mediaType":"` + layout.MediaTypeIndex + `","manifests":[]}`: layout.MediaTypeManifest,
+		`{"schemaVersion":2,"layers":[],"manifests":[]}`:                                 layout.MediaTypeIndex,
+		`null`: layout.MediaTypeManifest,
 		`{"schemaVersion":2,"layers":[{"digest":"sha256:../../x","size":1,"mediaType":"text/x"}]}`: layout.MediaTypeManifest,
 	} {
 		_, err := putManifest(t, p, testRepo, layouttest.Item{Bytes: []byte(text), Descriptor: layout.Descriptor{MediaType: mediaType, Digest: digest.FromString(text), Size: int64(len(text))}})

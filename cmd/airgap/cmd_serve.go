@@ -145,7 +145,7 @@ func (o *serveOptions) check(u *ui) error {
 	return nil
 }
 
-// served is what serve gives out.
+// served is what serve gives out. What else its Content can do, the handler finds out.
 type served struct {
 	serve.Content
 	name   string // as other commands take it
@@ -180,7 +180,7 @@ func runServe(ctx context.Context, u *ui, o serveOptions) (err error) {
 	options := s.push
 	options.Verify, options.Guard, options.Drain = s.verify, p.guard, drain
 	options.Failed, options.Access = u.serveFailed, o.access(u)
-	h := serve.New(s, p.watch.observe(options))
+	h := serve.New(s.Content, p.watch.observe(options))
 	defer func() { err = cmp.Or(err, h.Close()) }()
 	defer p.watch.begin(ctx, h)()
 	err = serve.Run(ctx, l, h, serve.RunOptions{Grace: o.grace, TLS: p.secure, Drain: drain})
@@ -246,7 +246,7 @@ func (o *serveOptions) access(u *ui) func(serve.Access) {
 
 func (o *serveOptions) open(ctx context.Context, u *ui) (*served, error) {
 	if len(o.bundles) == 0 {
-		return o.openStore(u)
+		return o.openStore(ctx, u)
 	}
 	path := o.bundles[0]
 	if dir, ok := strings.CutPrefix(path, "store:"); ok || store.Is(path) {
@@ -263,7 +263,7 @@ func (o *serveOptions) hashing(v serve.Verify) serve.Verify {
 	return v
 }
 
-func (o *serveOptions) openStore(u *ui) (*served, error) {
+func (o *serveOptions) openStore(ctx context.Context, u *ui) (*served, error) {
 	dir := o.store
 	if dir == "" {
 		var err error
@@ -279,7 +279,10 @@ func (o *serveOptions) openStore(u *ui) (*served, error) {
 	if !o.push.writable {
 		return out, nil
 	}
-	if out.push, err = o.push.options(u, s, &o.judge); err != nil {
+	if out.push, err = o.push.options(u, s, &o.judge); err == nil {
+		err = o.push.warnMarked(ctx, u, s)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return out, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -72,6 +73,16 @@ func (p *pushOptions) options(u *ui, st *store.Store, o *policyOptions) (serve.O
 	}
 	pusher := st.Pusher(po)
 	return serve.Options{Pusher: pusher, Pending: st.PushersView(), MaxBlob: p.maxBlobBytes, MaxUploads: p.maxUploads, Now: u.now}, nil
+}
+
+// warnMarked tells of repositories from which is given out what no policy has judged.
+func (p *pushOptions) warnMarked(ctx context.Context, u *ui, st *store.Store) error {
+	marked, err := st.NotAdmitted(ctx)
+	if err != nil || !p.admit || len(marked) == 0 {
+		return err
+	}
+	u.warn("without --admit somebody pushed to %s: what is there is given out, and stays so until more is pushed there, or airgap reverify judges it", strings.Join(marked, ", "))
+	return nil
 }
 
 // pushEntry is the line of the ledger for what a client did.

@@ -125,6 +125,9 @@ func curl(ts *testscript.TestScript, url string) string {
 	body, err := io.ReadAll(res.Body)
 	ts.Check(err)
 	answer := fmt.Sprintf("%d %s\n%s\n", res.StatusCode, res.Header.Get("Docker-Content-Digest"), body)
+	if admitted := res.Header.Get("Airgap-Admitted"); admitted != "" {
+		answer += "admitted: " + admitted + "\n"
+	}
 	if res.TLS != nil {
 		answer = fmt.Sprintf("certificate %s\n%s", res.TLS.PeerCertificates[0].SerialNumber, answer)
 	}
