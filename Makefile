@@ -4,7 +4,7 @@
 # make check    what a change has to pass: format, vet, staticcheck, race tests, known vulnerabilities
 # make large    a blob of 20 GiB through export, inspect and import; some minutes
 # make interop  this tool and its peers against each other; installs the peers (as root, on Debian)
-# make conformance  the official suite of the OCI Distribution specification against serve, read-only
+# make conformance  the official suite of the OCI Distribution specification against serve, read-only and writable
 # make bench    this tool and its peers side by side; writes docs/benchmarks.md;
 #               BENCH="-only verify,judge" for parts of it
 

@@ -53,6 +53,10 @@ func IsManifest(mediaType string) bool {
 	return false
 }
 
+// IsForeign says whether a layer was, by its media type, never meant to be in the
+// registry.
+func IsForeign(mediaType string) bool { return isForeign(mediaType) }
+
 // isForeign says whether a layer was, by its media type, never meant to be in
 // the registry (image-spec, "Non-Distributable Layers", now deprecated).
 func isForeign(mediaType string) bool {

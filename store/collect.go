@@ -206,10 +206,19 @@ func (m *marking) follow(todo []digest.Digest) error {
 }
 
 // young says whether a manifest was pushed so late that it may get a name yet.
-func (m *marking) young(record) bool { return false }
+func (m *marking) young(rec record) bool { return m.recent(rec.Pushed) }
 
 // spared says the same of a blob.
-func (m *marking) spared([]byte) bool { return false }
+func (m *marking) spared(stamp []byte) bool {
+	at, ok := parseSize(stamp)
+	return ok && m.recent(at)
+}
+
+// recent says whether something was pushed, in Unix seconds, less than the grace ago. A
+// clock that was put back makes nothing old.
+func (m *marking) recent(pushed int64) bool {
+	return pushed != 0 && m.o.Now.Sub(time.Unix(pushed, 0)) < m.o.Grace
+}
 
 // sweep removes what was marked: first from the database, in one transaction, and then
 // the files.

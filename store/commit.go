@@ -36,7 +36,7 @@ func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 	if err := s.store.usable(); err != nil {
 		return s.store.wrap("", err)
 	}
-	if err := errors.Join(s.checkNames(names), s.checkMarks(), s.checkChanges(), s.checkExpected(names)); err != nil {
+	if err := errors.Join(s.checkNames(names), s.checkMarks(), s.checkChanges(), s.checkExpected(names), s.checkPush()); err != nil {
 		return s.store.wrap("", err)
 	}
 	if err := s.publish(ctx, names); err != nil {
@@ -167,10 +167,8 @@ func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 	if err := s.recordChanges(tx); err != nil {
 		return err
 	}
-	for _, n := range names {
-		if err := errors.Join(recordName(tx, n), s.admit(tx, n)); err != nil {
-			return fmt.Errorf("name %s: %w", n.Reference, err)
-		}
+	if err := s.recordOrigin(tx, names); err != nil {
+		return err
 	}
 	if err := s.recordLists(tx); err != nil {
 		return err
@@ -179,18 +177,21 @@ func (s *Session) record(tx *bbolt.Tx, names []layout.Name) error {
 }
 
 func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
-	b, err := makeRepository(tx, repo)
+	b, err := s.makeRepository(tx, repo)
 	if err != nil {
 		return err
 	}
 	for _, dgst := range sorted(g.blobs) {
-		if err := b.Bucket(repoBlobs).Put(key(dgst), present); err != nil {
+		if err := b.Bucket(repoBlobs).Put(key(dgst), s.origin.stamp()); err != nil {
 			return err
 		}
 	}
 	var edges [][]byte
 	for _, dgst := range sorted(g.manifests) {
 		r := g.manifests[dgst]
+		if r.Pushed, err = s.origin.pushed(tx, repo, dgst); err != nil {
+			return err
+		}
 		if err := recordManifest(b, dgst, r); err != nil {
 			return err
 		}
@@ -207,8 +208,13 @@ func (s *Session) recordRepository(tx *bbolt.Tx, repo string, g *gain) error {
 	return nil
 }
 
-func makeRepository(tx *bbolt.Tx, repo string) (*bbolt.Bucket, error) {
-	b, err := tx.Bucket(reposBucket).CreateBucketIfNotExists([]byte(repo))
+func (s *Session) makeRepository(tx *bbolt.Tx, repo string) (*bbolt.Bucket, error) {
+	all := tx.Bucket(reposBucket)
+	isNew := all.Bucket([]byte(repo)) == nil
+	b, err := all.CreateBucketIfNotExists([]byte(repo))
+	if err == nil && isNew && s.origin.marks() {
+		err = b.Put(notAdmittedKey, present)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -258,11 +264,14 @@ func recordManifest(b *bbolt.Bucket, dgst digest.Digest, r record) error {
 }
 
 // recordName publishes a name.
-func recordName(tx *bbolt.Tx, n layout.Name) error {
+func recordName(tx *bbolt.Tx, n layout.Name) error { return recordNameAs(tx, n, present) }
+
+// recordNameAs is recordName; pin is what a name without a tag says of itself.
+func recordNameAs(tx *bbolt.Tx, n layout.Name, pin []byte) error {
 	if tag := n.Reference.Tag; tag != "" {
 		return repoBucket(tx, n.Reference.Repository, repoTags).Put([]byte(tag), []byte(n.Descriptor.Digest))
 	}
-	return repoBucket(tx, n.Reference.Repository, repoPins).Put(key(n.Descriptor.Digest), present)
+	return repoBucket(tx, n.Reference.Repository, repoPins).Put(key(n.Descriptor.Digest), pin)
 }
 
 func sorted[K ~string, V any](m map[K]V) []K {

@@ -23,10 +23,11 @@ import (
 //
 //	meta/schema                          "2"
 //	blobs/<digest>                       size, 8 bytes; every blob and manifest
-//	repositories/<repo>/blobs/<digest>       nothing
+//	repositories/<repo>/notAdmitted          nothing: see origin.go
+//	repositories/<repo>/blobs/<digest>       nothing, or when it was pushed
 //	repositories/<repo>/manifests/<digest>   record
 //	repositories/<repo>/tags/<tag>           digest, as text
-//	repositories/<repo>/pins/<digest>        nothing: a name without a tag
+//	repositories/<repo>/pins/<digest>        a name without a tag: nothing, or "pushed"
 //	repositories/<repo>/attached/<subject><digest>   nothing
 //	repositories/<repo>/quarantined/…        see quarantine.go; not there before the first
 //	revocationLists/<issuer>             a CRL in DER form; not there before the first
@@ -59,6 +60,8 @@ type record struct {
 	Size         int64         `json:"size"`
 	ArtifactType string        `json:"artifactType,omitempty"`
 	Subject      digest.Digest `json:"subject,omitempty"`
+	// Pushed is when a client pushed it, in Unix seconds; 0 if it was imported.
+	Pushed int64 `json:"pushed,omitempty"`
 }
 
 func (r record) descriptor(dgst digest.Digest) layout.Descriptor {

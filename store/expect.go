@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"airgap/layout"
 
@@ -68,13 +70,17 @@ func (s *Session) checkExpected(names []layout.Name) error {
 				return fmt.Errorf("%s of %s was deleted: %w", at.digest, at.repo, ErrChanged)
 			}
 		}
+		refs := slices.Collect(maps.Keys(s.held))
 		for _, n := range names {
-			was, ok := s.names[n.Reference]
+			refs = append(refs, n.Reference)
+		}
+		for _, ref := range refs {
+			was, ok := s.expectations.names[ref]
 			if !ok {
 				continue
 			}
-			if now, err := resolve(tx, n.Reference); err == nil && now.Digest != was || err != nil && was != "" {
-				return fmt.Errorf("%s: %w", n.Reference, ErrChanged)
+			if now, err := resolve(tx, ref); err == nil && now.Digest != was || err != nil && was != "" {
+				return fmt.Errorf("%s: %w", ref, ErrChanged)
 			}
 		}
 		return nil

@@ -33,6 +33,7 @@ type Session struct {
 	memory
 	expectations
 	changes
+	origin origin
 }
 
 var (
@@ -69,7 +70,8 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 // Resolve implements [layout.Sink]: it tells what a name stands for before this
 // session is committed.
 //
-// What it told is expected to be so still if Commit gives the name a manifest.
+// What it told is expected to be so still if Commit gives the name a manifest, holds it
+// or lets go of it.
 func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
 	d, err := s.store.resolve(ctx, ref, true)
 	if err == nil || errors.Is(err, layout.ErrNotFound) {

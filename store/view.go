@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ import (
 // attachments and their blobs are kept back too, unless something that is given out
 // lists them as well. All methods are safe for concurrent use.
 type View struct {
-	store *Store
+	store   *Store
+	pushers bool // with what was pushed and is in quarantine
 
 	mu   sync.Mutex
 	kept map[string]*kept // by repository
@@ -29,32 +31,82 @@ type View struct {
 // View returns the store as those see it who pull from it.
 func (s *Store) View() *View { return &View{store: s, kept: map[string]*kept{}} }
 
+// PushersView returns the store as those see it who push to it: with what was pushed
+// and is in quarantine, so that they can sign it. What was imported and is in quarantine
+// is not there for them either.
+func (s *Store) PushersView() *View {
+	return &View{store: s, pushers: true, kept: map[string]*kept{}}
+}
+
 // kept is what a repository keeps back, as of one transaction.
 type kept struct {
 	tx               int
 	manifests, blobs map[digest.Digest]bool
+	listed           map[digest.Digest]bool // blobs that a manifest lists which is given out; nil: not looked
 }
 
 // Resolve finds a manifest by its tag, or by its digest.
 func (v *View) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
-	d, err := v.store.Resolve(ctx, ref)
+	d, why, err := v.look(ctx, ref)
+	if err == nil && why != "" {
+		err = v.store.missing(ref.String(), "")
+	}
+	if err != nil {
+		return layout.Descriptor{}, err
+	}
+	return d, nil
+}
+
+// look finds a manifest, and says why it is not given out, if it is not.
+func (v *View) look(ctx context.Context, ref layout.Reference) (d layout.Descriptor, why string, err error) {
+	if d, err = v.store.resolve(ctx, ref, true); err != nil {
+		return d, "", err
+	}
+	err = v.see(ref.Repository, func(tx *bbolt.Tx, k *kept) error {
+		held := cmp.Or(v.nameHidden(tx, ref, d.Digest), v.hidden(tx, ref.Repository, d.Digest))
+		switch {
+		case held != nil:
+			why = held.Error()
+		case k.manifests[d.Digest]:
+			why = "what it belongs to is in quarantine"
+		}
+		return nil
+	})
+	return d, why, v.store.wrap(ref.Digest, err)
+}
+
+// hidden is like the function, for those who see this.
+func (v *View) hidden(tx *bbolt.Tx, repo string, dgst digest.Digest) error {
+	if v.pushers && wasPushed(tx, repo, dgst) {
+		return nil
+	}
+	return hidden(tx, repo, dgst)
+}
+
+func (v *View) nameHidden(tx *bbolt.Tx, ref layout.Reference, dgst digest.Digest) error {
+	if v.pushers && wasPushed(tx, ref.Repository, dgst) {
+		return nil
+	}
+	return nameHidden(tx, ref)
+}
+
+// Admitted says whether a repository has only content that was admitted, or what is
+// attached to that; true if there is none such.
+func (v *View) Admitted(ctx context.Context, repo string) (bool, error) {
+	marked := false
+	err := ctx.Err()
 	if err == nil {
-		err = v.see(ref.Repository, func(_ *bbolt.Tx, k *kept) error {
-			if k.manifests[d.Digest] {
-				return ErrQuarantined
-			}
+		err = v.store.view(func(tx *bbolt.Tx) error {
+			marked = notAdmitted(tx, repo)
 			return nil
 		})
 	}
-	if errors.Is(err, ErrQuarantined) {
-		return layout.Descriptor{}, v.store.missing(ref.String(), "")
-	}
-	return d, v.store.wrap(ref.Digest, err)
+	return !marked && err == nil, v.store.wrap("", err)
 }
 
 // Manifest reads a manifest that Resolve or Referrers told of, and checks it.
 func (v *View) Manifest(ctx context.Context, repo string, d layout.Descriptor) ([]byte, error) {
-	rc, err := v.store.Open(ctx, repo, d)
+	rc, err := v.store.openContent(ctx, repo, d, v.pushers)
 	if err != nil {
 		return nil, err
 	}
@@ -64,18 +116,8 @@ func (v *View) Manifest(ctx context.Context, repo string, d layout.Descriptor) (
 // Blob opens a blob of repo. That its file has the size it was stored with is
 // checked, its content is not: it was when it was put.
 func (v *View) Blob(ctx context.Context, repo string, dgst digest.Digest) (io.ReadSeekCloser, error) {
-	size, known := int64(0), false
-	err := ctx.Err()
-	if err == nil {
-		err = v.see(repo, func(tx *bbolt.Tx, k *kept) error {
-			b := repoBucket(tx, repo, repoBlobs)
-			if b != nil && b.Get(key(dgst)) != nil && !k.blobs[dgst] {
-				size, known = blobSize(tx, dgst)
-			}
-			return nil
-		})
-	}
-	if err != nil {
+	size, known, err := v.blobSize(repo, dgst)
+	if err = errors.Join(ctx.Err(), err); err != nil {
 		return nil, v.store.wrap(dgst, err)
 	}
 	if !known {
@@ -98,6 +140,49 @@ func (v *View) Blob(ctx context.Context, repo string, dgst digest.Digest) (io.Re
 	return layout.Seekable(f, size), nil
 }
 
+// blobSize says whether a blob of repo is given out. One that was pushed to a
+// repository with admitted content is not until something lists it that is.
+func (v *View) blobSize(repo string, dgst digest.Digest) (size int64, given bool, err error) {
+	err = v.see(repo, func(tx *bbolt.Tx, k *kept) error {
+		b := repoBucket(tx, repo, repoBlobs)
+		if b == nil || k.blobs[dgst] {
+			return nil
+		}
+		stamp := b.Get(key(dgst))
+		if stamp == nil {
+			return nil
+		}
+		if len(stamp) > 0 && !v.pushers && !notAdmitted(tx, repo) {
+			if listed, err := v.listed(tx, repo, k); err != nil || !listed[dgst] {
+				return err
+			}
+		}
+		size, given = blobSize(tx, dgst)
+		return nil
+	})
+	return size, given, err
+}
+
+// listed finds the blobs that manifests of repo list which are given out.
+func (v *View) listed(tx *bbolt.Tx, repo string, k *kept) (map[digest.Digest]bool, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if k.listed != nil {
+		return k.listed, nil
+	}
+	all := map[digest.Digest]bool{}
+	err := v.store.eachBlob(tx, repo, func(dgst digest.Digest, blob layout.Descriptor) {
+		if !k.manifests[dgst] {
+			all[blob.Digest] = true
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	k.listed = all
+	return all, nil
+}
+
 // Tags lists the tags of repo, sorted. A repository of which nothing is given out
 // is one that is not there.
 func (v *View) Tags(ctx context.Context, repo string) ([]string, error) {
@@ -109,9 +194,10 @@ func (v *View) Tags(ctx context.Context, repo string) ([]string, error) {
 			return nil
 		}
 		known = gives(b, k)
-		names, err := namesIn(tx, repo, b, false)
+		names, err := namesIn(tx, repo, b, true)
 		for _, n := range names {
-			if n.Reference.Tag != "" && !k.manifests[n.Descriptor.Digest] {
+			held := cmp.Or(v.nameHidden(tx, n.Reference, n.Descriptor.Digest), v.hidden(tx, repo, n.Descriptor.Digest))
+			if n.Reference.Tag != "" && held == nil && !k.manifests[n.Descriptor.Digest] {
 				out = append(out, n.Reference.Tag)
 			}
 		}
@@ -187,21 +273,18 @@ func (v *View) see(repo string, fn func(*bbolt.Tx, *kept) error) error {
 	})
 }
 
-// nothing is what a repository without a quarantine keeps back.
-var nothing = &kept{}
-
 // keptBack finds what repo keeps back, once for each state of the database.
 func (v *View) keptBack(tx *bbolt.Tx, repo string) (*kept, error) {
-	b := repoBucket(tx, repo, repoQuarantined)
-	if b == nil {
-		return nothing, nil
+	if repo == "" || tx.Bucket(reposBucket).Bucket([]byte(repo)) == nil {
+		return &kept{}, nil
 	}
+	b := repoBucket(tx, repo, repoQuarantined)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if k := v.kept[repo]; k != nil && k.tx == tx.ID() {
 		return k, nil
 	}
-	k, err := v.store.findKept(tx, repo, b)
+	k, err := v.findKept(tx, repo, b)
 	if err != nil {
 		return nil, fmt.Errorf("what is in quarantine in %s leads to: %w", repo, err)
 	}
@@ -209,10 +292,14 @@ func (v *View) keptBack(tx *bbolt.Tx, repo string) (*kept, error) {
 	return k, nil
 }
 
-func (s *Store) findKept(tx *bbolt.Tx, repo string, quarantined *bbolt.Bucket) (*kept, error) {
+func (v *View) findKept(tx *bbolt.Tx, repo string, quarantined *bbolt.Bucket) (*kept, error) {
+	if quarantined == nil {
+		return &kept{tx: tx.ID()}, nil
+	}
+	s := v.store
 	var hidden []digest.Digest
 	err := quarantined.ForEach(func(k, _ []byte) error {
-		if dgst, _, err := parseKey(k); err == nil { // else a name that is held
+		if dgst, _, err := parseKey(k); err == nil && v.hidden(tx, repo, dgst) != nil { // else a name that is held
 			hidden = append(hidden, dgst)
 		}
 		return nil
@@ -294,7 +381,22 @@ func (s *Store) given(tx *bbolt.Tx, repo string, under map[digest.Digest]bool, h
 // of repo.
 func (s *Store) keptBlobs(tx *bbolt.Tx, repo string, kept map[digest.Digest]bool) (map[digest.Digest]bool, error) {
 	out, free := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-	err := eachManifest(tx.Bucket(reposBucket).Bucket([]byte(repo)), func(dgst digest.Digest) error {
+	err := s.eachBlob(tx, repo, func(dgst digest.Digest, b layout.Descriptor) {
+		if kept[dgst] {
+			out[b.Digest] = true
+		} else {
+			free[b.Digest] = true
+		}
+	})
+	for dgst := range free {
+		delete(out, dgst)
+	}
+	return out, err
+}
+
+// eachBlob calls fn with each manifest of repo and each blob that it lists.
+func (s *Store) eachBlob(tx *bbolt.Tx, repo string, fn func(manifest digest.Digest, blob layout.Descriptor)) error {
+	return eachManifest(tx.Bucket(reposBucket).Bucket([]byte(repo)), func(dgst digest.Digest) error {
 		rec, _, err := manifest(tx, repo, dgst)
 		if err != nil || layout.IsIndex(rec.MediaType) {
 			return err
@@ -304,18 +406,10 @@ func (s *Store) keptBlobs(tx *bbolt.Tx, repo string, kept map[digest.Digest]bool
 			return err
 		}
 		for _, b := range m.Blobs() {
-			if kept[dgst] {
-				out[b.Digest] = true
-			} else {
-				free[b.Digest] = true
-			}
+			fn(dgst, b)
 		}
 		return nil
 	})
-	for dgst := range free {
-		delete(out, dgst)
-	}
-	return out, err
 }
 
 func (s *Store) parse(d layout.Descriptor) (*layout.Manifest, error) {

@@ -22,7 +22,7 @@ import (
 type Act string
 
 // The acts. Each but the verdict is recorded with the predicate type that
-// [Act.PredicateType] gives; refusals and quarantines stand in ledgers alone.
+// [Act.PredicateType] gives; pushes, refusals and quarantines stand in ledgers alone.
 const (
 	Export     Act = "export"     // taken from where it was, into a bundle; in ledgers also: out of the store, into a registry
 	Receive    Act = "receive"    // taken in from media
@@ -33,10 +33,11 @@ const (
 	Refuse     Act = "refuse"     // not let in
 	Quarantine Act = "quarantine" // kept, and not given out any more
 	Release    Act = "release"    // given out again
+	Push       Act = "push"       // taken from a client, by a registry
 )
 
 // acts are in the order in which they usually follow each other.
-var acts = []Act{Export, Receive, Override, Import, Promote, Delete, Refuse, Quarantine, Release}
+var acts = []Act{Export, Receive, Override, Import, Promote, Push, Delete, Refuse, Quarantine, Release}
 
 const typePrefix, typeSuffix = "urn:airgap:custody:", ":v1"
 

@@ -6,9 +6,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +16,7 @@ import (
 	"airgap/layout"
 	"airgap/store"
 	"airgap/store/serve"
+	"airgap/store/serve/access"
 
 	"github.com/urfave/cli/v2"
 )
@@ -24,7 +25,7 @@ import (
 // reach.
 const defaultListen = "127.0.0.1:5000"
 
-// defaultGrace is how long downloads may go on after serve was told to stop. systemd
+// defaultGrace is how long uploads and downloads may go on after serve was told to stop. systemd
 // kills after 90 seconds.
 const defaultGrace = time.Minute
 
@@ -37,9 +38,11 @@ type serveOptions struct {
 	accessLog     bool
 	verifyReads   bool
 	grace         time.Duration
+	push          takeOptions
 	as            string
 	skip          bool // verification of a bundle
 	judge         policyOptions
+	accessOptions
 	outputOptions
 }
 
@@ -47,11 +50,11 @@ func serveCommand(u *ui) *cli.Command {
 	var o serveOptions
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "be a registry, read-only, over a store or a bundle",
+		Usage:     "be a registry over a store or a bundle",
 		ArgsUsage: "[BUNDLE]",
 		Description: `Gives what a store holds, or a BUNDLE (a tar or a layout folder; nothing is extracted),
 to whatever speaks to registries: pulls, lists of tags and of referrers (OCI
-Distribution 1.1). Nothing can be pushed. What is in quarantine is not there.
+Distribution 1.1), and with --writable pushes. What is in quarantine is not there.
 
 Images keep the names of their source: ghcr.io/acme/app is HOST:PORT/ghcr.io/acme/app
 here, or ghcr.io/acme/app itself for a client that was told of a mirror (airgap
@@ -60,16 +63,33 @@ reg.example_5000/team/app.
 
 A bundle is proven first, and judged by the policy: it is served if every image passes.
 --insecure-skip-verify serves what nobody has judged. A store was judged when it was
-filled; while it is served, others can import into it, and what they bring shows at
-once.
+filled; while it is served, others can import into it, which shows at once.
 
 It listens where nobody but this machine can reach it. The first line on stdout is its
-address, also for port 0; SIGTERM or Ctrl-C ends it, once downloads under way have
-ended, or --grace is over. /healthz says whether it can read.
+address, also for port 0, and with --metrics the second is that of the metrics.
+SIGTERM or Ctrl-C ends it, once what is under way has ended, or --grace is over.
+/livez says that it runs, /healthz whether it can read, and /readyz that it can and is
+not about to stop.
+
+With --users whoever wants anything gives a name and a password, and with --rights may
+do what a rule allows, and nothing else:
+
+    rules:
+      - users: ["*"]                         # everybody who has a name
+        repositories: ["ghcr.io/acme/**", "docker.io/library/nginx"]
+        actions: [pull]                      # or push, delete
+      - users: [anonymous]                   # whoever gives none
+        repositories: ["docker.io/**"]
+        actions: [pull]
+
+Users, rights, certificate and key are read again when they change; what makes no sense
+then is told, and changes nothing.
 
 Examples:
    airgap serve --store /srv/airgap
    airgap serve --store /srv/airgap --listen :443 --cert tls.pem --cert-key tls.key
+   airgap serve --store /srv/airgap --users htpasswd --rights rights.yaml
+   airgap serve --store /srv/airgap --metrics 127.0.0.1:9464 --access-log
    airgap serve bundle.tar --policy policy.yaml --trust /etc/airgap/trust
    airgap serve bundle.tar --insecure-skip-verify --listen 127.0.0.1:0 --access-log`,
 		Flags: append([]cli.Flag{
@@ -79,11 +99,17 @@ Examples:
 			&cli.StringFlag{Name: "cert-key", Usage: "… and its private key in `FILE` (PEM)", DefaultText: "none", Destination: &o.certKey},
 			&cli.BoolFlag{Name: "access-log", Usage: "write a line of JSON for each request to stderr", Destination: &o.accessLog},
 			&cli.BoolFlag{Name: "verify-reads", Usage: "hash a blob each time before it is sent (manifests always are; blobs of a bundle once)", Destination: &o.verifyReads},
-			&cli.DurationFlag{Name: "grace", Usage: "when told to stop, let downloads go on for `TIME`, such as 90s", Value: defaultGrace, DefaultText: "1m", Destination: &o.grace},
+			&cli.DurationFlag{Name: "grace", Usage: "when told to stop, let uploads and downloads go on for `TIME`, such as 90s", Value: defaultGrace, DefaultText: "1m", Destination: &o.grace},
+			&cli.BoolFlag{Name: "writable", Usage: "let clients push to the store, mount and delete", Destination: &o.push.writable},
+			&cli.BoolFlag{Name: "admit", Usage: "… and have the policy judge what they push: it is given out once it passes", Destination: &o.push.admit},
+			&cli.StringFlag{Name: "max-blob-size", Usage: "take no blob of more than `SIZE`, such as 500MB or 20GB", DefaultText: "none but the store's own, 16 TiB", Destination: &o.push.maxBlob},
+			&cli.IntFlag{Name: "max-uploads", Usage: "take at most `N` blobs at once", Value: defaultUploads, DefaultText: "256", Destination: &o.push.maxUploads},
+			&cli.BoolFlag{Name: "allow-sparse", Usage: "take manifests that list blobs which are not there (indexes may always list what is not)", Destination: &o.push.sparse},
 			asFlag(&o.as),
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "serve a bundle that no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
-		}, append(o.judge.flags(), o.outputOptions.flags()...)...),
+		}, slices.Concat(o.judge.flags(), o.accessOptions.flags(), o.outputOptions.flags())...),
 		Action: func(c *cli.Context) error {
+			o.anonymousSet = c.IsSet("anonymous")
 			o.bundles = c.Args().Slice()
 			return runServe(c.Context, u, o)
 		},
@@ -91,7 +117,10 @@ Examples:
 }
 
 func (o *serveOptions) check(u *ui) error {
-	if err := checkAll(o.outputOptions.check(), checkAs(o.as), checkListen(o.listen)); err != nil {
+	if err := checkAll(o.outputOptions.check(), checkAs(o.as), checkListen(o.listen), o.accessOptions.check()); err != nil {
+		return err
+	}
+	if err := o.push.check(u, o); err != nil {
 		return err
 	}
 	given := o.judge.given(u)
@@ -106,7 +135,7 @@ func (o *serveOptions) check(u *ui) error {
 		return usagef("--grace %s: want a time", o.grace)
 	case len(o.bundles) == 0 && (o.skip || o.as != ""):
 		return usagef("--insecure-skip-verify and --as are about a bundle; a store has names, and was judged when it was filled")
-	case len(o.bundles) == 0 && o.judge.given(&ui{getenv: func(string) string { return "" }}):
+	case len(o.bundles) == 0 && !o.push.admit && o.judge.given(&ui{getenv: func(string) string { return "" }}):
 		return &adviceError{usagef("a store was judged when it was filled; serve asks no policy again"), "airgap reverify judges what a store holds by a policy"}
 	case o.skip && o.judge.given(&ui{getenv: func(string) string { return "" }}):
 		return usagef("--insecure-skip-verify asks no policy; give one or the other")
@@ -116,57 +145,45 @@ func (o *serveOptions) check(u *ui) error {
 	return nil
 }
 
-func checkListen(addr string) error {
-	if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
-		return usagef("--listen %q: want HOST:PORT, as in %s", addr, defaultListen)
-	}
-	return nil
-}
-
-// served is what serve gives out.
+// served is what serve gives out. What else its Content can do, the handler finds out.
 type served struct {
 	serve.Content
 	name   string // as other commands take it
 	verify serve.Verify
 	close  func() error
-}
-
-// serveResult is what serve reports when it begins.
-type serveResult struct {
-	URL    string `json:"url"`
-	Source string `json:"source"`
+	push   serve.Options // what concerns pushing
 }
 
 func runServe(ctx context.Context, u *ui, o serveOptions) (err error) {
 	if err := o.check(u); err != nil {
 		return err
 	}
-	var secure *tls.Config
-	if o.cert != "" {
-		pair, err := tls.LoadX509KeyPair(o.cert, o.certKey)
-		if err != nil {
-			return usagef("--cert %s, --cert-key %s: %w", o.cert, o.certKey, err)
-		}
-		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	p, err := o.prepare(u)
+	if err != nil {
+		return err
 	}
+	defer p.watch.close()
 	s, err := o.open(ctx, u)
 	if err != nil {
 		return err
 	}
 	defer func() { err = cmp.Or(err, s.close()) }()
-	if o.verifyReads {
-		s.verify = serve.VerifyAlways
-	}
-	l, err := net.Listen("tcp", o.listen)
+	l, err := listen("--listen", p.addr)
 	if err != nil {
-		return &adviceError{fmt.Errorf("--listen: %w", err), "stop what listens there, or name another address with --listen; port 0 takes one that is free"}
-	}
-	defer l.Close()
-	if err := o.announce(u, l.Addr(), s); err != nil {
 		return err
 	}
-	h := serve.New(s, serve.Options{Verify: s.verify, Failed: u.serveFailed, Access: o.access(u)})
-	err = serve.Run(ctx, l, h, serve.RunOptions{Grace: o.grace, TLS: secure})
+	defer l.Close()
+	if err := o.announce(u, l.Addr(), s, p.watch.url()); err != nil {
+		return err
+	}
+	drain := new(serve.Drain)
+	options := s.push
+	options.Verify, options.Guard, options.Drain = s.verify, p.guard, drain
+	options.Failed, options.Access = u.serveFailed, o.access(u)
+	h := serve.New(s.Content, p.watch.observe(options))
+	defer func() { err = cmp.Or(err, h.Close()) }()
+	defer p.watch.begin(ctx, h)()
+	err = serve.Run(ctx, l, h, serve.RunOptions{Grace: o.grace, TLS: p.secure, Drain: drain})
 	if errors.Is(err, serve.ErrCut) {
 		u.warn("stopped after %s; %s", o.grace, err)
 		err = nil // it was told to
@@ -174,23 +191,35 @@ func runServe(ctx context.Context, u *ui, o serveOptions) (err error) {
 	return err
 }
 
-// announce says where it listens, and what of it somebody should know.
-func (o *serveOptions) announce(u *ui, addr net.Addr, s *served) error {
-	scheme := "http"
-	if o.cert != "" {
-		scheme = "https"
+// prepared is what serve needs besides something to serve.
+type prepared struct {
+	addr   *net.TCPAddr
+	secure *tls.Config   // nil: plain HTTP
+	guard  *access.Guard // nil: everybody may do everything
+	watch  *watch        // nil: no metrics
+}
+
+// prepare reads what the flags name, and opens nothing of the store yet.
+func (o *serveOptions) prepare(u *ui) (_ *prepared, err error) {
+	p := &prepared{}
+	if p.addr, err = resolve("--listen", o.listen); err != nil {
+		return nil, err
 	}
-	res := serveResult{URL: scheme + "://" + addr.String(), Source: s.name}
-	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		if o.cert == "" {
-			u.warn("others than this machine can reach %s, without TLS: whoever is between can read, and change names; give --cert and --cert-key", res.URL)
-		}
-		u.warn("everybody who can reach %s can pull everything: there are no users yet", res.URL)
+	if err := o.checkWire(p.addr, o.cert != ""); err != nil {
+		return nil, err
 	}
-	if !o.quiet {
-		fmt.Fprintf(u.stderr, "airgap: serving %s, read-only; Ctrl-C stops\n", escape(s.name))
+	if p.watch, err = o.accessOptions.watch(); err != nil {
+		return nil, err
 	}
-	return u.result(o.outputOptions, "ServeResult", res, func(w io.Writer) { fmt.Fprintln(w, res.URL) })
+	failed := p.watch.failed(u.serveFailed)
+	if p.secure, err = o.secure(failed); err == nil {
+		p.guard, err = o.accessOptions.guard(failed)
+	}
+	if err != nil {
+		p.watch.close()
+		return nil, err
+	}
+	return p, nil
 }
 
 // serveFailed tells of content that could not be read.
@@ -211,13 +240,13 @@ func (o *serveOptions) access(u *ui) func(serve.Access) {
 		log.LogAttrs(context.Background(), slog.LevelInfo, "request",
 			slog.String("client", a.Client), slog.String("method", a.Method), slog.String("path", a.Path),
 			slog.Int("status", a.Status), slog.Int64("bytes", a.Bytes), slog.Int64("microseconds", a.Duration.Microseconds()),
-			slog.String("agent", a.Agent))
+			slog.String("agent", a.Agent), slog.String("user", a.User), slog.Int64("received", a.Received))
 	}
 }
 
 func (o *serveOptions) open(ctx context.Context, u *ui) (*served, error) {
 	if len(o.bundles) == 0 {
-		return o.openStore(u)
+		return o.openStore(ctx, u)
 	}
 	path := o.bundles[0]
 	if dir, ok := strings.CutPrefix(path, "store:"); ok || store.Is(path) {
@@ -226,7 +255,15 @@ func (o *serveOptions) open(ctx context.Context, u *ui) (*served, error) {
 	return o.openBundle(ctx, u, path)
 }
 
-func (o *serveOptions) openStore(u *ui) (*served, error) {
+// hashing is what --verify-reads makes of what there is to hash anyway.
+func (o *serveOptions) hashing(v serve.Verify) serve.Verify {
+	if o.verifyReads {
+		return serve.VerifyAlways
+	}
+	return v
+}
+
+func (o *serveOptions) openStore(ctx context.Context, u *ui) (*served, error) {
 	dir := o.store
 	if dir == "" {
 		var err error
@@ -234,11 +271,21 @@ func (o *serveOptions) openStore(u *ui) (*served, error) {
 			return nil, err
 		}
 	}
-	s, err := store.Open(dir, store.Options{ReadOnly: true})
+	s, err := store.Open(dir, store.Options{ReadOnly: !o.push.writable})
 	if err != nil {
 		return nil, err
 	}
-	return &served{s.View(), "store:" + dir, serve.VerifySize, s.Close}, nil
+	out := &served{Content: s.View(), name: "store:" + dir, verify: o.hashing(serve.VerifySize), close: s.Close}
+	if !o.push.writable {
+		return out, nil
+	}
+	if out.push, err = o.push.options(u, s, &o.judge); err == nil {
+		err = o.push.warnMarked(ctx, u, s)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return out, nil
 }
 
 // openBundle proves a bundle, and asks the policy. Nobody has hashed its blobs yet.
@@ -276,7 +323,7 @@ func (o *serveOptions) openBundle(ctx context.Context, u *ui, path string) (_ *s
 	if !ok {
 		return nil, fmt.Errorf("%s cannot be read from anywhere in it: %w", b.Path, layout.ErrUnsupported)
 	}
-	return &served{serve.FromGraph(g, at), b.Path, serve.VerifyOnce, b.Close}, nil
+	return &served{Content: serve.FromGraph(g, at), name: b.Path, verify: o.hashing(serve.VerifyOnce), close: b.Close}, nil
 }
 
 // named refuses what no client could ask for.

@@ -55,15 +55,21 @@ type thing struct {
 // that no name contains any more, by their digests. What is attached to something and
 // can be started is one of those. An old signature is none.
 func everything(ctx context.Context, s store.Judged) (*separation, error) {
+	repos, err := s.Repositories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return everythingIn(ctx, s, repos)
+}
+
+// everythingIn finds what of some repositories can be pulled.
+func everythingIn(ctx context.Context, s store.Judged, repos []string) (*separation, error) {
 	out := &separation{things: map[spot]*thing{}, give: map[spot]bool{}, hold: map[spot]string{}}
 	names, err := s.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
-	repos, err := s.Repositories(ctx)
-	if err != nil {
-		return nil, err
-	}
+	names = slices.DeleteFunc(names, func(n layout.Name) bool { return !slices.Contains(repos, n.Reference.Repository) })
 	var starts []layout.Reference
 	for _, repo := range repos {
 		found, err := out.read(ctx, s, repo)

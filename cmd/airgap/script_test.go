@@ -35,10 +35,14 @@ func TestMain(m *testing.M) {
 //	damage FILE OFFSET|TEXT    flip a bit there; a negative offset counts from the end
 //	cut FILE BYTES             take bytes off the end
 //	hold DIR                   be alone in a store until the script ends
-//	serve NAME ARG...          start airgap serve on a free port, put its address into $NAME
+//	serve NAME ARG...          start airgap serve on a free port, put its address into $NAME, and
+//	                           that of --metrics into $NAME_METRICS
 //	stopserve NAME             SIGTERM; it has to exit with 0; its stderr goes to NAME.log
 //	names NAME HOST            put what HOST is called in a path of serve into $NAME
 //	curl URL                   print what it answers, status first; a body to stdout
+//	await REGEXP URL...        curl them in turn until the last answer fits
+//	htpasswd FILE NAME:PASSWORD...  write a file of users anew
+//	tlspair CERT KEY NUMBER    write a certificate with that number, and its key
 //	samebytes FILE FILE
 //	expand FILE                replace $NAME in it
 //	clean FILE                 it holds text, and nothing that could play with a terminal
@@ -81,6 +85,9 @@ func TestScript(t *testing.T) {
 			"stopserve":  scriptStopServe,
 			"names":      scriptNames,
 			"curl":       scriptCurl,
+			"await":      scriptAwait,
+			"htpasswd":   scriptHTPasswd,
+			"tlspair":    scriptTLSPair,
 			"samebytes":  scriptSameBytes,
 
 			"expand":        scriptExpand,

@@ -3,16 +3,28 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // servers are those of all scripts that run, by serverKey.
@@ -55,7 +67,13 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
 	ts.Defer(func() { _ = s.stop() })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	lines := bufio.NewReader(stdout)
+	line, err := lines.ReadString('\n')
+	if slices.Contains(args, "--metrics") && err == nil {
+		var page string
+		page, err = lines.ReadString('\n')
+		ts.Setenv(args[0]+"_METRICS", strings.TrimSpace(page))
+	}
 	if err != nil {
 		_ = s.cmd.Wait()
 		ts.Fatalf("airgap serve %s: it did not say where: %s", strings.Join(args[1:], " "), &s.stderr)
@@ -85,20 +103,87 @@ func scriptNames(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], pathHost(args[1]))
 }
 
-// scriptCurl asks without following redirects or caring about errors.
+// scriptCurl asks without following redirects or caring about errors, and takes any
+// certificate.
 func scriptCurl(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1, 1)
-	res, err := http.DefaultTransport.RoundTrip(mustRequest(ts, args[0]))
+	_, err := io.WriteString(ts.Stdout(), curl(ts, args[0]))
+	ts.Check(err)
+}
+
+func curl(ts *testscript.TestScript, url string) string {
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	ts.Check(err)
+	if u := req.URL.User; u != nil {
+		password, _ := u.Password()
+		req.SetBasicAuth(u.Username(), password)
+	}
+	client := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	res, err := client.RoundTrip(req)
 	ts.Check(err)
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	ts.Check(err)
-	_, err = fmt.Fprintf(ts.Stdout(), "%d %s\n%s\n", res.StatusCode, res.Header.Get("Docker-Content-Digest"), body)
-	ts.Check(err)
+	answer := fmt.Sprintf("%d %s\n%s\n", res.StatusCode, res.Header.Get("Docker-Content-Digest"), body)
+	if admitted := res.Header.Get("Airgap-Admitted"); admitted != "" {
+		answer += "admitted: " + admitted + "\n"
+	}
+	if res.TLS != nil {
+		answer = fmt.Sprintf("certificate %s\n%s", res.TLS.PeerCertificates[0].SerialNumber, answer)
+	}
+	return answer
 }
 
-func mustRequest(ts *testscript.TestScript, url string) *http.Request {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
+// scriptAwait asks in turn until the last answer is as it should be: files are looked
+// at when somebody asks, and not more often than once in a while.
+func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2, 10)
+	want := regexp.MustCompile("(?m)" + args[0])
+	answer := ""
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+		for _, url := range args[1:] {
+			answer = curl(ts, url)
+		}
+		if want.MatchString(answer) {
+			return
+		}
+	}
+	ts.Fatalf("%s: it stays %q, want %q", args[1:], answer, args[0])
+}
+
+// scriptHTPasswd writes a file of users anew, and puts it into place as a whole.
+func scriptHTPasswd(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1, 100)
+	var text strings.Builder
+	for _, arg := range args[1:] {
+		name, password, _ := strings.Cut(arg, ":")
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		ts.Check(err)
+		fmt.Fprintf(&text, "%s:%s\n", name, hash)
+	}
+	replaceFile(ts, args[0], []byte(text.String()))
+}
+
+// scriptTLSPair writes a certificate of the number, and its key.
+func scriptTLSPair(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 3, 3)
+	serial, ok := new(big.Int).SetString(args[2], 10)
+	if !ok {
+		ts.Fatalf("%q is no number", args[2])
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
-	return req
+	template := &x509.Certificate{SerialNumber: serial, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	replaceFile(ts, args[0], pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	replaceFile(ts, args[1], pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+func replaceFile(ts *testscript.TestScript, name string, data []byte) {
+	path := ts.MkAbs(name)
+	ts.Check(os.WriteFile(path+".new", data, 0o600))
+	ts.Check(os.Rename(path+".new", path))
 }

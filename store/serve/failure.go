@@ -13,13 +13,22 @@ import (
 // The codes of distribution-spec 1.1, "Error Codes", that are used here, and one of
 // other registries for what is their own fault, for which it has none.
 const (
-	codeBlobUnknown     = "BLOB_UNKNOWN"
-	codeDigestInvalid   = "DIGEST_INVALID"
-	codeManifestUnknown = "MANIFEST_UNKNOWN"
-	codeNameInvalid     = "NAME_INVALID"
-	codeNameUnknown     = "NAME_UNKNOWN"
-	codeUnsupported     = "UNSUPPORTED"
-	codeUnknown         = "UNKNOWN"
+	codeBlobUnknown         = "BLOB_UNKNOWN"
+	codeDenied              = "DENIED"
+	codeDigestInvalid       = "DIGEST_INVALID"
+	codeManifestBlobUnknown = "MANIFEST_BLOB_UNKNOWN"
+	codeManifestInvalid     = "MANIFEST_INVALID"
+	codeManifestUnknown     = "MANIFEST_UNKNOWN"
+	codeNameInvalid         = "NAME_INVALID"
+	codeNameUnknown         = "NAME_UNKNOWN"
+	codeSizeInvalid         = "SIZE_INVALID"
+	codeTooMany             = "TOOMANYREQUESTS"
+	codeUnauthorized        = "UNAUTHORIZED"
+	codeUnavailable         = "UNAVAILABLE"
+	codeUnknown             = "UNKNOWN"
+	codeUnsupported         = "UNSUPPORTED"
+	codeUploadInvalid       = "BLOB_UPLOAD_INVALID"
+	codeUploadUnknown       = "BLOB_UPLOAD_UNKNOWN"
 )
 
 // failure is an answer that is no content.
@@ -53,7 +62,7 @@ func (f *failure) answer(w http.ResponseWriter, r *http.Request) {
 
 // failed answers for an error of the content. code says what it is that is not
 // there.
-func (h *handler) failed(w http.ResponseWriter, r *http.Request, code string, err error) {
+func (h *Handler) failed(w http.ResponseWriter, r *http.Request, code string, err error) {
 	switch {
 	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 		// The client is gone, or the server stops: an answer begun would pass

@@ -41,7 +41,7 @@ func (h *hashed) of(dgst digest.Digest) *turn {
 }
 
 // check hashes a blob, as far as that is wanted, and puts f back to its start.
-func (h *handler) check(ctx context.Context, dgst digest.Digest, f io.ReadSeeker) error {
+func (h *Handler) check(ctx context.Context, dgst digest.Digest, f io.ReadSeeker) error {
 	switch h.o.Verify {
 	case VerifySize:
 		return nil

@@ -69,8 +69,8 @@ func page(w http.ResponseWriter, u *url.URL, path string, all []string) ([]strin
 	return all, nil
 }
 
-func (h *handler) tags(w http.ResponseWriter, r *http.Request, a asked) {
-	all, err := h.c.Tags(r.Context(), a.repo)
+func (h *Handler) tags(w http.ResponseWriter, r *http.Request, a asked) {
+	all, err := h.content(a).Tags(r.Context(), a.repo)
 	if err != nil {
 		h.failed(w, r, codeNameUnknown, err)
 		return
@@ -86,16 +86,16 @@ func (h *handler) tags(w http.ResponseWriter, r *http.Request, a asked) {
 	}{a.name, tags})
 }
 
-// catalog lists the repositories by the names that paths have. One without such a
-// name is reached with ns alone, and left out.
-func (h *handler) catalog(w http.ResponseWriter, r *http.Request) {
+// catalog lists the repositories that whoever asks may pull from, by the names that
+// paths have. One without such a name is reached with ns alone, and left out.
+func (h *Handler) catalog(w http.ResponseWriter, r *http.Request, a asked) {
 	all, err := h.c.Repositories(r.Context())
 	if err != nil {
 		h.failed(w, r, codeNameUnknown, err)
 		return
 	}
 	var names []string
-	for _, repo := range all {
+	for _, repo := range h.pullable(a.by, all) {
 		if name := Name(repo); name != "" {
 			names = append(names, name)
 		}
@@ -113,8 +113,9 @@ func (h *handler) catalog(w http.ResponseWriter, r *http.Request) {
 
 // referrers lists what has a subject field that points here. What has to be said of
 // each is read from its own bytes.
-func (h *handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
-	found, err := h.c.Referrers(r.Context(), a.repo, a.digest)
+func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
+	c := h.content(a)
+	found, err := c.Referrers(r.Context(), a.repo, a.digest)
 	if err != nil {
 		h.failed(w, r, codeManifestUnknown, err)
 		return
@@ -127,7 +128,7 @@ func (h *handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
 		if string(d.Digest) <= q.Get("last") {
 			continue
 		}
-		full, err := h.read(r, a.repo, d)
+		full, err := read(r, c, a.repo, d)
 		if err != nil {
 			h.failed(w, r, codeManifestUnknown, err)
 			return
@@ -158,8 +159,8 @@ func jsonSize(v any) int {
 }
 
 // read describes a referrer by what it says of itself.
-func (h *handler) read(r *http.Request, repo string, d layout.Descriptor) (layout.Descriptor, error) {
-	data, err := h.c.Manifest(r.Context(), repo, d)
+func read(r *http.Request, c Content, repo string, d layout.Descriptor) (layout.Descriptor, error) {
+	data, err := c.Manifest(r.Context(), repo, d)
 	if err != nil {
 		return d, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"airgap/layout"
+	"airgap/store/serve/access"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -17,6 +18,8 @@ const (
 	kindCatalog   = "_catalog"
 	kindManifests = "manifests"
 	kindBlobs     = "blobs"
+	kindUploads   = "uploads" // where they begin
+	kindUpload    = "upload"
 	kindTags      = "tags"
 	kindReferrers = "referrers"
 )
@@ -28,6 +31,18 @@ type asked struct {
 	name   string // as the client wrote it
 	tag    string
 	digest digest.Digest
+	id     string      // of an upload
+	ns     string      // the parameter, if there was one
+	by     access.User // who asks
+}
+
+// at is where something of the same repository is found, by who asked.
+func (a asked) at(rest string) string {
+	path := "/v2/" + a.name + "/" + rest
+	if a.ns != "" {
+		path += "?" + url.Values{"ns": {a.ns}}.Encode()
+	}
+	return path
 }
 
 // maxPathBytes is the longest path that is looked at: a name of 255 bytes, a sha512
@@ -45,9 +60,12 @@ var (
 	hostPort = regexp.MustCompile(`^([a-z0-9.-]*\.[a-z0-9.-]*|localhost)_([0-9]{1,5})$`)
 )
 
-// understand reads the path of a request, which begins with /v2/, against the
+// understand reads the path of a request, which is /v2 or begins with it, against the
 // grammar. Nothing was looked up when it fails.
 func understand(u *url.URL) (asked, *failure) {
+	if u.Path == "/v2" {
+		return asked{kind: kindBase}, nil
+	}
 	path, ok := plainPath(u)
 	if !ok {
 		return asked{}, nameInvalid("the path is outside the grammar")
@@ -60,12 +78,13 @@ func understand(u *url.URL) (asked, *failure) {
 	}
 	a, last := split(path)
 	if a.kind == "" {
-		return asked{}, &failure{http.StatusNotFound, codeUnsupported, "no such endpoint"}
+		return asked{}, noEndpoint
 	}
 	ns, f := namespace(u)
 	if f != nil {
 		return asked{}, f
 	}
+	a.ns = ns
 	if a.repo, ok = repository(a.name, ns); !ok {
 		return asked{}, nameInvalid("the name is outside the grammar")
 	}
@@ -87,6 +106,11 @@ func split(path string) (asked, string) {
 	}
 	head, last := cutLast(path)
 	name, kind := cutLast(head)
+	if name, ok := strings.CutSuffix(head, "/blobs/uploads"); ok && last != "" {
+		return asked{kind: kindUpload, name: name}, last
+	} else if name, ok := strings.CutSuffix(strings.TrimSuffix(path, "/"), "/blobs/uploads"); ok {
+		return asked{kind: kindUploads, name: name}, ""
+	}
 	switch kind {
 	case kindManifests, kindBlobs, kindReferrers:
 		return asked{kind: kind, name: name}, last
@@ -98,6 +122,8 @@ func cutLast(s string) (head, last string) {
 	i := strings.LastIndexByte(s, '/')
 	return s[:max(i, 0)], s[i+1:]
 }
+
+var noEndpoint = &failure{http.StatusNotFound, codeUnsupported, "no such endpoint"}
 
 // namespace reads the ns parameter.
 func namespace(u *url.URL) (string, *failure) {
@@ -143,7 +169,11 @@ func Name(repo string) string {
 
 // point reads what a path ends in.
 func (a asked) point(last string) (asked, *failure) {
-	if a.kind == kindTags {
+	switch a.kind {
+	case kindTags, kindUploads:
+		return a, nil
+	case kindUpload:
+		a.id = last // it is looked up among those that there are
 		return a, nil
 	}
 	var err error

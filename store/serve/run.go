@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,24 +23,50 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// ErrCut says that downloads were cut off, since they did not end in time.
-var ErrCut = errors.New("downloads were cut off")
+// ErrCut says that uploads or downloads were cut off, since they did not end in time.
+var ErrCut = errors.New("transfers were cut off")
+
+// Busy is a handler that has things under way for longer than a request.
+type Busy interface {
+	// Uploads says how many uploads were begun, and have not ended.
+	Uploads() int
+}
+
+// uploadsEvery is how often it is looked whether uploads ended by themselves, because
+// nobody went on with them.
+const uploadsEvery = time.Second
+
+// Drain tells a handler that the server which runs it will stop: nothing should be
+// begun that takes more than one request. A nil Drain never says so.
+type Drain struct{ begun atomic.Bool }
+
+// Draining says whether the server will stop.
+func (d *Drain) Draining() bool { return d != nil && d.begun.Load() }
+
+func (d *Drain) begin() {
+	if d != nil {
+		d.begun.Store(true)
+	}
+}
 
 // RunOptions tune [Run].
 type RunOptions struct {
-	// Grace is how long downloads may go on after ctx ended.
+	// Grace is how long uploads and downloads may go on after ctx ended.
 	Grace time.Duration
 	// TLS is for HTTPS; nil means plain HTTP.
 	TLS *tls.Config
+	// Drain is told when ctx has ended.
+	Drain *Drain
 }
 
-// Run serves h on l until ctx ends, and closes l. Then nothing new is taken; what is
-// being downloaded has Grace to end, or is cut off, which is ErrCut. Nothing of it
-// goes on when Run returns.
+// Run serves h on l until ctx ends, and closes l. If h is Busy, uploads that were
+// begun can be ended first, in as many requests as they take, and everything else is
+// served meanwhile. Then nothing new is taken; what is under way has what is left of
+// Grace to end, or is cut off, which is ErrCut. Nothing of it goes on when Run returns.
 func Run(ctx context.Context, l net.Listener, h http.Handler, o RunOptions) error {
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	open := &gate{h: h}
+	open := &gate{h: h, ended: make(chan struct{}, 1)}
 	srv := &http.Server{
 		Handler: open, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
 		TLSConfig: o.TLS, BaseContext: func(net.Listener) context.Context { return requests },
@@ -58,10 +85,13 @@ func Run(ctx context.Context, l net.Listener, h http.Handler, o RunOptions) erro
 	case err = <-ended:
 		ended <- nil
 	case <-ctx.Done():
+		o.Drain.begin()
 		stopping, done := context.WithTimeout(requests, o.Grace)
 		defer done()
+		busy, _ := h.(Busy)
+		left := open.await(stopping, busy)
 		err = srv.Shutdown(stopping)
-		if errors.Is(err, context.DeadlineExceeded) {
+		if left || errors.Is(err, context.DeadlineExceeded) {
 			err = ErrCut
 		}
 	}
@@ -79,6 +109,7 @@ type gate struct {
 	mu     sync.Mutex
 	closed bool
 	inside sync.WaitGroup
+	ended  chan struct{} // holds one after a request has ended
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -89,8 +120,35 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g.inside.Add(1)
 	g.mu.Unlock()
-	defer g.inside.Done()
+	defer g.leave()
 	g.h.ServeHTTP(w, r)
+}
+
+func (g *gate) leave() {
+	g.inside.Done()
+	select {
+	case g.ended <- struct{}{}:
+	default:
+	}
+}
+
+// await returns when no upload is under way any more, or ctx ends; then it says
+// whether some are left. Uploads end with a request, or by themselves.
+func (g *gate) await(ctx context.Context, busy Busy) (left bool) {
+	if busy == nil {
+		return false
+	}
+	again := time.NewTicker(uploadsEvery)
+	defer again.Stop()
+	for busy.Uploads() > 0 {
+		select {
+		case <-g.ended:
+		case <-again.C:
+		case <-ctx.Done():
+			return true
+		}
+	}
+	return false
 }
 
 func (g *gate) shut() {

@@ -29,7 +29,7 @@ func imageGlob(glob string) (*regexp.Regexp, error) {
 	case "*/*":
 		glob = hubRegistry + "*/*"
 	}
-	return globPattern(glob), nil
+	return layout.Glob(glob), nil
 }
 
 // spellings are the names of an image that a glob may be for: in full, with Docker

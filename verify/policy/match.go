@@ -76,9 +76,9 @@ func ParsePattern(pattern string) (Pattern, error) {
 
 func newPattern(pattern string) Pattern {
 	repo, tag := splitTag(pattern)
-	p := Pattern{repo: globPattern(layout.SameHost(repo))}
+	p := Pattern{repo: layout.Glob(layout.SameHost(repo))}
 	if tag != "" {
-		p.tag = globPattern(tag)
+		p.tag = layout.Glob(tag)
 	}
 	return p
 }
@@ -89,24 +89,6 @@ func (p Pattern) Fits(ref layout.Reference) bool {
 }
 
 func fits(pattern string, ref layout.Reference) bool { return newPattern(pattern).Fits(ref) }
-
-func globPattern(pattern string) *regexp.Regexp {
-	var b strings.Builder
-	b.WriteString("^")
-	for i := 0; i < len(pattern); i++ {
-		switch {
-		case strings.HasPrefix(pattern[i:], "**"):
-			b.WriteString(".*")
-			i++
-		case pattern[i] == '*':
-			b.WriteString("[^/]*")
-		default:
-			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
-		}
-	}
-	b.WriteString("$")
-	return regexp.MustCompile(b.String())
-}
 
 var patternGrammar = regexp.MustCompile(`^[A-Za-z0-9._:/*-]+$`)
 

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"airgap/bundle"
+	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/store"
+	"airgap/verify"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// admission judges what clients push to a store that is served. Nothing comes into
+// quarantine by it, since everything pushed is there already; what is given out stays
+// so until reverify: whoever can attach something to an image cannot take it away.
+type admission struct {
+	store *store.Store
+	judge *verify.Judge
+	now   func() time.Time
+}
+
+// admit judges every image that a manifest is part of, or attached to, or that it leads
+// to; and releases what passed, in one step with the lines of the ledger.
+func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) error {
+	at, err := ledgerTime(a.store, a.now())
+	if err != nil {
+		return err
+	}
+	kept, err := keptIn(a.store)
+	if err != nil {
+		return err
+	}
+	r := &reverifying{store: a.store, now: at}
+	if err := r.before(ctx); err != nil {
+		return err
+	}
+	src := a.store.Judged()
+	if r.separation, err = everythingIn(ctx, src, []string{repo}); err != nil {
+		return err
+	}
+	r.about(spot{repo, dgst})
+	if len(r.roots) == 0 {
+		return nil // it is attached to what is not there
+	}
+	if err := r.separation.judge(ctx, src, bundle.WithLists(a.judge, kept)); err != nil {
+		return err
+	}
+	return r.release(ctx)
+}
+
+// about leaves of the roots those that lead to a manifest, or that it leads to.
+func (s *separation) about(at spot) {
+	below := map[spot]bool{}
+	s.each(layout.Name{Reference: layout.Reference{Repository: at.repo}, Descriptor: layout.Descriptor{Digest: at.digest}}, (*thing).leadsTo, func(to spot) bool {
+		was := below[to]
+		below[to] = true
+		return !was
+	})
+	var roots []judgedRoot
+	for _, root := range s.roots {
+		related := below[spot{root.Reference.Repository, root.Descriptor.Digest}]
+		seen := map[spot]bool{}
+		s.each(root.Name, (*thing).leadsTo, func(to spot) bool {
+			was := seen[to]
+			seen[to] = true
+			related = related || to == at
+			return !was && !related
+		})
+		if related {
+			roots = append(roots, root)
+		}
+	}
+	s.roots = roots
+}
+
+// release gives out what passed, and tells of the rest why it did not.
+func (r *reverifying) release(ctx context.Context) (err error) {
+	if r.session, err = r.store.Begin(ctx); err != nil {
+		return err
+	}
+	defer r.session.Close()
+	res := &reverifyResult{}
+	for i := range r.Verdicts {
+		if !r.waits(i) {
+			continue
+		}
+		if err := errors.Join(r.unmoved(ctx, i), r.name(i, res)); err != nil {
+			return err
+		}
+	}
+	for at, was := range r.held {
+		switch why := r.hold[at]; {
+		case r.give[at]:
+			err = errors.Join(r.session.Release(at.repo, at.digest), r.released(at, was))
+		case why != "" && why != was:
+			err = r.session.Quarantine(at.repo, at.digest, why)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, l := range r.Lists {
+		if err := r.session.KeepList(l.Issuer, l.CRL.Raw); err != nil {
+			return err
+		}
+	}
+	return r.session.Commit(ctx, nil)
+}
+
+// unmoved has the commit fail unless a name still leads to what was judged.
+func (r *reverifying) unmoved(ctx context.Context, i int) error {
+	root := r.roots[i]
+	if root.Reference.Tag == "" {
+		return nil
+	}
+	d, err := r.session.Resolve(ctx, root.Reference)
+	if err == nil && d.Digest != root.Descriptor.Digest {
+		err = fmt.Errorf("%s: %w", root.Reference, store.ErrChanged)
+	}
+	return err
+}
+
+// released enters a manifest that comes with an image which passed. The images have
+// lines of their own.
+func (r *reverifying) released(at spot, was string) error {
+	for i, root := range r.roots {
+		if root.Reference.Repository == at.repo && root.Descriptor.Digest == at.digest && r.waits(i) {
+			return nil
+		}
+	}
+	return enterLine(r.session, custody.Entry{
+		At: r.now, Act: custody.Release, Reference: layout.Reference{Repository: at.repo, Digest: at.digest}.Name(), Digest: at.digest,
+		Result: string(verify.Passed), Policy: digest.Digest(r.Policy.Digest), Reason: "it belongs to an image that passed; it was in quarantine: " + was,
+	})
+}
+
+// waits says whether a root is in quarantine, by its name or itself.
+func (r *reverifying) waits(i int) bool {
+	root := r.roots[i]
+	return cmp.Or(r.names[root.Reference], r.held[spot{root.Reference.Repository, root.Descriptor.Digest}]) != ""
+}

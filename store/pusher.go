@@ -1,0 +1,293 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"airgap/layout"
+	"airgap/store/push"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
+)
+
+// PushOptions tune [Store.Pusher].
+type PushOptions struct {
+	// Entry writes the line of the ledger for what a client did. If it fails,
+	// that is not done. nil keeps no ledger.
+	Entry func(PushEvent) ([]byte, error)
+	// Admit judges a manifest that was pushed to repo, and what is there with it.
+	// The manifest is in quarantine until Admit releases it. nil admits nothing:
+	// see [Store.Pusher].
+	Admit func(ctx context.Context, repo string, dgst digest.Digest) error
+	// Sparse takes manifests that list blobs which their repository does not
+	// have. Indexes may always list what is not there.
+	Sparse bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// PushEvent is what a client did, for the ledger.
+type PushEvent struct {
+	By        string
+	Deleted   bool // else pushed
+	Reference layout.Reference
+	Digest    digest.Digest
+	Held      string // why it is not given out, if it is not
+}
+
+// Pusher returns the store as those see it who push to it.
+//
+// Without a judge (Admit is nil) nothing that is pushed is admitted. A repository that
+// a push makes is marked so, and gives out what is pushed to it; [View.Admitted] tells.
+// An import that gives a name to something there ends that, and what was only pushed
+// goes into quarantine. To a repository that holds admitted content only that can be
+// pushed which belongs to something there and from which nothing can be started:
+// signatures and the like.
+//
+// With a judge everything can be pushed, and is in quarantine until the judge releases
+// it. A tag that leads to something which is given out does not move.
+func (s *Store) Pusher(o PushOptions) *Pusher {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Pusher{store: s, view: s.View(), o: o}
+}
+
+// Pusher takes what clients push; see [Store.Pusher].
+type Pusher struct {
+	store *Store
+	view  *View
+	o     PushOptions
+	// putting is held from the line of the ledger until it is there, and while
+	// something is judged: lines are in order, and no verdict is about what
+	// another has changed since.
+	putting sync.Mutex
+}
+
+var _ push.Pusher = (*Pusher)(nil)
+
+// begin starts a session whose content comes from a client.
+func (p *Pusher) begin(ctx context.Context) (*Session, error) {
+	session, err := p.store.Begin(ctx)
+	if err == nil {
+		session.origin = origin{at: max(p.o.Now().Unix(), 1), judged: p.o.Admit != nil}
+	}
+	return session, err
+}
+
+// Mount implements [push.Pusher].
+func (p *Pusher) Mount(ctx context.Context, repo string, dgst digest.Digest, from string, may func(string) bool) error {
+	size, err := p.mountable(ctx, dgst, from, may)
+	if err != nil {
+		return p.store.wrap(dgst, err)
+	}
+	if err := checkName(repo, maxRepositoryBytes); err != nil {
+		return p.store.wrap(dgst, err)
+	}
+	session, err := p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	session.origin.check = func(tx *bbolt.Tx) error {
+		if _, there := blobSize(tx, dgst); !there {
+			return p.store.missing(from, dgst) // it was collected meanwhile
+		}
+		return nil
+	}
+	if err := session.gain(repo, func(g *gain) { g.blobs[dgst] = size }); err != nil {
+		return p.store.wrap(dgst, err)
+	}
+	return session.Commit(ctx, nil)
+}
+
+// mountable finds a blob that is given out.
+func (p *Pusher) mountable(ctx context.Context, dgst digest.Digest, from string, may func(string) bool) (size int64, err error) {
+	repos := []string{from}
+	if from == "" {
+		if repos, err = p.store.Repositories(ctx); err != nil {
+			return 0, err
+		}
+	}
+	for _, repo := range repos {
+		if !may(repo) {
+			continue
+		}
+		size, given, err := p.view.blobSize(repo, dgst)
+		if err != nil || given {
+			return size, errors.Join(err, ctx.Err())
+		}
+	}
+	return 0, p.store.missing(from, dgst)
+}
+
+// Put implements [push.Pusher].
+func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) {
+	parsed, err := layout.ParseManifest(m.Descriptor, m.Bytes)
+	if err != nil {
+		return push.Result{}, &push.Refusal{Err: push.ErrManifest, Why: err.Error()}
+	}
+	in := &putting{p: p, m: m, parsed: parsed}
+	if parsed.Subject != nil {
+		in.result.Subject = parsed.Subject.Digest
+	}
+	p.putting.Lock()
+	defer p.putting.Unlock()
+	if err := in.commit(ctx); err != nil {
+		return in.result, p.store.wrap(m.Digest, err)
+	}
+	if p.o.Admit == nil {
+		return in.result, nil
+	}
+	err = unchanged(func() error { return p.o.Admit(ctx, m.Repository, m.Digest) })
+	if err != nil {
+		return in.result, err
+	}
+	return in.result, in.held(ctx)
+}
+
+// changedTries is how often something is tried that others who use the store may come
+// before.
+const changedTries = 5
+
+// unchanged tries again what failed because the store changed meanwhile.
+func unchanged(fn func() error) (err error) {
+	for range changedTries {
+		if err = fn(); !errors.Is(err, ErrChanged) {
+			return err
+		}
+	}
+	return err
+}
+
+// putting is a manifest on its way into the store.
+type putting struct {
+	p      *Pusher
+	m      push.Manifest
+	parsed *layout.Manifest
+	result push.Result
+	pin    bool // no tag leads to it, nor a subject
+
+	// What was so before: the manifest was given out, and these tags led to it.
+	given bool
+	same  map[string]bool
+}
+
+// names are what leads to the manifest once it is there.
+func (in *putting) names() []layout.Name {
+	var out []layout.Name
+	for _, tag := range in.m.Tags {
+		out = append(out, layout.Name{Reference: layout.Reference{Repository: in.m.Repository, Tag: tag}, Descriptor: in.m.Descriptor})
+	}
+	if in.pin {
+		out = append(out, layout.Name{Reference: layout.Reference{Repository: in.m.Repository, Digest: in.m.Digest}, Descriptor: in.m.Descriptor})
+	}
+	return out
+}
+
+// commit publishes it, in quarantine if there is a judge.
+func (in *putting) commit(ctx context.Context) error {
+	if err := in.look(); err != nil {
+		return err
+	}
+	session, err := in.p.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	session.origin.check, session.origin.after = in.check, in.after
+	if err := session.Put(ctx, in.m.Repository, in.m.Descriptor, bytes.NewReader(in.m.Bytes)); err != nil {
+		return err
+	}
+	if err := in.enter(session); err != nil {
+		return err
+	}
+	return session.Commit(ctx, in.names())
+}
+
+// look finds out whether the manifest needs a name without a tag to stay.
+func (in *putting) look() error {
+	if len(in.m.Tags) > 0 || in.parsed.Subject != nil {
+		return nil
+	}
+	return in.p.store.view(func(tx *bbolt.Tx) error {
+		named, err := in.p.store.leadsHere(tx, in.m.Repository, in.m.Digest)
+		in.pin = !named
+		return err
+	})
+}
+
+// enter writes the lines of the ledger.
+func (in *putting) enter(session *Session) error {
+	e := PushEvent{By: in.m.By, Digest: in.m.Digest, Reference: layout.Reference{Repository: in.m.Repository, Digest: in.m.Digest}}
+	if in.p.o.Admit != nil {
+		e.Held = reasonUnjudged
+	}
+	if len(in.m.Tags) == 0 {
+		return in.p.enter(session, e)
+	}
+	for _, tag := range in.m.Tags {
+		e.Reference = layout.Reference{Repository: in.m.Repository, Tag: tag}
+		if err := in.p.enter(session, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pusher) enter(session *Session, e PushEvent) error {
+	if p.o.Entry == nil {
+		return nil
+	}
+	line, err := p.o.Entry(e)
+	if err != nil {
+		return err
+	}
+	return session.Log(line)
+}
+
+// leadsHere says whether a name, or an index, leads to a manifest of repo.
+func (s *Store) leadsHere(tx *bbolt.Tx, repo string, dgst digest.Digest) (bool, error) {
+	if repo == "" {
+		return false, nil
+	}
+	b := tx.Bucket(reposBucket).Bucket([]byte(repo))
+	if b == nil || b.Bucket(repoManifests).Get(key(dgst)) == nil {
+		return false, nil
+	}
+	if b.Bucket(repoPins).Get(key(dgst)) != nil {
+		return true, nil
+	}
+	found := errors.New("found")
+	err := b.Bucket(repoTags).ForEach(func(_, v []byte) error {
+		if digest.Digest(v) == dgst {
+			return found
+		}
+		return nil
+	})
+	if err == nil {
+		err = eachManifest(b, func(parent digest.Digest) error {
+			children, err := s.children(tx, repo, parent)
+			for _, c := range children {
+				if c == dgst {
+					return found
+				}
+			}
+			return err
+		})
+	}
+	if err == found { //nolint:errorlint // it is made above, and wrapped by nobody
+		return true, nil
+	}
+	return false, err
+}
+
+// refuse is a refusal with what a client is told.
+func refuse(err error, hint, format string, args ...any) error {
+	return &push.Refusal{Err: err, Why: fmt.Sprintf(format, args...), Hint: hint}
+}
