@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"airgap/layout"
 	"airgap/store/push"
@@ -28,9 +29,11 @@ func (p *Pusher) remove(ctx context.Context, what push.Removal) error {
 	if err := p.store.view(r.look); err != nil {
 		return p.store.wrap(what.Digest, err)
 	}
-	e := PushEvent{By: what.By, Deleted: true, Reference: what.Reference, Digest: r.digest}
-	if err := p.enter(session, e); err != nil {
-		return err
+	for _, ref := range append(r.names, what.Reference) {
+		e := PushEvent{By: what.By, Deleted: true, Reference: ref, Digest: r.digest}
+		if err := p.enter(session, e); err != nil {
+			return err
+		}
 	}
 	session.origin.check, session.origin.after = r.check, r.remove
 	return session.Commit(ctx, nil)
@@ -40,7 +43,8 @@ func (p *Pusher) remove(ctx context.Context, what push.Removal) error {
 type removing struct {
 	store  *Store
 	what   push.Removal
-	digest digest.Digest // of what a tag leads to
+	digest digest.Digest      // of what a tag leads to
+	names  []layout.Reference // the tags that a manifest loses
 }
 
 // look fails if it is not there, or must stay.
@@ -49,6 +53,9 @@ func (r *removing) look(tx *bbolt.Tx) error {
 	if !r.what.Blob {
 		d, err := resolve(tx, ref)
 		r.digest = d.Digest
+		if err == nil && ref.Digest != "" {
+			r.names, err = tagsTo(tx, ref.Repository, ref.Digest)
+		}
 		return err
 	}
 	r.digest = ref.Digest
@@ -71,12 +78,24 @@ func (r *removing) look(tx *bbolt.Tx) error {
 // check looks again, with the locks held: a tag may have moved since the line of the
 // ledger was written.
 func (r *removing) check(tx *bbolt.Tx) error {
-	was := r.digest
+	was, names := r.digest, r.names
 	err := r.look(tx)
-	if err == nil && r.digest != was {
+	if err == nil && (r.digest != was || !slices.Equal(r.names, names)) {
 		err = fmt.Errorf("%s: %w", r.what.Reference, ErrChanged)
 	}
 	return err
+}
+
+// tagsTo lists the tags of repo that lead to a manifest.
+func tagsTo(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]layout.Reference, error) {
+	names, err := namesIn(tx, repo, tx.Bucket(reposBucket).Bucket([]byte(repo)), true)
+	var out []layout.Reference
+	for _, n := range names {
+		if n.Descriptor.Digest == dgst && n.Reference.Tag != "" {
+			out = append(out, n.Reference)
+		}
+	}
+	return out, err
 }
 
 func (r *removing) remove(tx *bbolt.Tx) error {

@@ -600,8 +600,13 @@ func TestDelete(t *testing.T) {
 	if got := given(t, s.View(), testRepo); len(got) > 0 || sees(t, s.View(), testRepo, img.Digest) {
 		t.Errorf("it gives %v", got)
 	}
-	if last := log[len(log)-1]; len(log) != lines+1 || !last.Deleted || last.By != "ann" || last.Digest != img.Digest {
-		t.Errorf("lines %+v", log[lines:])
+	if len(log) != lines+2 || log[lines].Reference.Tag != "v1" || log[lines+1].Reference.Digest != img.Digest {
+		t.Errorf("lines %+v", log[lines:]) // one for the tag, one for the manifest
+	}
+	for _, line := range log[lines:] {
+		if !line.Deleted || line.By != "ann" || line.Digest != img.Digest {
+			t.Errorf("line %+v", line)
+		}
 	}
 	no(t, remove(layout.Reference{Digest: layer}, true))
 	if seesBlob(t, s.View(), testRepo, layer) {

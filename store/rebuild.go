@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"airgap/layout"
 	"airgap/layout/disk"
@@ -25,6 +27,9 @@ type RebuildOptions struct {
 	// Names are those that the store is to have. One whose manifest is not there is
 	// left out.
 	Names []RebuiltName
+	// NotAdmitted are repositories that clients made by pushing, and that nobody has
+	// admitted anything to.
+	NotAdmitted []string
 	// Entries are the ledger's, and Checkpoint the state that they have to add up to.
 	// The ledger keeps the name that the checkpoint has; its key is a new one.
 	Entries    [][]byte
@@ -38,6 +43,8 @@ type RebuiltName struct {
 	Reference layout.Reference
 	Digest    digest.Digest
 	Hold      string // why it is in quarantine, if it is
+	// Pushed: a client pushed it by its digest. It is a name if nothing else leads to it.
+	Pushed bool
 }
 
 // Rebuilt says what came of it.
@@ -91,6 +98,7 @@ type rebuilding struct {
 	store *Store
 	o     RebuildOptions
 	found inventory
+	kept  []RebuiltName // of those in o
 	Rebuilt
 }
 
@@ -105,12 +113,12 @@ func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
 	if err := r.scan(ctx); err != nil {
 		return r.Rebuilt, err
 	}
-	session := r.fill()
+	sessions := r.fill()
 	const temp = ingestDir + "/rebuilt.db"
 	if err := s.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return r.Rebuilt, err
 	}
-	if err := r.write(session, filepath.Join(s.dir, temp)); err != nil {
+	if err := r.write(sessions, filepath.Join(s.dir, temp)); err != nil {
 		return r.Rebuilt, errors.Join(err, s.fs.Remove(temp))
 	}
 	return r.Rebuilt, r.replace(temp)
@@ -124,7 +132,7 @@ func errIf(cond bool, err error) error {
 }
 
 // write makes the database.
-func (r *rebuilding) write(session *Session, path string) error {
+func (r *rebuilding) write(sessions []*Session, path string) error {
 	if err := createDatabase(path); err != nil {
 		return err
 	}
@@ -136,20 +144,22 @@ func (r *rebuilding) write(session *Session, path string) error {
 		if err := r.writeLedger(tx); err != nil {
 			return err
 		}
-		return r.record(tx, session)
+		return r.record(tx, sessions)
 	})
 	return errors.Join(err, db.Close())
 }
 
 // record writes what the repositories have. What is in quarantine stays there: nobody
 // admits anything.
-func (r *rebuilding) record(tx *bbolt.Tx, session *Session) error {
-	if err := session.recordBlobs(tx); err != nil {
-		return err
-	}
-	for _, repo := range sorted(session.gains) {
-		if err := session.recordRepository(tx, repo, session.gains[repo]); err != nil {
+func (r *rebuilding) record(tx *bbolt.Tx, sessions []*Session) error {
+	for _, session := range sessions {
+		if err := session.recordBlobs(tx); err != nil {
 			return err
+		}
+		for _, repo := range sorted(session.gains) {
+			if err := session.recordRepository(tx, repo, session.gains[repo]); err != nil {
+				return err
+			}
 		}
 	}
 	for _, n := range r.names() {
@@ -157,7 +167,12 @@ func (r *rebuilding) record(tx *bbolt.Tx, session *Session) error {
 			return err
 		}
 	}
-	return session.recordChanges(tx)
+	for _, session := range sessions {
+		if err := session.recordChanges(tx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeLedger writes the entries, which have to be those of the checkpoint.
@@ -203,45 +218,89 @@ func (r *rebuilding) replace(temp string) error {
 	return err
 }
 
-// names are those whose manifest is there.
+// names are those that the store gets.
 func (r *rebuilding) names() []layout.Name {
-	var out []layout.Name
-	for _, n := range r.o.Names {
-		if m := r.found.manifests[n.Digest]; m != nil {
-			out = append(out, layout.Name{Reference: n.Reference, Descriptor: m.Descriptor})
-		}
+	out := slices.Clone(r.found.tags)
+	for _, n := range r.kept {
+		out = append(out, layout.Name{Reference: n.Reference, Descriptor: r.found.manifests[n.Digest].Descriptor})
 	}
-	return append(out, r.found.tags...)
+	return out
 }
 
-// fill works out what each repository has. Nothing of it has to be written: the files
-// are there.
-func (r *rebuilding) fill() *Session {
-	session := &Session{store: r.store, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}}
-	byRepo := map[string][]digest.Digest{}
+// choose drops the names whose manifest is not there, and of what clients pushed by
+// digest those that something else leads to.
+func (r *rebuilding) choose() map[string][]digest.Digest {
+	roots, pushed := map[string][]digest.Digest{}, []RebuiltName{}
 	for _, n := range r.o.Names {
-		if r.found.manifests[n.Digest] == nil {
+		switch {
+		case r.found.manifests[n.Digest] == nil:
 			r.Missing = append(r.Missing, n)
-			continue
+		case n.Pushed:
+			pushed = append(pushed, n)
+		default:
+			r.kept = append(r.kept, n)
+			roots[n.Reference.Repository] = append(roots[n.Reference.Repository], n.Digest)
 		}
-		r.Names++
-		byRepo[n.Reference.Repository] = append(byRepo[n.Reference.Repository], n.Digest)
+	}
+	reached := map[spot]bool{}
+	reach := func(repo string, from []digest.Digest) {
+		for dgst := range r.found.reach(repo, from).manifests {
+			reached[spot{repo, dgst}] = true
+		}
+	}
+	for repo, from := range roots {
+		reach(repo, from)
+	}
+	for _, n := range pushed {
+		m := r.found.manifests[n.Digest]
+		for _, c := range m.Manifests {
+			reach(n.Reference.Repository, []digest.Digest{c.Digest})
+		}
+		if m.Subject != nil {
+			reached[spot{n.Reference.Repository, n.Digest}] = true
+		}
+	}
+	for _, n := range pushed {
+		if repo := n.Reference.Repository; !reached[spot{repo, n.Digest}] {
+			r.kept = append(r.kept, n)
+			roots[repo] = append(roots[repo], n.Digest)
+		}
+	}
+	return roots
+}
+
+// fill works out what each repository has, of what was admitted and of what was not.
+// Nothing of it has to be written: the files are there.
+func (r *rebuilding) fill() []*Session {
+	staged := map[digest.Digest]*stagedBlob{}
+	admitted := &Session{store: r.store, staged: staged, gains: map[string]*gain{}}
+	pushed := &Session{store: r.store, staged: staged, gains: map[string]*gain{}, origin: origin{at: max(time.Now().Unix(), 1)}}
+	of := func(repo string) *Session {
+		if slices.Contains(r.o.NotAdmitted, repo) {
+			return pushed
+		}
+		return admitted
+	}
+	byRepo := r.choose()
+	r.found.tags = nil
+	for _, n := range r.kept {
 		if n.Hold != "" {
-			session.keepHeld(n)
+			of(n.Reference.Repository).keepHeld(n)
 		}
 	}
 	for _, repo := range sorted(byRepo) {
-		session.gains[repo] = r.found.reach(repo, byRepo[repo])
-		for dgst := range session.gains[repo].blobs {
-			session.staged[dgst] = &stagedBlob{}
+		g := r.found.reach(repo, byRepo[repo])
+		of(repo).gains[repo] = g
+		for dgst := range g.blobs {
+			staged[dgst] = &stagedBlob{}
 		}
-		for dgst := range session.gains[repo].manifests {
-			session.staged[dgst] = &stagedBlob{}
+		for dgst := range g.manifests {
+			staged[dgst] = &stagedBlob{}
 		}
 	}
-	r.Repositories, r.Blobs = len(byRepo), len(session.staged)
+	r.Names, r.Repositories, r.Blobs = len(r.kept), len(byRepo), len(staged)
 	r.Left = len(r.found.sizes) - r.Blobs
-	return session
+	return []*Session{admitted, pushed}
 }
 
 // keepHeld keeps a name in quarantine, and its manifest, which another name may have

@@ -106,7 +106,8 @@ func signedDigest(kind layout.Form, data []byte) string {
 }
 
 // reach is what roots lead to in a repository.
-func (f *inventory) reach(repo string, todo []digest.Digest) *gain {
+func (f *inventory) reach(repo string, roots []digest.Digest) *gain {
+	todo := slices.Clone(roots)
 	g := &gain{blobs: map[digest.Digest]int64{}, manifests: map[digest.Digest]record{}}
 	for len(todo) > 0 {
 		dgst := todo[len(todo)-1]

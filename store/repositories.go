@@ -19,6 +19,7 @@ type RepositoryStats struct {
 	Quarantined int   // as Quarantined lists them
 	Blobs       int   // that are no manifests
 	Bytes       int64 // of manifests and blobs, each once
+	NotAdmitted bool  // clients pushed what is in it, and nothing of that was admitted
 }
 
 // RepositoryStats counts for each repository, sorted by name. It reads the database
@@ -36,7 +37,7 @@ func (s *Store) RepositoryStats(ctx context.Context) ([]RepositoryStats, error) 
 }
 
 func countRepository(tx *bbolt.Tx, repo string, b *bbolt.Bucket) (RepositoryStats, error) {
-	st := RepositoryStats{Repository: repo}
+	st := RepositoryStats{Repository: repo, NotAdmitted: b.Get(notAdmittedKey) != nil}
 	err := b.Bucket(repoBlobs).ForEach(func(k, _ []byte) error {
 		size, _ := parseSize(tx.Bucket(blobsBucket).Get(k))
 		st.Blobs, st.Bytes = st.Blobs+1, st.Bytes+size

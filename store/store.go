@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -178,13 +179,35 @@ func (s *Store) create() error {
 	if ok, err := disk.Exists(s.fs, databaseName); ok || err != nil {
 		return err
 	}
+	if err := s.checkNew(); err != nil {
+		return err
+	}
 	if err := s.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := createDatabase(filepath.Join(s.dir, temp)); err != nil {
 		return err
 	}
-	return s.fs.Rename(temp, databaseName) // made durable with the first commit
+	if err := s.fs.Rename(temp, databaseName); err != nil {
+		return err
+	}
+	return s.fs.Flush() // before there are blobs
+}
+
+// checkNew refuses to make a new store of one that has lost its database, and with it
+// the ledger and all that is to be remembered.
+func (s *Store) checkNew() error {
+	for _, dir := range []string{"blobs/sha256", "blobs/sha512"} {
+		entries, err := readDir(s.fs, dir)
+		if err != nil {
+			return err
+		}
+		if len(entries) > 0 {
+			return &layout.Error{Side: layout.SideStore, Name: s.dir, Err: fmt.Errorf("it has blobs, and no %s: %w", databaseName, layout.ErrCorrupt),
+				Hint: "put a copy of the database back, or make it anew with airgap store rebuild"}
+		}
+	}
+	return nil
 }
 
 // Close ends all use of the store. Sessions are closed before.

@@ -58,7 +58,8 @@ that is changed, or taken out, shows.
                 still begins with what that stood for: one that was cut off, put back to
                 an earlier state or written anew does not (exit code 6)
     export      write it to the folder in --output: tiles and a checkpoint that other
-                tools can check (c2sp.org/tlog-tiles), and ledger.txt to read
+                tools can check (c2sp.org/tlog-tiles), ledger.txt to read, and
+                names.json; with it store rebuild can make the database anew
     checkpoint  print its state, signed, in a few lines: to be kept elsewhere, on paper
                 or at the other side, and shown again
 
@@ -354,6 +355,12 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 	})
 	if err == nil {
 		err = put("ledger.txt", []byte(text.String()))
+	}
+	if err == nil {
+		var names []byte
+		if names, err = exportNames(ctx, s); err == nil {
+			err = put(namesName, names)
+		}
 	}
 	if err == nil {
 		err = put("checkpoint", msg)

@@ -83,8 +83,10 @@ type reverifyResult struct {
 	Quarantined []heldImage `json:"quarantined"`
 	Released    []heldImage `json:"released"`
 	// Manifests is how many are not given out in the end.
-	Manifests int            `json:"manifests"`
-	Report    *verify.Report `json:"report,omitempty"`
+	Manifests int `json:"manifests"`
+	// NotAdmitted are repositories of what clients pushed: they are not judged.
+	NotAdmitted []string       `json:"notAdmitted,omitempty"`
+	Report      *verify.Report `json:"report,omitempty"`
 }
 
 // heldImage is one that is, or was, in quarantine.
@@ -238,6 +240,9 @@ func writeReverified(w io.Writer, res *reverifyResult) {
 	}
 	fmt.Fprintf(w, "%s; in quarantine: %d; released: %d; manifests that are not given out: %d\n",
 		plural(res.Images, "image"), len(res.Quarantined), len(res.Released), res.Manifests)
+	if n := len(res.NotAdmitted); n > 0 {
+		fmt.Fprintf(w, "not judged: %s of what clients pushed, which nobody has admitted\n", countRepositories(n))
+	}
 	if res.DryRun {
 		fmt.Fprintln(w, "nothing was changed (--dry-run)")
 	}

@@ -39,6 +39,7 @@ var storeVerbs = []verb[storeOptions]{
 	{"gc", []string{"grace", "dry-run"}, runStoreGC},
 	{"check", []string{"fast"}, runStoreCheck},
 	{"backup", []string{"output"}, runStoreBackup},
+	{"rebuild", []string{"ledger"}, runStoreRebuild},
 	{"ls", []string{"repositories"}, runStoreLs},
 	{"stats", nil, runStoreStats},
 	{"push", pushFlags, runStorePush},
@@ -51,7 +52,7 @@ func storeCommand(u *ui) *cli.Command {
 	return &cli.Command{
 		Name:      "store",
 		Usage:     "look after a store",
-		ArgsUsage: "ls [NAME...] | stats | push REF... | load REF... | rm REF... | gc | check | backup",
+		ArgsUsage: "ls [NAME...] | stats | push REF... | load REF... | rm REF... | gc | check | backup | rebuild",
 		Description: `    ls      list the names with what they lead to: all, or those that are meant by a
             reference, a repository, or a pattern as policies have them. Sizes count
             what a name leads to once; so does the sum of all. --repositories has a
@@ -83,6 +84,9 @@ func storeCommand(u *ui) *cli.Command {
             is wrong
     backup  write a copy of the database to --output, as it is at one moment; copy the
             folder blobs after it. It holds the key of the ledger
+    rebuild make the database anew from the blobs, each of which is hashed, and from
+            --ledger, which airgap log export wrote. Nobody else may use the store.
+            What came in later has no name any more. The old database stays beside it
 
 Examples:
    airgap store ls 'ghcr.io/acme/**' --store /srv/airgap
@@ -96,7 +100,8 @@ Examples:
       --record-key desk.key
    airgap store gc --store /srv/airgap --dry-run
    airgap store check --store /srv/airgap --fast
-   airgap store backup --store /srv/airgap -o monday.db`,
+   airgap store backup --store /srv/airgap -o monday.db
+   airgap store rebuild --store /srv/airgap --ledger ./ledger`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
 			&cli.BoolFlag{Name: "repositories", Usage: "ls: a line for each repository, not for each name", Destination: &o.repositories},

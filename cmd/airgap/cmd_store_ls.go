@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"airgap/bundle"
@@ -27,6 +28,7 @@ type listedName struct {
 	bundle.Image
 	Quarantined string `json:"quarantined,omitempty"` // why
 	Damaged     string `json:"damaged,omitempty"`     // why the rest is not known
+	NotAdmitted bool   `json:"notAdmitted,omitempty"` // a client pushed it
 }
 
 // listedTotal counts what the names that are listed lead to, each piece once.
@@ -74,6 +76,7 @@ func runStoreLs(ctx context.Context, u *ui, o storeOptions) (err error) {
 type lister struct {
 	src        store.Judged
 	held       map[layout.Reference]string // reasons
+	marked     []string                    // repositories that are not admitted
 	onManifest func(n int)
 
 	out     []listedName
@@ -89,6 +92,9 @@ func (l *lister) names(ctx context.Context, st *store.Store, dir string, args []
 		return nil, err
 	}
 	held, err := st.Quarantined(ctx)
+	if err == nil {
+		l.marked, err = st.NotAdmitted(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +233,7 @@ func (l *lister) cannot(n layout.Name, err error) {
 
 func (l *lister) add(n layout.Name, one listedName) {
 	one.Quarantined = l.held[n.Reference]
+	one.NotAdmitted = slices.Contains(l.marked, n.Reference.Repository)
 	if one.Quarantined != "" {
 		l.total.Quarantined++
 	}
@@ -334,6 +341,9 @@ func (n *listedName) state() string {
 	var parts []string
 	if n.Damaged != "" {
 		parts = append(parts, "damaged: "+n.Damaged)
+	}
+	if n.NotAdmitted {
+		parts = append(parts, admittedText(false))
 	}
 	if n.Quarantined != "" {
 		parts = append(parts, "in quarantine: "+n.Quarantined)

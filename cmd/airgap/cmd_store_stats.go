@@ -26,6 +26,7 @@ type listedRepository struct {
 	Quarantined int    `json:"quarantined"` // manifests that are, or of which names are
 	Blobs       int    `json:"blobs"`
 	Bytes       int64  `json:"bytes"` // of manifests and blobs, each once
+	NotAdmitted bool   `json:"notAdmitted,omitempty"`
 }
 
 func listRepositories(ctx context.Context, u *ui, o storeOptions, st *store.Store, dir string) error {
@@ -51,11 +52,18 @@ func listRepositories(ctx context.Context, u *ui, o storeOptions, st *store.Stor
 	return u.result(o.outputOptions, "StoreRepositoriesResult", res, func(w io.Writer) { writeRepositories(w, res) })
 }
 
+func admittedText(admitted bool) string {
+	if admitted {
+		return "-"
+	}
+	return "not admitted"
+}
+
 func writeRepositories(w io.Writer, res *storeRepositoriesResult) {
-	rows := [][]string{{"REPOSITORY", "NAMES", "MANIFESTS", "ATTACHED", "QUARANTINED", "BLOBS", "SIZE"}}
+	rows := [][]string{{"REPOSITORY", "NAMES", "MANIFESTS", "ATTACHED", "QUARANTINED", "BLOBS", "SIZE", "STATE"}}
 	for _, r := range res.Repositories {
 		rows = append(rows, []string{
-			r.Repository, fmt.Sprint(r.Names), fmt.Sprint(r.Manifests), fmt.Sprint(r.Attached), fmt.Sprint(r.Quarantined), fmt.Sprint(r.Blobs), humanSize(r.Bytes),
+			r.Repository, fmt.Sprint(r.Names), fmt.Sprint(r.Manifests), fmt.Sprint(r.Attached), fmt.Sprint(r.Quarantined), fmt.Sprint(r.Blobs), humanSize(r.Bytes), admittedText(!r.NotAdmitted),
 		})
 	}
 	table(w, rows)

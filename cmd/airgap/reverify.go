@@ -33,6 +33,7 @@ type separation struct {
 	things         map[spot]*thing
 	give           map[spot]bool
 	hold           map[spot]string // why
+	marked         []string        // repositories that are not admitted, and not looked at
 }
 
 // judgedRoot is what is judged by itself.
@@ -51,7 +52,7 @@ type thing struct {
 	attached []digest.Digest
 }
 
-// everything finds what of a store can be pulled: its names; and the images and indexes
+// everything finds what of a store was admitted and can be pulled: its names; and the images and indexes
 // that no name contains any more, by their digests. What is attached to something and
 // can be started is one of those. An old signature is none.
 func everything(ctx context.Context, s store.Judged) (*separation, error) {
@@ -59,7 +60,16 @@ func everything(ctx context.Context, s store.Judged) (*separation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return everythingIn(ctx, s, repos)
+	marked, err := s.NotAdmitted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	repos = slices.DeleteFunc(repos, func(repo string) bool { return slices.Contains(marked, repo) })
+	out, err := everythingIn(ctx, s, repos)
+	if err == nil {
+		out.marked = marked
+	}
+	return out, err
 }
 
 // everythingIn finds what of some repositories can be pulled.

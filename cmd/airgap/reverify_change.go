@@ -14,7 +14,7 @@ import (
 // change brings the store in line with the verdicts, all of it in one step, and tells
 // what that was.
 func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
-	res := &reverifyResult{DryRun: r.dryRun, State: verify.Passed, Images: len(r.Verdicts), Quarantined: []heldImage{}, Released: []heldImage{}, Report: r.Report}
+	res := &reverifyResult{DryRun: r.dryRun, State: verify.Passed, Images: len(r.Verdicts), Quarantined: []heldImage{}, Released: []heldImage{}, NotAdmitted: r.marked, Report: r.Report}
 	if len(r.Verdicts) == 0 {
 		res.Report = nil // there is nothing to refuse
 	}

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 //	                           that of --metrics into $NAME_METRICS
 //	stopserve NAME             SIGTERM; it has to exit with 0; its stderr goes to NAME.log
 //	names NAME HOST            put what HOST is called in a path of serve into $NAME
-//	curl URL                   print what it answers, status first; a body to stdout
+//	curl [METHOD] URL                   print what it answers, status first; a body to stdout
 //	await REGEXP URL...        curl them in turn until the last answer fits
 //	htpasswd FILE NAME:PASSWORD...  write a file of users anew
 //	tlspair CERT KEY NUMBER    write a certificate with that number, and its key

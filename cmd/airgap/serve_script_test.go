@@ -106,13 +106,17 @@ func scriptNames(ts *testscript.TestScript, neg bool, args []string) {
 // scriptCurl asks without following redirects or caring about errors, and takes any
 // certificate.
 func scriptCurl(ts *testscript.TestScript, neg bool, args []string) {
-	wantArgs(ts, neg, args, 1, 1)
-	_, err := io.WriteString(ts.Stdout(), curl(ts, args[0]))
+	wantArgs(ts, neg, args, 1, 2)
+	method := http.MethodGet
+	if len(args) == 2 {
+		method = args[0]
+	}
+	_, err := io.WriteString(ts.Stdout(), curl(ts, method, args[len(args)-1]))
 	ts.Check(err)
 }
 
-func curl(ts *testscript.TestScript, url string) string {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
+func curl(ts *testscript.TestScript, method, url string) string {
+	req, err := http.NewRequest(method, url, nil)
 	ts.Check(err)
 	if u := req.URL.User; u != nil {
 		password, _ := u.Password()
@@ -142,7 +146,7 @@ func scriptAwait(ts *testscript.TestScript, neg bool, args []string) {
 	answer := ""
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		for _, url := range args[1:] {
-			answer = curl(ts, url)
+			answer = curl(ts, http.MethodGet, url)
 		}
 		if want.MatchString(answer) {
 			return

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"airgap/bundle"
 	"airgap/layout"
@@ -34,10 +35,11 @@ func (u *ui) defaultStore() (string, error) {
 // storeSource is a store to read from.
 type storeSource struct {
 	layout.Source
-	names []layout.Name // of images; not those that lead to attachments
-	close func() error
-	lists []bundle.RevocationList // that were kept
-	held  []heldName              // names in quarantine
+	names  []layout.Name // of images; not those that lead to attachments
+	pushed []layout.Name // the same, in repositories that are not admitted
+	close  func() error
+	lists  []bundle.RevocationList // that were kept
+	held   []heldName              // names in quarantine
 }
 
 // heldName is a name in quarantine.
@@ -47,11 +49,15 @@ type heldName struct {
 	reason string
 }
 
-// pick is like [pick] of the names that are given out, and says of one that is not.
-func (s *storeSource) pick(t target, all []layout.Reference) ([]layout.Reference, error) {
-	refs, err := pick(t, all)
-	if !errors.Is(err, layout.ErrNotFound) {
+// pick is like [pick] of the names that are given out, and says of one that is not. What
+// was pushed and not admitted has to be named.
+func (s *storeSource) pick(t target) ([]layout.Reference, error) {
+	refs, err := pick(t, references(s.names))
+	if t.name == "" || !errors.Is(err, layout.ErrNotFound) {
 		return refs, err
+	}
+	if refs, err := pick(t, references(s.pushed)); err == nil {
+		return refs, nil
 	}
 	for _, h := range s.held {
 		if _, unknown := pick(t, []layout.Reference{h.ref}); unknown == nil {
@@ -60,6 +66,14 @@ func (s *storeSource) pick(t target, all []layout.Reference) ([]layout.Reference
 		}
 	}
 	return nil, err
+}
+
+func references(names []layout.Name) []layout.Reference {
+	out := make([]layout.Reference, len(names))
+	for i, n := range names {
+		out[i] = n.Reference
+	}
+	return out
 }
 
 func readStore(ctx context.Context, dir string) (*storeSource, error) {
@@ -88,8 +102,16 @@ func sourceOf(ctx context.Context, s *store.Store) (*storeSource, error) {
 	for _, l := range kept {
 		out.lists = append(out.lists, bundle.RevocationList{DER: l.Raw})
 	}
+	marked, err := s.NotAdmitted(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	for _, n := range all {
-		if !layout.IsDerivedTag(n.Reference.Tag) {
+		switch {
+		case layout.IsDerivedTag(n.Reference.Tag):
+		case slices.Contains(marked, n.Reference.Repository):
+			out.pushed = append(out.pushed, n)
+		default:
 			out.names = append(out.names, n)
 		}
 	}

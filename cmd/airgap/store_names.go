@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 
+	"airgap/bundle"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/verify/policy"
@@ -53,16 +55,12 @@ func (s *storeSource) choose(ctx context.Context, st *store.Store, dir string, a
 		if _, err := layout.ParseReference(arg); err != nil {
 			return nil, usagef("%w", err)
 		}
-		all := make([]layout.Reference, 0, len(s.names))
-		for _, n := range s.names {
-			all = append(all, n.Reference)
-		}
-		refs, err := s.pick(target{kind: inStore, path: dir, name: arg}, all)
+		refs, err := s.pick(target{kind: inStore, path: dir, name: arg})
 		if err != nil {
 			return nil, err
 		}
 		for _, ref := range refs {
-			if err := givenOut(ctx, st, ref); err != nil {
+			if err := cmp.Or(givenOut(ctx, st, ref), s.admitted(ref)); err != nil {
 				return nil, err
 			}
 			c.named[ref] = true
@@ -89,10 +87,29 @@ func (s *storeSource) choosePattern(c *choice, dir, arg string) error {
 			c.held = append(c.held, h)
 		}
 	}
+	for _, n := range s.pushed {
+		if p.Fits(n.Reference) {
+			c.held = append(c.held, heldName{n.Reference, n.Descriptor.Digest, errNotAdmitted.Error()})
+		}
+	}
 	if len(refs) == 0 && len(c.held) == held {
 		return noneFits(dir, arg)
 	}
 	c.add(refs...)
+	return nil
+}
+
+// errNotAdmitted: it is given out to those who pull, and not brought anywhere.
+var errNotAdmitted = errors.New("a client pushed it, and nobody has admitted it")
+
+// admitted fails for a name of what was only pushed.
+func (s *storeSource) admitted(ref layout.Reference) error {
+	for _, n := range s.pushed {
+		if n.Reference == ref || ref.Tag == "" && n.Reference.Repository == ref.Repository {
+			return &layout.Error{Side: layout.SideStore, Name: ref.Name(), Digest: n.Descriptor.Digest, Err: fmt.Errorf("%w: %w", bundle.ErrRefused, errNotAdmitted),
+				Hint: "have a policy judge it: airgap export store:DIR#" + ref.Name() + ", and import that"}
+		}
+	}
 	return nil
 }
 

@@ -260,16 +260,15 @@ func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
 		return nil, err
 	}
 	op.closes = append(op.closes, s.close)
-	all := make([]layout.Reference, 0, len(s.names))
-	for _, n := range s.names {
-		all = append(all, n.Reference)
-	}
-	refs, err := s.pick(t, all)
+	refs, err := s.pick(t)
 	if err != nil {
 		return nil, err
 	}
 	if n := len(s.held); n > 0 && t.name == "" {
 		op.ui.warn("%s: %s not looked at: in quarantine (airgap reverify tells why)", escape(t.String()), pluralIs(n, "name"))
+	}
+	if n := len(s.pushed); n > 0 && t.name == "" {
+		op.ui.warn("%s: %s not looked at: pushed by clients, and not admitted (name them, to look at them)", escape(t.String()), pluralIs(n, "name"))
 	}
 	return &opened{target: t, Selection: bundle.Selection{Source: s, Kind: custody.InStore, References: refs, MayMiss: mayMissAny, Lists: s.lists}}, nil
 }
