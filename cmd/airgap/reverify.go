@@ -33,6 +33,9 @@ type separation struct {
 	things         map[spot]*thing
 	give           map[spot]bool
 	hold           map[spot]string // why
+	// veto says why a root that passed does not, for what no policy looks at; "" if
+	// nothing is against it. nil has none.
+	veto func(judgedRoot) (string, error)
 }
 
 // judgedRoot is what is judged by itself.
@@ -216,6 +219,9 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 	if err := s.judgeSome(ctx, src, j, s.groups()); err != nil {
 		return err
 	}
+	if err := s.askVeto(); err != nil {
+		return err
+	}
 	for i, v := range s.Verdicts {
 		if v.State == verify.Passed {
 			s.giveOut(s.roots[i].Name)
@@ -235,6 +241,23 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 	}
 	s.drop()
 	s.State = overall(s.Verdicts)
+	return nil
+}
+
+func (s *separation) askVeto() error {
+	for i := range s.Verdicts {
+		v := &s.Verdicts[i]
+		if s.veto == nil || v.State != verify.Passed {
+			continue
+		}
+		why, err := s.veto(s.roots[i])
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			v.State, v.Reason = verify.Refused, why
+		}
+	}
 	return nil
 }
 
