@@ -266,23 +266,65 @@ func started(g *layout.Graph, root layout.Name) []digest.Digest {
 }
 
 func (r *recall) tag(name string, n layout.Name, leads []digest.Digest) error {
-	was, err := r.memory.Marked(name)
-	if err != nil {
+	against, err := leadsTo(r.memory, name, n, leads)
+	for _, why := range against {
+		r.refuse("%s", why)
+	}
+	return err
+}
+
+// Marks are what is remembered of names. A [Memory] has them.
+type Marks interface {
+	Marked(name string) ([]byte, error)
+	Mark(name string, was, now []byte) error
+}
+
+// NameLeads has remembered that a name leads to an image from now on, as an import does.
+// leads are the image and all below it that can be started, or leads to such. If the name
+// led to one of these before, and to others since, the error matches ErrRollback, and
+// nothing is to be remembered.
+func NameLeads(m Marks, n layout.Name, leads []digest.Digest) error {
+	pending := &pendingMark{Marks: m}
+	against, err := leadsTo(pending, tagName(n.Reference), n, leads)
+	if err == nil && len(against) > 0 {
+		err = fmt.Errorf("%w: %s", ErrRollback, strings.Join(against, "; "))
+	}
+	if err != nil || pending.set == nil {
 		return err
+	}
+	return pending.set()
+}
+
+// pendingMark sets a mark later.
+type pendingMark struct {
+	Marks
+	set func() error
+}
+
+func (p *pendingMark) Mark(name string, was, now []byte) error {
+	p.set = func() error { return p.Marks.Mark(name, was, now) }
+	return nil
+}
+
+// leadsTo sets what is to be remembered of a name, and says what is against it.
+func leadsTo(m Marks, name string, n layout.Name, leads []digest.Digest) (against []string, err error) {
+	was, err := m.Marked(name)
+	if err != nil {
+		return nil, err
 	}
 	var mark tagMark
 	if was != nil {
 		if err := json.Unmarshal(was, &mark); err != nil {
-			return fmt.Errorf("what is remembered of %s: %v: %w", n.Reference, err, layout.ErrCorrupt)
+			return nil, fmt.Errorf("what is remembered of %s: %v: %w", n.Reference, err, layout.ErrCorrupt)
 		}
 	}
 	before := mark.leads()
 	if mark.Digest == n.Descriptor.Digest && slices.Equal(before, leads) {
-		return nil
+		return nil, nil
 	}
 	for _, d := range leads {
 		if slices.Contains(mark.Was, d) && !slices.Contains(before, d) {
-			r.refuse("%s led to %s before, and since then to %s", n.Reference, d, mark.Digest)
+			against = append(against, fmt.Sprintf("%s led to %s before, and since then to %s", n.Reference, d, mark.Digest))
 		}
 	}
 	gone := func(d digest.Digest) bool { return slices.Contains(leads, d) }
@@ -294,9 +336,9 @@ func (r *recall) tag(name string, n layout.Name, leads []digest.Digest) error {
 	}
 	now, err := json.Marshal(mark)
 	if err != nil {
-		return err
+		return against, err
 	}
-	return r.memory.Mark(name, was, now)
+	return against, m.Mark(name, was, now)
 }
 
 // verdict is what comes of it: an error that matches ErrRollback, unless everything

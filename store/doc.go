@@ -31,6 +31,11 @@
 // crash leaves the state before or the state after. A session that is closed
 // without a commit leaves nothing behind.
 //
+// [Store.Pusher] takes what the clients of a registry push, and [Store.View] is what
+// they are given. What was pushed is told from what was imported: it is in repositories
+// that are marked as not admitted, or in quarantine until a judge releases it, or it is
+// attached to something and nothing can be started from it.
+//
 // What is attached to a manifest is taken from the bytes of the manifests that
 // say so, never from what somebody claims.
 //

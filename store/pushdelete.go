@@ -64,8 +64,8 @@ func (r *removing) look(tx *bbolt.Tx) error {
 		return r.store.missing(ref.Repository, ref.Digest)
 	}
 	var user digest.Digest
-	err := r.store.eachBlob(tx, ref.Repository, func(manifest digest.Digest, blob layout.Descriptor) {
-		if blob.Digest == ref.Digest {
+	err := r.store.eachBlob(tx, ref.Repository, func(manifest, blob digest.Digest) {
+		if blob == ref.Digest {
 			user = manifest
 		}
 	})

@@ -306,8 +306,8 @@ func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
 	if err != nil || !ok || layout.IsIndex(rec.MediaType) {
 		return false
 	}
-	m, err := s.parse(rec.descriptor(dgst))
-	return err == nil && !layout.Runnable(m)
+	o, err := s.outline(rec.descriptor(dgst))
+	return err == nil && !o.runnable
 }
 
 // below lists what a manifest of repo leads to there: the children that an index
@@ -330,15 +330,11 @@ func (s *Store) children(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]diges
 	if err != nil || !ok || !layout.IsIndex(rec.MediaType) {
 		return nil, err
 	}
-	m, err := s.parse(rec.descriptor(dgst))
+	o, err := s.outline(rec.descriptor(dgst))
 	if err != nil {
 		return nil, err
 	}
-	var out []digest.Digest
-	for _, d := range m.Manifests {
-		out = append(out, d.Digest)
-	}
-	return out, nil
+	return slices.Clone(o.children), nil
 }
 
 // attachedTo lists what is attached to a manifest of repo, by its subject or by a tag.

@@ -71,6 +71,8 @@ type Store struct {
 	// kernel reports that once and forgets the data, so that nothing
 	// written by this process can be relied on any more.
 	broken error
+
+	outlines outlines
 }
 
 var _ layout.Source = (*Store)(nil)

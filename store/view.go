@@ -171,9 +171,9 @@ func (v *View) listed(tx *bbolt.Tx, repo string, k *kept) (map[digest.Digest]boo
 		return k.listed, nil
 	}
 	all := map[digest.Digest]bool{}
-	err := v.store.eachBlob(tx, repo, func(dgst digest.Digest, blob layout.Descriptor) {
+	err := v.store.eachBlob(tx, repo, func(dgst, blob digest.Digest) {
 		if !k.manifests[dgst] {
-			all[blob.Digest] = true
+			all[blob] = true
 		}
 	})
 	if err != nil {
@@ -381,11 +381,11 @@ func (s *Store) given(tx *bbolt.Tx, repo string, under map[digest.Digest]bool, h
 // of repo.
 func (s *Store) keptBlobs(tx *bbolt.Tx, repo string, kept map[digest.Digest]bool) (map[digest.Digest]bool, error) {
 	out, free := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-	err := s.eachBlob(tx, repo, func(dgst digest.Digest, b layout.Descriptor) {
+	err := s.eachBlob(tx, repo, func(dgst, blob digest.Digest) {
 		if kept[dgst] {
-			out[b.Digest] = true
+			out[blob] = true
 		} else {
-			free[b.Digest] = true
+			free[blob] = true
 		}
 	})
 	for dgst := range free {
@@ -395,33 +395,21 @@ func (s *Store) keptBlobs(tx *bbolt.Tx, repo string, kept map[digest.Digest]bool
 }
 
 // eachBlob calls fn with each manifest of repo and each blob that it lists.
-func (s *Store) eachBlob(tx *bbolt.Tx, repo string, fn func(manifest digest.Digest, blob layout.Descriptor)) error {
+func (s *Store) eachBlob(tx *bbolt.Tx, repo string, fn func(manifest, blob digest.Digest)) error {
 	return eachManifest(tx.Bucket(reposBucket).Bucket([]byte(repo)), func(dgst digest.Digest) error {
 		rec, _, err := manifest(tx, repo, dgst)
 		if err != nil || layout.IsIndex(rec.MediaType) {
 			return err
 		}
-		m, err := s.parse(rec.descriptor(dgst))
+		o, err := s.outline(rec.descriptor(dgst))
 		if err != nil {
 			return err
 		}
-		for _, b := range m.Blobs() {
+		for _, b := range o.blobs {
 			fn(dgst, b)
 		}
 		return nil
 	})
-}
-
-func (s *Store) parse(d layout.Descriptor) (*layout.Manifest, error) {
-	f, err := s.fs.Open(layout.BlobPath(d.Digest), os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	data, err := layout.ReadAll(f, d)
-	if err != nil {
-		return nil, err
-	}
-	return layout.ParseManifest(d, data)
 }
 
 func eachManifest(b *bbolt.Bucket, fn func(digest.Digest) error) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"airgap/bundle"
@@ -44,7 +45,12 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	if r.separation, err = everythingIn(ctx, src, []string{repo}); err != nil {
 		return err
 	}
+	if r.session, err = a.store.Begin(ctx); err != nil {
+		return err
+	}
+	defer r.session.Close()
 	r.about(spot{repo, dgst})
+	r.veto = r.rollback
 	if len(r.roots) == 0 {
 		return nil // it is attached to what is not there
 	}
@@ -81,10 +87,6 @@ func (s *separation) about(at spot) {
 
 // release gives out what passed, and tells of the rest why it did not.
 func (r *reverifying) release(ctx context.Context) (err error) {
-	if r.session, err = r.store.Begin(ctx); err != nil {
-		return err
-	}
-	defer r.session.Close()
 	res := &reverifyResult{}
 	for i := range r.Verdicts {
 		if !r.waits(i) {
@@ -111,6 +113,28 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 		}
 	}
 	return r.session.Commit(ctx, nil)
+}
+
+// rollback says whether a name that waits led to the image before, and to another since:
+// an old image has signatures as good as ever. What is let in is remembered.
+func (r *reverifying) rollback(root judgedRoot) (string, error) {
+	if r.names[root.Reference] == "" || root.Reference.Tag == "" {
+		return "", nil
+	}
+	var leads []digest.Digest
+	s := r.separation
+	s.each(root.Name, (*thing).contains, func(at spot) bool {
+		if slices.Contains(leads, at.digest) || !s.things[at].starts {
+			return false
+		}
+		leads = append(leads, at.digest)
+		return true
+	})
+	err := bundle.NameLeads(r.session, root.Name, leads)
+	if errors.Is(err, bundle.ErrRollback) {
+		return err.Error(), nil
+	}
+	return "", err
 }
 
 // unmoved has the commit fail unless a name still leads to what was judged.

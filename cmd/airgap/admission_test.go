@@ -15,6 +15,7 @@ import (
 	"airgap/layout"
 	"airgap/layout/layouttest"
 	"airgap/store"
+	"airgap/store/push"
 	"airgap/store/serve"
 	"airgap/store/serve/access"
 	"airgap/verify/signing"
@@ -282,6 +283,37 @@ func TestAdmitTags(t *testing.T) {
 	a.open(true, "v1", string(good.Digest))
 	a.push(201, good, "v2") // it led to nothing that is given out
 	a.open(true, "v2")
+}
+
+// A name does not go back to an image that it led to before, by whatever way: the old
+// signatures are as good as ever.
+func TestAdmitRollback(t *testing.T) {
+	a := newAdmitting(t)
+	older, newer := a.b.Image("older"), a.b.Image("newer")
+	for _, d := range []layout.Descriptor{older, newer} {
+		a.push(201, d, "v1")
+		a.push(201, a.sign(d, "release"), "")
+		a.open(true, "v1")
+		ref := layout.Reference{Repository: reverifyRepo, Tag: "v1"}
+		if err := a.st.Pusher(store.PushOptions{}).Delete(t.Context(), push.Removal{Reference: ref}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []layout.Descriptor{older, a.b.Index(layouttest.ForPlatform(older, "linux", "amd64"))} {
+		if d.Digest != older.Digest {
+			a.push(201, d, "other")
+			a.push(201, a.sign(d, "release"), "")
+			a.open(true, "other")
+		}
+		if res := a.push(201, d, "v1"); !strings.Contains(res.Header.Get("Warning"), "rollback") {
+			t.Errorf("Warning: %q", res.Header.Get("Warning"))
+		}
+		if res := a.do("GET", "/manifests/v1", nil, "", ""); res.StatusCode != 404 {
+			t.Errorf("v1: %s", res.Status)
+		}
+	}
+	a.push(201, newer, "v1")
+	a.open(true, "v1", string(older.Digest))
 }
 
 // What is attached to an admitted image and can be started, or is an index, is judged by

@@ -65,6 +65,14 @@ A bundle is proven first, and judged by the policy: it is served if every image 
 --insecure-skip-verify serves what nobody has judged. A store was judged when it was
 filled; while it is served, others can import into it, which shows at once.
 
+With --writable clients push, mount and delete; the ledger tells of the manifests that
+were pushed, and of what was deleted. A repository that a push makes is marked as not
+admitted, until an import gives a name there; then what was only pushed is in
+quarantine. To a repository with admitted images only signatures and the like can be
+pushed, and tags of images do not move. With --admit the policy judges what is pushed,
+again whenever something is attached: it is given out once it passes; until then only
+users who may push there see it.
+
 It listens where nobody but this machine can reach it. The first line on stdout is its
 address, also for port 0, and with --metrics the second is that of the metrics.
 SIGTERM or Ctrl-C ends it, once what is under way has ended, or --grace is over.
@@ -89,6 +97,8 @@ Examples:
    airgap serve --store /srv/airgap
    airgap serve --store /srv/airgap --listen :443 --cert tls.pem --cert-key tls.key
    airgap serve --store /srv/airgap --users htpasswd --rights rights.yaml
+   airgap serve --store /srv/airgap --writable --admit --policy policy.yaml --trust T \
+      --users htpasswd
    airgap serve --store /srv/airgap --metrics 127.0.0.1:9464 --access-log
    airgap serve bundle.tar --policy policy.yaml --trust /etc/airgap/trust
    airgap serve bundle.tar --insecure-skip-verify --listen 127.0.0.1:0 --access-log`,

@@ -34,6 +34,9 @@ type separation struct {
 	give           map[spot]bool
 	hold           map[spot]string // why
 	marked         []string        // repositories that are not admitted, and not looked at
+	// veto says why a root that passed does not, for what no policy looks at; "" if
+	// nothing is against it. nil has none.
+	veto func(judgedRoot) (string, error)
 }
 
 // judgedRoot is what is judged by itself.
@@ -226,6 +229,9 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 	if err := s.judgeSome(ctx, src, j, s.groups()); err != nil {
 		return err
 	}
+	if err := s.askVeto(); err != nil {
+		return err
+	}
 	for i, v := range s.Verdicts {
 		if v.State == verify.Passed {
 			s.giveOut(s.roots[i].Name)
@@ -245,6 +251,23 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 	}
 	s.drop()
 	s.State = overall(s.Verdicts)
+	return nil
+}
+
+func (s *separation) askVeto() error {
+	for i := range s.Verdicts {
+		v := &s.Verdicts[i]
+		if s.veto == nil || v.State != verify.Passed {
+			continue
+		}
+		why, err := s.veto(s.roots[i])
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			v.State, v.Reason = verify.Refused, why
+		}
+	}
 	return nil
 }
 

@@ -1,9 +1,11 @@
-// Package serve is a registry that gives and does not take: the pull and content
-// discovery parts of the OCI Distribution specification 1.1, over anything that is
-// a [Content]. A store is one ([airgap/store.View]), the proven graph of a bundle
-// another ([FromGraph]).
+// Package serve is a registry: the OCI Distribution specification 1.1 over anything that
+// is a [Content]. A store is one ([airgap/store.View]), the proven graph of a bundle
+// another ([FromGraph]). It takes what is pushed if there is a
+// [airgap/store/push.Pusher]; else it only gives.
 //
-// [New] makes the handler, [Run] serves it until it is told to stop.
+// [New] makes the handler, [Run] serves it until it is told to stop. Who may do what is
+// for [airgap/store/serve/access] to say; which right a request needs stands in one table
+// (actions.go), and it is asked for in one place, before anything is looked up.
 //
 // # Names
 //
@@ -27,10 +29,17 @@
 // [VerifyOnce] or [VerifyAlways] it is hashed, to its end, before its first byte goes
 // out, and damage is answered with 500.
 //
-// Memory does not grow with the size of blobs. A client that takes nothing for
-// stallTime is cut off.
+// Memory does not grow with the size of blobs. A client that takes nothing, or sends
+// nothing, for stallTime is cut off.
 //
-// # What it does not do
+// # Pushing
 //
-// It takes nothing: what writes is answered with 405. It knows no users.
+// An upload belongs to whoever began it, in its repository, and goes on for as long as
+// somebody asks for it; one of which nothing is heard expires. They are lost when the
+// server stops. One request at a time is about an upload. A part of which the client
+// says where it belongs has to be the next one, else 416 says where to go on.
+//
+// A manifest that is kept and not given out yet is answered with 201 and a Warning header
+// that says why; whoever may push to its repository, and has a name, sees it. Manifests
+// of a repository that nobody has admitted come with the header Airgap-Admitted: false.
 package serve
