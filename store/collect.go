@@ -144,7 +144,7 @@ func (m *marking) roots() (roots []digest.Digest, derived map[string]digest.Dige
 		if err != nil {
 			return err
 		}
-		for _, form := range layout.CosignForms {
+		for _, form := range attachedForms {
 			if tag, ok := form.Tag(dgst); ok {
 				subjects[tag] = true
 			}

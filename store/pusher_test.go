@@ -290,6 +290,63 @@ func TestPushToAdmitted(t *testing.T) {
 	}
 }
 
+// Clients that keep a list of what is attached, under a tag made from a digest, may do so
+// where images were admitted: as long as it lists what is attached, and nothing else. It
+// goes with its image.
+func TestPushReferrersList(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img, other := b.Image("image"), b.Image("other")
+	b.Tag("v1", img)
+	b.Tag("other", other)
+	add(t, s, b.Content())
+	one, two, others := b.Notary(img, "one"), b.Notary(img, "two"), b.Notary(other, "other's")
+	tag, _ := layout.FormReferrersTag.Tag(img.Digest)
+	strangers, _ := layout.FormReferrersTag.Tag(digest.FromString("stranger"))
+	first, both := b.Index(one), b.Index(one, two)
+	foreign, image, absent := b.Index(one, others), b.Index(one, img), b.Index(one, b.Notary(img, "never pushed"))
+	c := b.Content()
+	item := func(d layout.Descriptor) layouttest.Item { i, _ := c.Find(testRepo, d.Digest); return i }
+	p := s.Pusher(PushOptions{})
+	for _, i := range c.Repositories[testRepo] {
+		if !layout.IsManifest(i.Descriptor.MediaType) {
+			no(t, pushBlob(t, p, testRepo, i.Bytes, i.Descriptor.Digest))
+		}
+	}
+	for _, d := range []layout.Descriptor{one, two, others} {
+		_, err := putManifest(t, p, testRepo, item(d))
+		no(t, err)
+	}
+	for what, try := range map[string]func() error{
+		"another's":            func() error { _, err := putManifest(t, p, testRepo, item(foreign), tag); return err },
+		"an image":             func() error { _, err := putManifest(t, p, testRepo, item(image), tag); return err },
+		"what is not there":    func() error { _, err := putManifest(t, p, testRepo, item(absent), tag); return err },
+		"of nothing here":      func() error { _, err := putManifest(t, p, testRepo, item(first), strangers); return err },
+		"under any other name": func() error { _, err := putManifest(t, p, testRepo, item(first), "v2"); return err },
+		"and another name":     func() error { _, err := putManifest(t, p, testRepo, item(first), tag, "v2"); return err },
+	} {
+		if err := try(); !errors.Is(err, push.ErrDenied) {
+			t.Errorf("a list of %s: %v", what, err)
+		}
+	}
+	for _, d := range []layout.Descriptor{first, both} {
+		_, err := putManifest(t, p, testRepo, item(d), tag)
+		no(t, err)
+		if got := given(t, s.View(), testRepo)[tag]; got != d.Digest {
+			t.Errorf("the tag leads to %s", got)
+		}
+	}
+	_, err := putManifest(t, p, testRepo, item(first), tag)
+	denied(t, err, push.ErrDenied, "has not all that this has")
+	session := begin(t, s)
+	no(t, session.Remove(layout.Reference{Repository: testRepo, Tag: "v1"}))
+	no(t, session.Commit(t.Context(), nil))
+	collect(t, s, CollectOptions{})
+	if got := given(t, s.View(), testRepo); len(got) != 1 || sees(t, s.View(), testRepo, both.Digest) || sees(t, s.View(), testRepo, two.Digest) {
+		t.Errorf("it gives %v", got)
+	}
+}
+
 func posingLayer(c layouttest.Content, d layout.Descriptor) digest.Digest {
 	item, _ := c.Find(testRepo, d.Digest)
 	m, err := layout.ParseManifest(item.Descriptor, item.Bytes)

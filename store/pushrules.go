@@ -89,6 +89,9 @@ func (in *putting) checkChildren(tx *bbolt.Tx) error {
 // something there, and from which nothing can be started.
 func (in *putting) checkAttached(tx *bbolt.Tx) error {
 	repo := in.m.Repository
+	if list, err := in.listsAttached(tx); err != nil || list {
+		return err
+	}
 	if layout.IsIndex(in.m.MediaType) || layout.Runnable(in.parsed) {
 		return refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what is attached to them", repo)
 	}
@@ -114,6 +117,33 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 		}
 	}
 	return nil
+}
+
+// listsAttached says whether it is an index as clients keep it, under a tag made from the
+// digest of its subject, where a registry has no referrers API, or where they do not ask
+// for that (distribution-spec 1.1, "Referrers Tag Schema"): nothing but a list of what is
+// attached to something there.
+func (in *putting) listsAttached(tx *bbolt.Tx) (bool, error) {
+	if in.m.MediaType != layout.MediaTypeIndex || in.parsed.Subject != nil || len(in.m.Tags) == 0 {
+		return false, nil
+	}
+	repo := in.m.Repository
+	for _, tag := range in.m.Tags {
+		subject, _ := layout.TagSubject(tag)
+		if subject == "" || !layout.IsReferrersTag(tag) {
+			return false, nil
+		}
+		if _, ok, err := manifest(tx, repo, subject); err != nil || !ok {
+			return false, err
+		}
+		for _, d := range in.parsed.Manifests {
+			rec, ok, err := manifest(tx, repo, d.Digest)
+			if err != nil || !ok || rec.Subject != subject {
+				return false, err
+			}
+		}
+	}
+	return true, nil
 }
 
 // checkMoves keeps tags where they are that lead to something which is given out. One

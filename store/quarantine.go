@@ -337,6 +337,9 @@ func (s *Store) children(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]diges
 	return slices.Clone(o.children), nil
 }
 
+// attachedForms are those by which a tag leads to what is attached.
+var attachedForms = append([]layout.Form{layout.FormReferrersTag}, layout.CosignForms...)
+
 // attachedTo lists what is attached to a manifest of repo, by its subject or by a tag.
 func attachedTo(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
 	var out []digest.Digest
@@ -344,8 +347,11 @@ func attachedTo(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest,
 	for _, d := range found {
 		out = append(out, d.Digest)
 	}
-	for _, form := range layout.CosignForms {
-		tag, _ := form.Tag(dgst)
+	for _, form := range attachedForms {
+		tag, ok := form.Tag(dgst)
+		if !ok {
+			continue
+		}
 		if d, err := resolve(tx, layout.Reference{Repository: repo, Tag: tag}); err == nil {
 			out = append(out, d.Digest)
 		}

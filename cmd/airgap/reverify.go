@@ -175,14 +175,28 @@ func (s *separation) tie(names []layout.Name) {
 		return
 	}
 	for at, t := range s.things {
-		for _, form := range layout.CosignForms {
-			if tag, ok := form.Tag(at.digest); ok {
-				if d, ok := tags[layout.Reference{Repository: at.repo, Tag: tag}]; ok {
-					t.attached = append(t.attached, d)
-				}
+		for _, form := range append([]layout.Form{layout.FormReferrersTag}, layout.CosignForms...) {
+			tag, ok := form.Tag(at.digest)
+			if !ok {
+				continue
 			}
+			d, ok := tags[layout.Reference{Repository: at.repo, Tag: tag}]
+			if !ok {
+				continue
+			}
+			if form == layout.FormReferrersTag && s.listsAttached(at, d) {
+				s.things[spot{at.repo, d}].starts = false
+			}
+			t.attached = append(t.attached, d)
 		}
 	}
+}
+
+// listsAttached says whether an index is a list of what is attached to a manifest, and of
+// nothing else: nothing can be started from that.
+func (s *separation) listsAttached(subject spot, index digest.Digest) bool {
+	list, attached := s.things[spot{subject.repo, index}], s.things[subject].attached
+	return list != nil && !slices.ContainsFunc(list.children, func(d digest.Digest) bool { return !slices.Contains(attached, d) })
 }
 
 // addLoose adds the roots that are no names.
@@ -199,10 +213,10 @@ func (s *separation) addLoose(starts []layout.Reference) {
 	var loose []judgedRoot
 	for _, ref := range starts {
 		at := spot{ref.Repository, ref.Digest}
-		if named[at] {
+		t := s.things[at]
+		if named[at] || !t.starts {
 			continue
 		}
-		t := s.things[at]
 		loose = append(loose, judgedRoot{Name: layout.Name{Reference: ref, Descriptor: t.Descriptor}, loose: true})
 		for _, c := range t.children {
 			part[spot{at.repo, c}] = true
