@@ -217,6 +217,9 @@ func TestTooManyChecks(t *testing.T) {
 		}
 		ask(as("alice", "guess"))
 		ask(as("nobody", "guess"))
+		if len(errs) != 2 {
+			t.Fatal("more than the limit wait")
+		}
 		for range 2 {
 			if err := <-errs; !errors.Is(err, ErrBusy) {
 				t.Errorf("one too many: %v", err)
