@@ -145,7 +145,7 @@ func TestForbidden(t *testing.T) {
 		{"store", "airgap/verify"}, {"store", "airgap/bundle/registry"}, {"bundle", "airgap/store"}, {"bundle", "airgap/cmd/airgap"},
 		{"cmd", "go.etcd.io/bbolt"}, {"bundle", "go.etcd.io/bbolt"}, {"store", "oras.land/oras-go/v2/registry"},
 		{"verify", "github.com/google/go-containerregistry/pkg/name"}, {"bundle", "github.com/sigstore/sigstore-go/pkg/verify"},
-		{"layout", "github.com/urfave/cli/v2"}, {"extra", "fmt"},
+		{"layout", "github.com/urfave/cli/v2"}, {"extra", "fmt"}, {"bundle", "go.yaml.in/yaml/v3"}, {"cmd", "github.com/prometheus/client_golang/prometheus"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])
@@ -162,6 +162,7 @@ func TestForbidden(t *testing.T) {
 	for _, c := range [][2]string{
 		{"layout", "airgap/layout/disk"}, {"bundle", "airgap/verify"}, {"bundle", "net/http"}, {"cmd", "airgap/store"},
 		{"bundle", "oras.land/oras-go/v2"}, {"verify", "github.com/notaryproject/notation-go"}, {"store", "go.etcd.io/bbolt"},
+		{"verify", "go.yaml.in/yaml/v3"}, {"store", "go.yaml.in/yaml/v3"},
 	} {
 		if why := forbidden(c[0], c[1]); why != "" {
 			t.Errorf("%s must not import %s: %s", c[0], c[1], why)

@@ -5,7 +5,9 @@
 //
 // [New] makes the handler, [Run] serves it until it is told to stop. Who may do what is
 // for [airgap/store/serve/access] to say; which right a request needs stands in one table
-// (actions.go), and it is asked for in one place, before anything is looked up.
+// (actions.go), and it is asked for in one place, before anything is looked up: a refusal
+// is the same whether there is something or not. Without a Guard everybody may do
+// everything. [airgap/store/serve/metrics] counts.
 //
 // # Names
 //

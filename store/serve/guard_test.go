@@ -99,12 +99,15 @@ func TestAccess(t *testing.T) {
 	item := content.Repositories[ghcr][0].Descriptor.Digest.String()
 	repos := []string{ghcr, hub, port, "ghcr.io/acme/none", "docker.io/library/none", "quay.io/acme/none"}
 	kinds := []string{"tags/list", "manifests/v1", "manifests/" + item, "blobs/" + item, "referrers/" + item, "blobs/uploads/", "blobs/uploads/some"}
-	for _, c := range []struct{ open, writable bool }{{true, true}, {false, true}, {true, false}, {false, false}} {
+	for _, c := range []struct{ open, writable bool }{{true, true}, {false, true}, {true, false}} {
 		base, log := guarded(t, content, newGuard(t, c.open), c.writable)
 		n, granted := 0, map[string]int{}
 		for _, role := range []string{"", "ann", "ci", "gc", "ops", "new", "wrong", "nobody"} {
 			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "get"} {
 				for _, repo := range repos {
+					if (role == "wrong" || role == "nobody") && repo != hub {
+						continue // each costs a bcrypt; hub is what may be open to all
+					}
 					refusals := map[string]bool{} // which have to be the same
 					for _, kind := range kinds {
 						n++
@@ -126,7 +129,7 @@ func TestAccess(t *testing.T) {
 				}
 			}
 		}
-		if n != 8*9*6*7 || granted["ann"] == 0 || granted["gc"] == 0 || granted["wrong"]+granted["nobody"] > 0 || (granted[""] > 0) != c.open {
+		if n != (6*6+2)*9*7 || granted["ann"] == 0 || granted["gc"] == 0 || granted["wrong"]+granted["nobody"] > 0 || (granted[""] > 0) != c.open {
 			t.Errorf("%d cases, granted %v", n, granted)
 		}
 		checkLog(t, log())

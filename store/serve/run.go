@@ -88,12 +88,7 @@ func Run(ctx context.Context, l net.Listener, h http.Handler, o RunOptions) erro
 		o.Drain.begin()
 		stopping, done := context.WithTimeout(requests, o.Grace)
 		defer done()
-		busy, _ := h.(Busy)
-		left := open.await(stopping, busy)
-		err = srv.Shutdown(stopping)
-		if left || errors.Is(err, context.DeadlineExceeded) {
-			err = ErrCut
-		}
+		err = open.end(stopping, srv)
 	}
 	cut()
 	_ = srv.Close() // what is left of it
@@ -130,6 +125,17 @@ func (g *gate) leave() {
 	case g.ended <- struct{}{}:
 	default:
 	}
+}
+
+// end lets uploads end, and then everything else, until ctx does.
+func (g *gate) end(ctx context.Context, srv *http.Server) error {
+	busy, _ := g.h.(Busy)
+	left := g.await(ctx, busy)
+	err := srv.Shutdown(ctx)
+	if left || errors.Is(err, context.DeadlineExceeded) {
+		return ErrCut
+	}
+	return err
 }
 
 // await returns when no upload is under way any more, or ctx ends; then it says

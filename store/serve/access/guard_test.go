@@ -14,13 +14,16 @@ import (
 
 func TestIdentify(t *testing.T) {
 	long := strings.Repeat("p", 72)
-	f := open(t, "alice:"+hash(t, "secret")+"\nlong:"+hash(t, long)+"\nempty:"+hash(t, "")+"\nkürze:"+hash(t, "gr\u00fc\u00df"), "", true)
+	f := open(t, "alice:"+hash(t, "secret")+"\nlong:"+hash(t, long)+"\ny:"+strings.Replace(hash(t, "secret"), "$2a", "$2y", 1)+"\nb:"+strings.Replace(hash(t, "secret"), "$2a", "$2b", 1)+"\nempty:"+hash(t, "")+"\nkürze:"+hash(t, "gr\u00fc\u00df"), "", true)
 	for _, c := range []struct {
 		name, password string
 		want           error
 	}{
 		{"", "", nil},
 		{"alice", "secret", nil},
+		{"y", "secret", nil}, // as htpasswd writes it
+		{"y", "Secret", ErrCredentials},
+		{"b", "secret", nil},
 		{"kürze", "gr\u00fc\u00df", nil},
 		{"long", long, nil},
 		{"empty", "", nil},
