@@ -53,5 +53,7 @@
 // # What it does not do
 //
 // It does not lock out who guesses: a name that is known could be locked out by
-// anybody. Passwords cross the network as they are, so there has to be TLS.
+// anybody. Who may pull without a name and wants to push has to send one unasked:
+// docker sends one only where /v2/ wants it, and so pushes only where the anonymous may
+// do nothing (a store can be served twice). Passwords cross the network as they are, so there has to be TLS.
 package access
