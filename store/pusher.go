@@ -281,7 +281,7 @@ func (s *Store) leadsHere(tx *bbolt.Tx, repo string, dgst digest.Digest) (bool, 
 			return err
 		})
 	}
-	if err == found { //nolint:errorlint // it is made above, and wrapped by nobody
+	if errors.Is(err, found) {
 		return true, nil
 	}
 	return false, err

@@ -256,7 +256,16 @@ func TestPushToAdmitted(t *testing.T) {
 		}
 	}
 	item := func(d layout.Descriptor) layouttest.Item { i, _ := c.Find(testRepo, d.Digest); return i }
+	list := b.Fallback(img, sbom)
+	riding, lost := b.Fallback(img, sbom, posing), b.Fallback(img, stranger)
+	c = b.Content()
+	refTag, _ := layout.FormReferrersTag.Tag(img.Digest)
+	otherTag, _ := layout.FormReferrersTag.Tag(digest.FromString("stranger"))
+	_, err := putManifest(t, p, testRepo, item(list), refTag)
+	denied(t, err, push.ErrDenied, "takes only what is attached") // what it lists is not there
 	for what, try := range map[string]func() error{
+		"images, and takes only what":             func() error { _, err := putManifest(t, p, testRepo, item(riding), refTag); return err },
+		"admitted images, and takes only what is": func() error { _, err := putManifest(t, p, testRepo, item(lost), otherTag); return err },
 		"holds admitted images, and takes only":   func() error { _, err := putManifest(t, p, testRepo, item(posing)); return err },
 		"takes only what is attached to them":     func() error { _, err := putManifest(t, p, testRepo, item(index), "v2"); return err },
 		"and takes only what is attached":         func() error { _, err := putManifest(t, p, testRepo, item(posing), sigTag); return err },
@@ -276,6 +285,17 @@ func TestPushToAdmitted(t *testing.T) {
 	}
 	if _, err := putManifest(t, p, testRepo, item(one), sigTag); err != nil {
 		t.Error(err)
+	}
+	// As notation does by default, for registries that have no referrers API.
+	if _, err := putManifest(t, p, testRepo, item(list), refTag); err != nil {
+		t.Error(err)
+	}
+	for _, tags := range [][]string{{"v2"}, {refTag, "v2"}, {otherTag}, nil} {
+		_, err := putManifest(t, p, testRepo, item(list), tags...)
+		denied(t, err, push.ErrDenied, "takes only what is attached")
+	}
+	if got := given(t, v, testRepo); got[refTag] != list.Digest {
+		t.Errorf("it gives %v", got)
 	}
 	if !sees(t, v, testRepo, sbom.Digest) || given(t, v, testRepo)[sigTag] != one.Digest || given(t, v, testRepo)["v1"] != img.Digest {
 		t.Errorf("it gives %v", given(t, v, testRepo))

@@ -122,7 +122,7 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 // listsAttached says whether it is an index as clients keep it, under a tag made from the
 // digest of its subject, where a registry has no referrers API, or where they do not ask
 // for that (distribution-spec 1.1, "Referrers Tag Schema"): nothing but a list of what is
-// attached to something there.
+// attached to something there, and from which nothing can be started.
 func (in *putting) listsAttached(tx *bbolt.Tx) (bool, error) {
 	if in.m.MediaType != layout.MediaTypeIndex || in.parsed.Subject != nil || len(in.m.Tags) == 0 {
 		return false, nil
@@ -138,7 +138,7 @@ func (in *putting) listsAttached(tx *bbolt.Tx) (bool, error) {
 		}
 		for _, d := range in.parsed.Manifests {
 			rec, ok, err := manifest(tx, repo, d.Digest)
-			if err != nil || !ok || rec.Subject != subject {
+			if err != nil || !ok || rec.Subject != subject || !in.p.store.inert(tx, repo, d.Digest) {
 				return false, err
 			}
 		}

@@ -31,13 +31,6 @@ type View struct {
 // View returns the store as those see it who pull from it.
 func (s *Store) View() *View { return &View{store: s, kept: map[string]*kept{}} }
 
-// PushersView returns the store as those see it who push to it: with what was pushed
-// and is in quarantine, so that they can sign it. What was imported and is in quarantine
-// is not there for them either.
-func (s *Store) PushersView() *View {
-	return &View{store: s, pushers: true, kept: map[string]*kept{}}
-}
-
 // kept is what a repository keeps back, as of one transaction.
 type kept struct {
 	tx               int
@@ -75,35 +68,6 @@ func (v *View) look(ctx context.Context, ref layout.Reference) (d layout.Descrip
 	return d, why, v.store.wrap(ref.Digest, err)
 }
 
-// hidden is like the function, for those who see this.
-func (v *View) hidden(tx *bbolt.Tx, repo string, dgst digest.Digest) error {
-	if v.pushers && wasPushed(tx, repo, dgst) {
-		return nil
-	}
-	return hidden(tx, repo, dgst)
-}
-
-func (v *View) nameHidden(tx *bbolt.Tx, ref layout.Reference, dgst digest.Digest) error {
-	if v.pushers && wasPushed(tx, ref.Repository, dgst) {
-		return nil
-	}
-	return nameHidden(tx, ref)
-}
-
-// Admitted says whether a repository has only content that was admitted, or what is
-// attached to that; true if there is none such.
-func (v *View) Admitted(ctx context.Context, repo string) (bool, error) {
-	marked := false
-	err := ctx.Err()
-	if err == nil {
-		err = v.store.view(func(tx *bbolt.Tx) error {
-			marked = notAdmitted(tx, repo)
-			return nil
-		})
-	}
-	return !marked && err == nil, v.store.wrap("", err)
-}
-
 // Manifest reads a manifest that Resolve or Referrers told of, and checks it.
 func (v *View) Manifest(ctx context.Context, repo string, d layout.Descriptor) ([]byte, error) {
 	rc, err := v.store.openContent(ctx, repo, d, v.pushers)
@@ -138,49 +102,6 @@ func (v *View) Blob(ctx context.Context, repo string, dgst digest.Digest) (io.Re
 		return nil, v.store.wrap(dgst, errors.Join(err, f.Close()))
 	}
 	return layout.Seekable(f, size), nil
-}
-
-// blobSize says whether a blob of repo is given out. One that was pushed to a
-// repository with admitted content is not until something lists it that is.
-func (v *View) blobSize(repo string, dgst digest.Digest) (size int64, given bool, err error) {
-	err = v.see(repo, func(tx *bbolt.Tx, k *kept) error {
-		b := repoBucket(tx, repo, repoBlobs)
-		if b == nil || k.blobs[dgst] {
-			return nil
-		}
-		stamp := b.Get(key(dgst))
-		if stamp == nil {
-			return nil
-		}
-		if len(stamp) > 0 && !v.pushers && !notAdmitted(tx, repo) {
-			if listed, err := v.listed(tx, repo, k); err != nil || !listed[dgst] {
-				return err
-			}
-		}
-		size, given = blobSize(tx, dgst)
-		return nil
-	})
-	return size, given, err
-}
-
-// listed finds the blobs that manifests of repo list which are given out.
-func (v *View) listed(tx *bbolt.Tx, repo string, k *kept) (map[digest.Digest]bool, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if k.listed != nil {
-		return k.listed, nil
-	}
-	all := map[digest.Digest]bool{}
-	err := v.store.eachBlob(tx, repo, func(dgst, blob digest.Digest) {
-		if !k.manifests[dgst] {
-			all[blob] = true
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	k.listed = all
-	return all, nil
 }
 
 // Tags lists the tags of repo, sorted. A repository of which nothing is given out
@@ -375,41 +296,6 @@ func (s *Store) given(tx *bbolt.Tx, repo string, under map[digest.Digest]bool, h
 		stop[dgst] = true
 	}
 	return out, s.spread(tx, repo, out, from, stop)
-}
-
-// keptBlobs lists the blobs that manifests among kept list, and no other manifest
-// of repo.
-func (s *Store) keptBlobs(tx *bbolt.Tx, repo string, kept map[digest.Digest]bool) (map[digest.Digest]bool, error) {
-	out, free := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-	err := s.eachBlob(tx, repo, func(dgst, blob digest.Digest) {
-		if kept[dgst] {
-			out[blob] = true
-		} else {
-			free[blob] = true
-		}
-	})
-	for dgst := range free {
-		delete(out, dgst)
-	}
-	return out, err
-}
-
-// eachBlob calls fn with each manifest of repo and each blob that it lists.
-func (s *Store) eachBlob(tx *bbolt.Tx, repo string, fn func(manifest, blob digest.Digest)) error {
-	return eachManifest(tx.Bucket(reposBucket).Bucket([]byte(repo)), func(dgst digest.Digest) error {
-		rec, _, err := manifest(tx, repo, dgst)
-		if err != nil || layout.IsIndex(rec.MediaType) {
-			return err
-		}
-		o, err := s.outline(rec.descriptor(dgst))
-		if err != nil {
-			return err
-		}
-		for _, b := range o.blobs {
-			fn(dgst, b)
-		}
-		return nil
-	})
 }
 
 func eachManifest(b *bbolt.Bucket, fn func(digest.Digest) error) error {

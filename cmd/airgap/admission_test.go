@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -283,6 +284,45 @@ func TestAdmitTags(t *testing.T) {
 	a.open(true, "v1", string(good.Digest))
 	a.push(201, good, "v2") // it led to nothing that is given out
 	a.open(true, "v2")
+}
+
+// The list of signatures that some clients keep under a tag is taken, and no image: it is
+// not judged, and there is nothing wrong with the store because of it.
+func TestAdmitFallback(t *testing.T) {
+	a := newAdmitting(t)
+	img := a.b.Image("image")
+	a.push(201, img, "v1")
+	sig := a.sign(img, "release")
+	a.push(201, sig, "")
+	tag, _ := layout.FormReferrersTag.Tag(img.Digest)
+	a.push(201, a.b.Fallback(img, sig), tag)
+	a.open(true, "v1", tag)
+	mustRun(t, 0, "reverify --store new --policy policy.yaml --trust T")
+}
+
+// … nor does a list free what it lists: an image that says of itself that it is attached
+// to one that was admitted, and is on the list of that.
+func TestAdmitListFreesNothing(t *testing.T) {
+	a := newAdmitting(t)
+	img := a.b.Image("image")
+	a.push(201, img, "v1")
+	sig := a.sign(img, "release")
+	a.push(201, sig, "")
+	other := a.b.Image("other")
+	item, _ := a.b.Content().Find(reverifyRepo, other.Digest)
+	rider := a.b.Blob(layout.MediaTypeManifest, bytes.Replace(item.Bytes, []byte("{"), []byte(`{"subject":{"mediaType":"`+img.MediaType+`","digest":"`+string(img.Digest)+`","size":`+strconv.FormatInt(img.Size, 10)+`},`), 1))
+	a.push(201, rider, "")
+	a.open(false, string(rider.Digest))
+	tag, _ := layout.FormReferrersTag.Tag(img.Digest)
+	for _, list := range []layout.Descriptor{a.b.Fallback(img, sig, rider), a.b.Fallback(img, rider), a.b.Fallback(img, sig, other)} {
+		item, _ := a.b.Content().Find(reverifyRepo, list.Digest)
+		a.do("PUT", "/manifests/"+tag, item.Bytes, list.MediaType, "ann") // taken or not
+		a.push(201, a.sign(img, "release"), "")                           // so that it is judged again
+		a.open(false, string(rider.Digest))
+		a.open(true, "v1")
+	}
+	mustRun(t, exitRefused, "reverify --store new --policy policy.yaml --trust T")
+	a.open(false, string(rider.Digest))
 }
 
 // A name does not go back to an image that it led to before, by whatever way: the old

@@ -193,10 +193,14 @@ func (s *separation) tie(names []layout.Name) {
 }
 
 // listsAttached says whether an index is a list of what is attached to a manifest, and of
-// nothing else: nothing can be started from that.
+// nothing else, and whether nothing of it can be started: whatever is given out takes what
+// it lists with it.
 func (s *separation) listsAttached(subject spot, index digest.Digest) bool {
 	list, attached := s.things[spot{subject.repo, index}], s.things[subject].attached
-	return list != nil && !slices.ContainsFunc(list.children, func(d digest.Digest) bool { return !slices.Contains(attached, d) })
+	return list != nil && !slices.ContainsFunc(list.children, func(d digest.Digest) bool {
+		child := s.things[spot{subject.repo, d}]
+		return child == nil || child.starts || !slices.Contains(attached, d)
+	})
 }
 
 // addLoose adds the roots that are no names.
