@@ -124,6 +124,20 @@ func runStore(ctx context.Context, u *ui, o storeOptions, given []string) error 
 	return v.run(ctx, u, o)
 }
 
+// inStore runs fn with the store that is meant. None is made.
+func (o *storeOptions) inStore(u *ui, readOnly bool, fn func(st *store.Store, dir string) error) (err error) {
+	dir, err := u.storeDir(o.store)
+	if err != nil {
+		return err
+	}
+	st, err := openThere(dir, readOnly)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	return fn(st, dir)
+}
+
 // storeRmResult is what store rm reports.
 type storeRmResult struct {
 	Store   string        `json:"store"`
@@ -136,7 +150,7 @@ type removedName struct {
 	Record    digest.Digest `json:"record,omitempty"` // manifest of the record that was attached
 }
 
-func runStoreRm(ctx context.Context, u *ui, o storeOptions) (err error) {
+func runStoreRm(ctx context.Context, u *ui, o storeOptions) error {
 	if len(o.args) == 0 {
 		return usagef("store rm wants names to take away")
 	}
@@ -144,20 +158,13 @@ func runStoreRm(ctx context.Context, u *ui, o storeOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, err := u.storeDir(o.store)
-	if err != nil {
-		return err
-	}
-	st, err := openThere(dir, false)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	res, err := removeNames(ctx, st, dir, o.args, recording, u.now())
-	if err != nil {
-		return local(err)
-	}
-	return u.result(o.outputOptions, "StoreRemoveResult", res, func(w io.Writer) { writeRemoved(w, res) })
+	return o.inStore(u, false, func(st *store.Store, dir string) error {
+		res, err := removeNames(ctx, st, dir, o.args, recording, u.now())
+		if err != nil {
+			return local(err)
+		}
+		return u.result(o.outputOptions, "StoreRemoveResult", res, func(w io.Writer) { writeRemoved(w, res) })
+	})
 }
 
 // removeNames takes all names away, in one step, or none.

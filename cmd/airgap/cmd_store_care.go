@@ -52,28 +52,21 @@ type storeGCResult struct {
 	Spared    int    `json:"spared"`
 }
 
-func runStoreGC(ctx context.Context, u *ui, o storeOptions) (err error) {
+func runStoreGC(ctx context.Context, u *ui, o storeOptions) error {
 	if err := o.noArgs(); err != nil {
 		return err
 	}
 	if o.care.grace < 0 {
 		return usagef("--grace %s: want a time", o.care.grace)
 	}
-	dir, err := u.storeDir(o.store)
-	if err != nil {
-		return err
-	}
-	st, err := openThere(dir, o.care.dryRun)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	c, err := st.Collect(ctx, store.CollectOptions{Grace: o.care.grace, Now: u.now(), DryRun: o.care.dryRun})
-	if err != nil {
-		return local(err)
-	}
-	res := &storeGCResult{dir, o.care.dryRun, c.Manifests, c.Tags, c.Blobs, c.Bytes, c.Orphans, c.Spared}
-	return u.result(o.outputOptions, "StoreGCResult", res, func(w io.Writer) { writeCollected(w, res) })
+	return o.inStore(u, o.care.dryRun, func(st *store.Store, dir string) error {
+		c, err := st.Collect(ctx, store.CollectOptions{Grace: o.care.grace, Now: u.now(), DryRun: o.care.dryRun})
+		if err != nil {
+			return local(err)
+		}
+		res := &storeGCResult{dir, o.care.dryRun, c.Manifests, c.Tags, c.Blobs, c.Bytes, c.Orphans, c.Spared}
+		return u.result(o.outputOptions, "StoreGCResult", res, func(w io.Writer) { writeCollected(w, res) })
+	})
 }
 
 func writeCollected(w io.Writer, res *storeGCResult) {
@@ -114,41 +107,34 @@ type storeProblem struct {
 	Problem    string        `json:"problem"`
 }
 
-func runStoreCheck(ctx context.Context, u *ui, o storeOptions) (err error) {
+func runStoreCheck(ctx context.Context, u *ui, o storeOptions) error {
 	if err := o.noArgs(); err != nil {
 		return err
 	}
-	dir, err := u.storeDir(o.store)
-	if err != nil {
-		return err
-	}
-	st, err := openThere(dir, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	total, err := st.Stats(ctx)
-	if err != nil {
-		return local(err)
-	}
-	p := u.progress("check", o.outputOptions)
-	defer p.close()
-	p.event(layout.Event{Kind: layout.EventPlan, N: total.Bytes, Count: total.Blobs})
-	report, err := st.Check(ctx, store.CheckOptions{Hashes: !o.care.fast, OnBlob: func(size int64) {
-		p.event(layout.Event{Kind: layout.EventSkip, N: size})
-	}})
-	if err != nil {
-		return local(err)
-	}
-	p.close()
-	res := &storeCheckResult{Store: dir, Hashed: !o.care.fast, Blobs: report.Blobs, Bytes: report.Bytes, Problems: []storeProblem{}, Orphans: report.Orphans}
-	for _, found := range report.Problems {
-		res.Problems = append(res.Problems, storeProblem{found.Repository, found.Digest, found.Err.Error()})
-	}
-	if err := u.result(o.outputOptions, "StoreCheckResult", res, func(w io.Writer) { writeChecked(w, res) }); err != nil {
-		return err
-	}
-	return local(report.Err())
+	return o.inStore(u, true, func(st *store.Store, dir string) error {
+		total, err := st.Stats(ctx)
+		if err != nil {
+			return local(err)
+		}
+		p := u.progress("check", o.outputOptions)
+		defer p.close()
+		p.event(layout.Event{Kind: layout.EventPlan, N: total.Bytes, Count: total.Blobs})
+		report, err := st.Check(ctx, store.CheckOptions{Hashes: !o.care.fast, OnBlob: func(size int64) {
+			p.event(layout.Event{Kind: layout.EventSkip, N: size})
+		}})
+		if err != nil {
+			return local(err)
+		}
+		p.close()
+		res := &storeCheckResult{Store: dir, Hashed: !o.care.fast, Blobs: report.Blobs, Bytes: report.Bytes, Problems: []storeProblem{}, Orphans: report.Orphans}
+		for _, found := range report.Problems {
+			res.Problems = append(res.Problems, storeProblem{found.Repository, found.Digest, found.Err.Error()})
+		}
+		if err := u.result(o.outputOptions, "StoreCheckResult", res, func(w io.Writer) { writeChecked(w, res) }); err != nil {
+			return err
+		}
+		return local(report.Err())
+	})
 }
 
 func writeChecked(w io.Writer, res *storeCheckResult) {
@@ -166,33 +152,26 @@ func writeChecked(w io.Writer, res *storeCheckResult) {
 }
 
 // runStoreBackup writes a copy of the database, as it is at one moment.
-func runStoreBackup(ctx context.Context, u *ui, o storeOptions) (err error) {
+func runStoreBackup(ctx context.Context, u *ui, o storeOptions) error {
 	if err := o.noArgs(); err != nil {
 		return err
 	}
 	if o.care.output == "" {
 		return usagef("store backup wants --output FILE")
 	}
-	dir, err := u.storeDir(o.store)
-	if err != nil {
-		return err
-	}
-	st, err := openThere(dir, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	n, err := backup(ctx, st, o.care.output)
-	if err != nil {
-		return err
-	}
-	res := struct {
-		Store string `json:"store"`
-		File  string `json:"file"`
-		Bytes int64  `json:"bytes"`
-	}{dir, o.care.output, n}
-	return u.result(o.outputOptions, "StoreBackupResult", &res, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %s; copy %s after this, and the two are a backup\n", escape(res.File), humanSize(n), escape(filepath.Join(dir, "blobs")))
+	return o.inStore(u, true, func(st *store.Store, dir string) error {
+		n, err := backup(ctx, st, o.care.output)
+		if err != nil {
+			return err
+		}
+		res := struct {
+			Store string `json:"store"`
+			File  string `json:"file"`
+			Bytes int64  `json:"bytes"`
+		}{dir, o.care.output, n}
+		return u.result(o.outputOptions, "StoreBackupResult", &res, func(w io.Writer) {
+			fmt.Fprintf(w, "%s: %s; copy %s after this, and the two are a backup\n", escape(res.File), humanSize(n), escape(filepath.Join(dir, "blobs")))
+		})
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"airgap/bundle"
 	"airgap/bundle/custody"
 	"airgap/layout"
+	"airgap/store"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -92,37 +93,30 @@ type loadedImage struct {
 	ID        digest.Digest `json:"id"`     // of its config: docker's and podman's image ID
 }
 
-func runStoreLoad(ctx context.Context, u *ui, o storeOptions) (err error) {
+func runStoreLoad(ctx context.Context, u *ui, o storeOptions) error {
 	l, err := newLoading(u, &o)
 	if err != nil {
 		return err
 	}
-	dir, err := u.storeDir(o.store)
-	if err != nil {
-		return err
-	}
-	st, err := openThere(dir, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	if l.src, err = sourceOf(ctx, st); err != nil {
-		return err
-	}
-	chosen, err := l.src.choose(ctx, st, dir, o.args)
-	if err != nil {
-		return err
-	}
-	l.res = storeLoadResult{Store: dir, Output: o.care.output, Images: []loadedImage{}, LeftOut: leftOut(chosen.held)}
-	if err := l.find(ctx, chosen); err != nil {
-		return err
-	}
-	if len(l.images) > 0 {
-		if err := l.run(ctx); err != nil {
+	return o.inStore(u, true, func(st *store.Store, dir string) error {
+		if l.src, err = sourceOf(ctx, st); err != nil {
 			return err
 		}
-	}
-	return l.print()
+		chosen, err := l.src.choose(ctx, st, dir, o.args)
+		if err != nil {
+			return err
+		}
+		l.res = storeLoadResult{Store: dir, Output: o.care.output, Images: []loadedImage{}, LeftOut: leftOut(chosen.held)}
+		if err := l.find(ctx, chosen); err != nil {
+			return err
+		}
+		if len(l.images) > 0 {
+			if err := l.run(ctx); err != nil {
+				return err
+			}
+		}
+		return l.print()
+	})
 }
 
 // newLoading reads the flags.

@@ -41,35 +41,28 @@ type listedTotal struct {
 	Bytes       int64 `json:"bytes"`
 }
 
-func runStoreLs(ctx context.Context, u *ui, o storeOptions) (err error) {
-	dir, err := u.storeDir(o.store)
-	if err != nil {
-		return err
-	}
-	st, err := openThere(dir, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	if o.repositories {
-		return listRepositories(ctx, u, o, st, dir)
-	}
-	m := u.progress("store ls", o.outputOptions)
-	defer m.close()
-	l := &lister{src: st.Judged(), onManifest: m.manifest, seen: map[digest.Digest]bool{}}
-	names, err := l.names(ctx, st, dir, o.args)
-	if err == nil {
-		err = l.all(ctx, names)
-	}
-	if err != nil {
-		return local(err)
-	}
-	m.close()
-	res := &storeListResult{Store: dir, Names: l.out, Total: l.total}
-	if err := u.result(o.outputOptions, "StoreListResult", res, func(w io.Writer) { writeListed(w, res) }); err != nil {
-		return err
-	}
-	return l.verdict(dir)
+func runStoreLs(ctx context.Context, u *ui, o storeOptions) error {
+	return o.inStore(u, true, func(st *store.Store, dir string) error {
+		if o.repositories {
+			return listRepositories(ctx, u, o, st, dir)
+		}
+		m := u.progress("store ls", o.outputOptions)
+		defer m.close()
+		l := &lister{src: st.Judged(), onManifest: m.manifest, seen: map[digest.Digest]bool{}}
+		names, err := l.names(ctx, st, dir, o.args)
+		if err == nil {
+			err = l.all(ctx, names)
+		}
+		if err != nil {
+			return local(err)
+		}
+		m.close()
+		res := &storeListResult{Store: dir, Names: l.out, Total: l.total}
+		if err := u.result(o.outputOptions, "StoreListResult", res, func(w io.Writer) { writeListed(w, res) }); err != nil {
+			return err
+		}
+		return l.verdict(dir)
+	})
 }
 
 // lister sums up what names lead to, one repository after the other.

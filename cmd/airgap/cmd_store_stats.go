@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -86,28 +85,21 @@ type storeStatsResult struct {
 	FreeBytes *int64 `json:"freeBytes,omitempty"`
 }
 
-func runStoreStats(ctx context.Context, u *ui, o storeOptions) (err error) {
-	if len(o.args) > 0 {
-		return usagef("store stats takes no %q", o.args[0])
-	}
-	dir, err := u.storeDir(o.store)
-	if err != nil {
+func runStoreStats(ctx context.Context, u *ui, o storeOptions) error {
+	if err := o.noArgs(); err != nil {
 		return err
 	}
-	st, err := openThere(dir, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	res, err := statsOf(ctx, st)
-	if err != nil {
-		return local(err)
-	}
-	res.Store = dir
-	if free, err := disk.Free(dir); err == nil {
-		res.FreeBytes = &free
-	}
-	return u.result(o.outputOptions, "StoreStatsResult", res, func(w io.Writer) { writeStats(w, res) })
+	return o.inStore(u, true, func(st *store.Store, dir string) error {
+		res, err := statsOf(ctx, st)
+		if err != nil {
+			return local(err)
+		}
+		res.Store = dir
+		if free, err := disk.Free(dir); err == nil {
+			res.FreeBytes = &free
+		}
+		return u.result(o.outputOptions, "StoreStatsResult", res, func(w io.Writer) { writeStats(w, res) })
+	})
 }
 
 func statsOf(ctx context.Context, st *store.Store) (*storeStatsResult, error) {
