@@ -8,8 +8,8 @@ import (
 )
 
 // LockFile is a file that processes share something by: any number at once, or one
-// alone. It is one holder, however many goroutines use it. Its locks end with the
-// process, however that ends. Where the system has no such locks they do nothing.
+// alone. It is one holder, however many goroutines use it, and lets go before it takes
+// the other kind of lock. Its locks end with the process, however that ends.
 type LockFile struct{ f *os.File }
 
 // OpenLockFile opens the lock file at path. With create it is made if
@@ -34,13 +34,13 @@ func OpenLockFile(path string, create bool) (*LockFile, error) {
 }
 
 // TryShared takes the lock together with others, or fails with ErrBusy.
-func (l *LockFile) TryShared() error { return lockShared(l.f.Fd()) }
+func (l *LockFile) TryShared() error { return l.tryShared() }
 
 // TryAlone takes the lock for this holder alone, or fails with ErrBusy.
-func (l *LockFile) TryAlone() error { return lock(l.f.Fd()) }
+func (l *LockFile) TryAlone() error { return l.tryAlone() }
 
 // Unlock lets go.
-func (l *LockFile) Unlock() error { return unlock(l.f.Fd()) }
+func (l *LockFile) Unlock() error { return l.unlock() }
 
 // Close lets go, and closes the file.
 func (l *LockFile) Close() error { return l.f.Close() }
