@@ -34,13 +34,13 @@ func OpenLockFile(path string, create bool) (*LockFile, error) {
 }
 
 // TryShared takes the lock together with others, or fails with ErrBusy.
-func (l *LockFile) TryShared() error { return l.tryShared() }
+func (l *LockFile) TryShared() error { return lockShared(l.f.Fd()) }
 
 // TryAlone takes the lock for this holder alone, or fails with ErrBusy.
-func (l *LockFile) TryAlone() error { return l.tryAlone() }
+func (l *LockFile) TryAlone() error { return lock(l.f.Fd()) }
 
 // Unlock lets go.
-func (l *LockFile) Unlock() error { return l.unlock() }
+func (l *LockFile) Unlock() error { return unlock(l.f.Fd()) }
 
 // Close lets go, and closes the file.
 func (l *LockFile) Close() error { return l.f.Close() }
