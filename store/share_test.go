@@ -102,6 +102,42 @@ func TestWaitForAReaderEnds(t *testing.T) {
 	}
 }
 
+// A commit that found the database in use at its last step has written nothing: the store
+// is as good as before.
+func TestCommitAfterALockedOne(t *testing.T) {
+	dir := t.TempDir()
+	add(t, open(t, dir, Options{}), image("v1"))
+	reading, w := open(t, dir, Options{ReadOnly: true}), open(t, dir, Options{})
+	session := begin(t, w)
+	no(t, image("v2").Put(t.Context(), session))
+	var readers sync.WaitGroup
+	reads, end := make(chan struct{}), make(chan struct{})
+	session.origin.check = func(*bbolt.Tx) error {
+		readers.Go(func() {
+			no(t, reading.view(func(*bbolt.Tx) error {
+				close(reads)
+				<-end
+				return nil
+			}))
+		})
+		<-reads
+		w.db.wait = time.Millisecond
+		return nil
+	}
+	if err := session.Commit(t.Context(), image("v2").Names); !errors.Is(err, ErrLocked) {
+		t.Errorf("Commit = %v, want ErrLocked", err)
+	}
+	close(end)
+	readers.Wait()
+	w.db.wait = DefaultWait
+	no(t, session.Close())
+	if got := leftovers(t, dir); len(got) > 0 {
+		t.Errorf("left over: %v", got)
+	}
+	add(t, w, image("v2"))
+	layouttest.CheckSource(t, reading, image("v2"), layouttest.Traits{})
+}
+
 // A name that a session has looked up and means to set has been set by another one.
 func TestNameChangedMeanwhile(t *testing.T) {
 	dir := t.TempDir()
