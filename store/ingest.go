@@ -86,7 +86,12 @@ func (g *ingest) close() error {
 	}
 	dir := g.dir
 	g.dir = ""
-	return errors.Join(g.fs.Remove(dir+"/"+aliveName), g.alive.Close(), g.fs.Remove(dir))
+	err := errors.Join(g.fs.Remove(dir+"/"+aliveName), g.alive.Close())
+	// From here on it looks like one that a crash left.
+	if rerr := g.fs.Remove(dir); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
 }
 
 // clear removes what crashed processes left, and calls running, if it is given, for each

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"airgap/layout"
+	"airgap/layout/disk"
 	"airgap/layout/layouttest"
 
 	"go.etcd.io/bbolt"
@@ -136,6 +137,35 @@ func TestCommitAfterALockedOne(t *testing.T) {
 	}
 	add(t, w, image("v2"))
 	layouttest.CheckSource(t, reading, image("v2"), layouttest.Traits{})
+}
+
+// closingFS calls fn when a process has given up its folder in ingest/.
+type closingFS struct {
+	disk.FS
+	fn func()
+}
+
+func (f *closingFS) Remove(name string) error {
+	err := f.FS.Remove(name)
+	if filepath.Base(name) == aliveName {
+		f.fn()
+	}
+	return err
+}
+
+// Who opens a store clears the folder of one that is just closing it: to neither that is
+// an error.
+func TestCloseBesideOpen(t *testing.T) {
+	dir := t.TempDir()
+	folder, err := disk.Open(dir)
+	no(t, err)
+	defer folder.Close()
+	s, err := Open(dir, Options{FS: &closingFS{folder, func() { no(t, open(t, dir, Options{}).Close()) }}})
+	no(t, err)
+	add(t, s, image("v1"))
+	if err := s.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
 }
 
 // A name that a session has looked up and means to set has been set by another one.
