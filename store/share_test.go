@@ -139,6 +139,29 @@ func TestCommitAfterALockedOne(t *testing.T) {
 	layouttest.CheckSource(t, reading, image("v2"), layouttest.Traits{})
 }
 
+// A database that is so damaged that bbolt cannot even end what it began does not take
+// those with it who have the store open: they get errors, and can close it.
+func TestDamageWhileItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	add(t, s, image("v1"))
+	err := s.update(func(*bbolt.Tx) error {
+		f, err := os.OpenFile(filepath.Join(dir, databaseName), os.O_WRONLY, 0)
+		no(t, err)
+		_, err = f.Write(make([]byte, 2*os.Getpagesize())) // where its roots are
+		no(t, errors.Join(err, f.Close()))
+		panic("a page that makes no sense")
+	})
+	if !errors.Is(err, layout.ErrCorrupt) {
+		t.Errorf("update = %v, want ErrCorrupt", err)
+	}
+	s.db.wait = time.Millisecond
+	if _, err := s.Resolve(t.Context(), image("v1").Names[0].Reference); err == nil {
+		t.Error("it can be read")
+	}
+	no(t, s.Close())
+}
+
 // closingFS calls fn when a process has given up its folder in ingest/.
 type closingFS struct {
 	disk.FS
