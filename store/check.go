@@ -60,8 +60,7 @@ func (r *Report) add(repo string, dgst digest.Digest, err error) {
 }
 
 // Check compares the database with the files, and with itself. The error says
-// that it could not look; what it found is in the Report. Sessions may be open,
-// but one that commits meanwhile may show as a problem.
+// that it could not look; what it found is in the Report. Others may use the store.
 func (s *Store) Check(ctx context.Context, o CheckOptions) (Report, error) {
 	var r Report
 	for _, step := range []func(context.Context, *Report, CheckOptions) error{
@@ -127,9 +126,8 @@ func (s *Store) checkBlobs(ctx context.Context, r *Report, o CheckOptions) error
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			r.Blobs, r.Bytes = r.Blobs+1, r.Bytes+b.size
-			if err := s.checkBlob(ctx, b, o); err != nil {
-				r.add("", b.digest, err)
+			if err := s.checkListed(ctx, r, b, o); err != nil {
+				return err
 			}
 			if o.OnBlob != nil {
 				o.OnBlob(b.size)
@@ -140,6 +138,19 @@ func (s *Store) checkBlobs(ctx context.Context, r *Report, o CheckOptions) error
 		}
 		from = next
 	}
+}
+
+// checkListed checks a blob, unless it is collected meanwhile.
+func (s *Store) checkListed(ctx context.Context, r *Report, b blobEntry, o CheckOptions) error {
+	if bad := s.checkBlob(ctx, b, o); bad != nil {
+		listed, err := s.lists(string(b.digest))
+		if err != nil || !listed {
+			return err
+		}
+		r.add("", b.digest, bad)
+	}
+	r.Blobs, r.Bytes = r.Blobs+1, r.Bytes+b.size
+	return nil
 }
 
 // blobBatch lists blobs from a key on, and the key that follows.
@@ -185,11 +196,13 @@ func (s *Store) checkBlob(ctx context.Context, b blobEntry, o CheckOptions) erro
 }
 
 // checkRepositories looks for content that is not there, for names and edges that
-// lead nowhere, and for edges that the manifests do not bear out.
+// lead nowhere, and for edges that the manifests do not bear out. Manifests are read when
+// nobody is kept from writing any more.
 func (s *Store) checkRepositories(ctx context.Context, r *Report, o CheckOptions) error {
-	return s.view(func(tx *bbolt.Tx) error {
+	var read []listedManifest
+	err := s.view(func(tx *bbolt.Tx) error {
 		return eachRepository(ctx, tx, func(repo string, b *bbolt.Bucket) error {
-			c := repoCheck{store: s, tx: tx, repo: repo, bucket: b, report: r, hashes: o.Hashes}
+			c := repoCheck{tx: tx, repo: repo, bucket: b, report: r, read: &read}
 			return errors.Join(
 				b.Bucket(repoBlobs).ForEach(c.blob),
 				b.Bucket(repoManifests).ForEach(c.manifest),
@@ -199,15 +212,30 @@ func (s *Store) checkRepositories(ctx context.Context, r *Report, o CheckOptions
 			)
 		})
 	})
+	if err != nil || !o.Hashes {
+		return err
+	}
+	for _, m := range read {
+		if err := errors.Join(ctx.Err(), s.checkManifest(r, m)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type repoCheck struct {
-	store  *Store
 	tx     *bbolt.Tx
 	repo   string
 	bucket *bbolt.Bucket
 	report *Report
-	hashes bool
+	read   *[]listedManifest
+}
+
+// listedManifest is a manifest as the database has it.
+type listedManifest struct {
+	repo    string
+	desc    layout.Descriptor
+	subject digest.Digest
 }
 
 func (c *repoCheck) blob(k, _ []byte) error {
@@ -236,35 +264,39 @@ func (c *repoCheck) manifest(k, _ []byte) error {
 	if rec.Subject != "" && c.bucket.Bucket(repoAttached).Get(append(key(rec.Subject), k...)) == nil {
 		c.report.add(c.repo, dgst, fmt.Errorf("not listed as attached to %s", rec.Subject))
 	}
-	if !c.hashes {
-		return nil
-	}
-	if err := c.reread(rec.descriptor(dgst), rec.Subject); err != nil {
-		c.report.add(c.repo, dgst, err)
-	}
+	*c.read = append(*c.read, listedManifest{c.repo, rec.descriptor(dgst), rec.Subject})
 	return nil
 }
 
-// reread compares a manifest's own words with what is kept of it.
-func (c *repoCheck) reread(d layout.Descriptor, subject digest.Digest) error {
-	f, err := c.store.fs.Open(layout.BlobPath(d.Digest), os.O_RDONLY, 0)
-	if err != nil {
-		return err
+// checkManifest compares a manifest's own words with what is kept of it, unless it is
+// taken away meanwhile.
+func (s *Store) checkManifest(r *Report, m listedManifest) error {
+	bad := s.reread(m)
+	if bad == nil {
+		return nil
 	}
-	data, err := layout.ReadAll(f, d)
-	if err != nil {
-		return err
+	there := false
+	err := s.view(func(tx *bbolt.Tx) error {
+		there = member(tx, m.repo, m.desc)
+		return nil
+	})
+	if there && err == nil {
+		r.add(m.repo, m.desc.Digest, bad)
 	}
-	m, err := layout.ParseManifest(d, data)
+	return err
+}
+
+func (s *Store) reread(m listedManifest) error {
+	parsed, err := s.parse(m.desc)
 	if err != nil {
 		return err
 	}
 	said := digest.Digest("")
-	if m.Subject != nil {
-		said = m.Subject.Digest
+	if parsed.Subject != nil {
+		said = parsed.Subject.Digest
 	}
-	if said != subject {
-		return fmt.Errorf("its subject is %q, the database says %q", said, subject)
+	if said != m.subject {
+		return fmt.Errorf("its subject is %q, the database says %q", said, m.subject)
 	}
 	return nil
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"testing"
 
 	"airgap/layout"
+	"airgap/layout/disk"
 	"airgap/layout/layouttest"
 
 	"github.com/opencontainers/go-digest"
@@ -131,4 +134,67 @@ func TestCheckManyBlobs(t *testing.T) {
 	if want := len(content.Repositories[testRepo]); err != nil || r.Blobs != want || r.Bytes != seen || r.Err() != nil {
 		t.Errorf("Check = %d blobs of %d, %d bytes, %d reported, %v, %v", r.Blobs, want, r.Bytes, seen, r.Err(), err)
 	}
+}
+
+// What is collected while a check runs is not found missing.
+func TestCheckBesideACollection(t *testing.T) {
+	for _, step := range []string{"blobs", "manifests"} {
+		dir := t.TempDir()
+		s, other := open(t, dir, Options{}), open(t, dir, Options{ReadOnly: true})
+		add(t, s, cosigned("kept"))
+		add(t, s, cosigned("gone"))
+		unname(t, s, "gone")
+		n := 0
+		r, err := other.Check(t.Context(), CheckOptions{Hashes: true, OnBlob: func(int64) {
+			if n++; step == "blobs" && n == 1 {
+				collect(t, s, CollectOptions{})
+			}
+		}})
+		no(t, err)
+		if step == "manifests" { // between the list of them and their bytes
+			gone := cosigned("gone").Names[len(cosigned("gone").Names)-1].Descriptor
+			collect(t, s, CollectOptions{})
+			no(t, other.checkManifest(&r, listedManifest{repo: testRepo, desc: gone}))
+		}
+		for _, p := range r.Problems {
+			t.Errorf("%s: %s %s: %v", step, p.Repository, p.Digest, p.Err)
+		}
+		if r.Blobs == 0 {
+			t.Error("nothing was checked")
+		}
+	}
+}
+
+// Manifests are read while nobody is kept from writing.
+func TestCheckLetsWritersIn(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir, Options{})
+	add(t, w, image("v1"))
+	folder, err := disk.Open(dir)
+	no(t, err)
+	t.Cleanup(func() { folder.Close() })
+	n, checks := 0, true
+	reader := open(t, dir, Options{ReadOnly: true, FS: &openingFS{folder, func(name string) {
+		if checks && name == layout.BlobPath(image("v1").Names[0].Descriptor.Digest) {
+			n++
+			add(t, w, image(fmt.Sprint("w", n)))
+		}
+	}}})
+	w.db.wait = 20 * leaseTime
+	r, err := reader.Check(t.Context(), CheckOptions{Hashes: true})
+	w.db.wait, checks = DefaultWait, false
+	if no(t, err); n < 2 || len(r.Problems) > 0 {
+		t.Errorf("%d times, %+v", n, r)
+	}
+}
+
+// openingFS calls fn before it opens a file.
+type openingFS struct {
+	disk.FS
+	fn func(name string)
+}
+
+func (f *openingFS) Open(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	f.fn(name)
+	return f.FS.Open(name, flag, perm)
 }

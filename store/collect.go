@@ -76,6 +76,8 @@ type collection struct {
 	o     CollectOptions
 	repos map[string]*garbage
 	blobs map[digest.Digest]int64 // that no repository has any more, with sizes
+	// claimed is what sessions count on: be it of no repository, too.
+	claimed map[digest.Digest]bool
 	Collected
 }
 
@@ -225,13 +227,12 @@ func (m *marking) recent(pushed int64) bool {
 func (c *collection) sweep(ctx context.Context) error {
 	s := c.store
 	s.looking.Lock()
-	err := s.update(func(tx *bbolt.Tx) error {
+	err := s.update(func(tx *bbolt.Tx) (err error) {
 		// Whoever makes a claim after this looks at what is left.
-		claimed, err := s.claimed()
-		if err != nil {
+		if c.claimed, err = s.claimed(); err != nil {
 			return err
 		}
-		c.spare(claimed)
+		c.spare()
 		if err := c.count(tx); err != nil {
 			return err
 		}
@@ -253,14 +254,14 @@ func (c *collection) sweep(ctx context.Context) error {
 }
 
 // spare keeps what sessions count on.
-func (c *collection) spare(claimed map[digest.Digest]bool) {
+func (c *collection) spare() {
 	for _, g := range c.repos {
 		for _, all := range []map[digest.Digest]bool{g.manifests, g.blobs} {
 			maps.DeleteFunc(all, func(d digest.Digest, _ bool) bool {
-				if claimed[d] {
+				if c.claimed[d] {
 					c.Spared++
 				}
-				return claimed[d]
+				return c.claimed[d]
 			})
 		}
 		maps.DeleteFunc(g.tags, func(_ string, d digest.Digest) bool { return !g.manifests[d] })
@@ -282,6 +283,10 @@ func (c *collection) count(tx *bbolt.Tx) error {
 		dgst, _, err := parseKey(k)
 		if err != nil || users[dgst] {
 			return err
+		}
+		if c.claimed[dgst] {
+			c.Spared++
+			return nil
 		}
 		size, _ := parseSize(v)
 		c.blobs[dgst] = size

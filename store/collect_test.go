@@ -2,14 +2,20 @@ package store
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"airgap/layout"
 	"airgap/layout/disk"
 	"airgap/layout/disk/disktest"
 	"airgap/layout/layouttest"
+	"airgap/store/push"
 )
 
 // cosigned is an image that shares a layer with all others, with a referrer and a
@@ -127,6 +133,115 @@ func TestCollectSparesWhatOthersCountOn(t *testing.T) {
 			t.Errorf("committed: %v; removed %+v", commit, c)
 		}
 	}
+}
+
+// A blob that a client has deleted is in the store until it is collected, and an import
+// may count on that.
+func TestCollectSparesWhatWasDeleted(t *testing.T) {
+	dir := t.TempDir()
+	s, other := open(t, dir, Options{}), open(t, dir, Options{})
+	content := image("v1")
+	p := s.Pusher(PushOptions{})
+	for _, item := range content.Repositories[testRepo] {
+		if layout.IsManifest(item.Descriptor.MediaType) {
+			continue
+		}
+		no(t, pushBlob(t, p, "pushed/app", item.Bytes, item.Descriptor.Digest))
+		no(t, p.Delete(t.Context(), push.Removal{Reference: layout.Reference{Repository: "pushed/app", Digest: item.Descriptor.Digest}, Blob: true}))
+	}
+	session := begin(t, other)
+	no(t, content.Put(t.Context(), session))
+	if c := collect(t, s, CollectOptions{}); c.Blobs != 0 || c.Spared == 0 {
+		t.Errorf("removed %+v", c)
+	}
+	no(t, session.Commit(t.Context(), content.Names))
+	layouttest.CheckSource(t, s, content, layouttest.Traits{})
+}
+
+// A session that looks for the first time, while a collection runs in this process, does
+// not wait for what waits for it.
+func TestCollectBesideTheFirstLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open(t.TempDir(), Options{})
+		no(t, err)
+		defer s.Close()
+		session := begin(t, s)
+		no(t, s.publishing.lock(t.Context())) // as a collection does first
+		var looks sync.WaitGroup
+		looks.Go(func() {
+			if _, err := session.Has(t.Context(), testRepo, image("v1").Names[0].Descriptor); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if s.looking.TryLock() { // as it does then
+			s.looking.Unlock()
+		} else {
+			t.Error("it would wait for ever")
+		}
+		s.publishing.unlock()
+		looks.Wait()
+		no(t, session.Close())
+	})
+}
+
+// tornFS tears the first claim that is written.
+type tornFS struct {
+	disk.FS
+	torn bool
+}
+
+func (f *tornFS) Open(name string, flag int, perm fs.FileMode) (disk.File, error) {
+	file, err := f.FS.Open(name, flag, perm)
+	if err == nil && strings.HasSuffix(name, claimSuffix) && flag != os.O_RDONLY {
+		return &tornFile{file, f}, nil
+	}
+	return file, err
+}
+
+type tornFile struct {
+	disk.File
+	fs *tornFS
+}
+
+func (f *tornFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.fs.torn {
+		return f.File.WriteAt(p, off)
+	}
+	f.fs.torn = true
+	n, _ := f.File.WriteAt(p[:len(p)/2], off)
+	return n, syscall.ENOSPC
+}
+
+func (f *tornFile) Write(p []byte) (int, error) {
+	if f.fs.torn {
+		return f.File.Write(p)
+	}
+	f.fs.torn = true
+	n, _ := f.File.Write(p[:len(p)/2])
+	return n, syscall.ENOSPC
+}
+
+// A claim for which there was no room keeps no collection from reading those made later.
+func TestCollectAfterTornClaim(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	add(t, s, cosigned("v1"))
+	unname(t, s, "v1")
+	folder, err := disk.Open(dir)
+	no(t, err)
+	t.Cleanup(func() { folder.Close() })
+	other := open(t, dir, Options{FS: &tornFS{FS: folder}})
+	session := begin(t, other)
+	if err := cosigned("v1").Put(t.Context(), session); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Put = %v, want ENOSPC", err)
+	}
+	no(t, cosigned("v1").Put(t.Context(), session))
+	if c := collect(t, s, CollectOptions{}); c.Blobs != 0 || c.Spared == 0 {
+		t.Errorf("removed %+v", c)
+	}
+	no(t, session.Commit(t.Context(), cosigned("v1").Names))
+	layouttest.CheckSource(t, s, cosigned("v1"), layouttest.Traits{})
 }
 
 // A session that looks after a collection is told that it is gone, and puts it.

@@ -121,8 +121,13 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 		s.store.lost("disk", err)
 		return err
 	}
-	err := s.store.update(func(tx *bbolt.Tx) error { return s.record(tx, names) })
-	if err != nil {
+	recorded := false
+	err := s.store.update(func(tx *bbolt.Tx) error {
+		err := s.record(tx, names)
+		recorded = err == nil
+		return err
+	})
+	if recorded && err != nil { // else nothing was written
 		s.store.lost("database", err)
 	}
 	return err

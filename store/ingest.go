@@ -86,7 +86,12 @@ func (g *ingest) close() error {
 	}
 	dir := g.dir
 	g.dir = ""
-	return errors.Join(g.fs.Remove(dir+"/"+aliveName), g.alive.Close(), g.fs.Remove(dir))
+	err := errors.Join(g.fs.Remove(dir+"/"+aliveName), g.alive.Close())
+	// From here on it looks like one that a crash left.
+	if rerr := g.fs.Remove(dir); !errors.Is(rerr, fs.ErrNotExist) {
+		err = errors.Join(err, rerr)
+	}
+	return err
 }
 
 // clear removes what crashed processes left, and calls running, if it is given, for each
@@ -159,28 +164,45 @@ type claims struct {
 	mu   sync.Mutex
 	name string
 	file disk.File
+	size int64
 	all  map[digest.Digest]bool
 }
 
-func (c *claims) add(ctx context.Context, dgst digest.Digest) error {
+// open makes the file, where there is none yet.
+func (c *claims) open(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.file != nil {
+		return nil
+	}
+	name, err := c.in.file(ctx, claimSuffix)
+	if err != nil {
+		return err
+	}
+	f, err := c.in.fs.Open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	c.name, c.file, c.size, c.all = name, f, 0, map[digest.Digest]bool{}
+	return nil
+}
+
+// add makes a claim. The file is open.
+func (c *claims) add(dgst digest.Digest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return ErrClosed // meanwhile
+	}
 	if c.all[dgst] {
 		return nil
 	}
-	if c.file == nil {
-		name, err := c.in.file(ctx, claimSuffix)
-		if err != nil {
-			return err
-		}
-		if c.file, err = c.in.fs.Open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
-			return err
-		}
-		c.name, c.all = name, map[digest.Digest]bool{}
-	}
-	if _, err := io.WriteString(c.file, string(dgst)+"\n"); err != nil {
+	// Over what a write that failed has left of a line.
+	n, err := c.file.WriteAt([]byte(dgst+"\n"), c.size)
+	if err != nil {
 		return err
 	}
+	c.size += int64(n)
 	c.all[dgst] = true
 	return nil
 }

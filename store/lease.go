@@ -49,6 +49,7 @@ type lease struct {
 	users    int
 	used     bool          // since the last tick
 	ending   bool          // takes no users any more
+	torn     bool          // an update panicked: bbolt may wait for it for ever
 	gone     chan struct{} // closed once it is
 	timer    *time.Timer
 }
@@ -70,7 +71,17 @@ func (d *database) update(fn func(*bbolt.Tx) error) error {
 		return err
 	}
 	defer d.leave(l)
-	return l.db.Update(fn)
+	ended := false
+	defer func() {
+		if !ended {
+			d.mu.Lock()
+			l.torn, l.ending = true, true
+			d.mu.Unlock()
+		}
+	}()
+	err = l.db.Update(fn)
+	ended = true
+	return err
 }
 
 // take joins a lease, or begins one.
@@ -130,7 +141,11 @@ func (d *database) end(l *lease) {
 		return
 	}
 	l.timer.Stop()
-	_ = l.db.Close() // every transaction has ended
+	if l.torn {
+		go l.db.Close() // if that does not end, the file is locked as long as the process runs
+	} else {
+		_ = l.db.Close() // every transaction has ended
+	}
 	d.cur = nil
 	if l.writable {
 		if d.turn.awaited() {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,12 +31,18 @@ type RebuildOptions struct {
 	// NotAdmitted are repositories that clients made by pushing, and that nobody has
 	// admitted anything to.
 	NotAdmitted []string
+	// Doubted is what clients pushed, or what was in quarantine, in whatever repository.
+	// Of it nothing is given out because it is attached to something, but for what nothing
+	// can be started from: it has to be among Names, in that repository, and not held.
+	Doubted map[digest.Digest]bool
 	// Entries are the ledger's, and Checkpoint the state that they have to add up to.
 	// The ledger keeps the name that the checkpoint has; its key is a new one.
 	Entries    [][]byte
 	Checkpoint ledger.Checkpoint
 	// OnBlob is called after each file with its size.
 	OnBlob func(size int64)
+
+	fs disk.FS // for tests; nil means the real one
 }
 
 // RebuiltName is a name, and what is known of it.
@@ -45,6 +52,8 @@ type RebuiltName struct {
 	Hold      string // why it is in quarantine, if it is
 	// Pushed: a client pushed it by its digest. It is a name if nothing else leads to it.
 	Pushed bool
+	// Unnamed: it is no name, and says only whether a manifest is in quarantine.
+	Unnamed bool
 }
 
 // Rebuilt says what came of it.
@@ -69,7 +78,7 @@ type Rebuilt struct {
 // What a database has beside that is lost: marks, revocation lists, names of cosign's
 // SBOMs, and whatever was done after the entries end.
 func Rebuild(ctx context.Context, dir string, o RebuildOptions) (Rebuilt, error) {
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, fs: o.fs}
 	var r Rebuilt
 	err := s.openFolder()
 	if err == nil {
@@ -82,6 +91,12 @@ func Rebuild(ctx context.Context, dir string, o RebuildOptions) (Rebuilt, error)
 		err = s.share(Options{Alone: true})
 	}
 	if err == nil {
+		var held *disk.LockFile
+		if held, err = s.holdDatabase(); held != nil {
+			defer held.Close()
+		}
+	}
+	if err == nil {
 		r, err = (&rebuilding{store: s, o: o}).run(ctx)
 	}
 	return r, s.wrap("", err)
@@ -91,7 +106,27 @@ func (s *Store) closeFolder() {
 	if s.use != nil {
 		_ = s.use.Close()
 	}
-	_ = s.closer.Close()
+	if s.closer != nil {
+		_ = s.closer.Close()
+	}
+}
+
+// holdDatabase keeps those out who have the database open and know no other lock: earlier
+// versions of airgap, and who reads a store in which nobody has made one. It takes what
+// bbolt locks, whatever is in the file.
+func (s *Store) holdDatabase() (*disk.LockFile, error) {
+	f, err := disk.OpenLockFile(filepath.Join(s.dir, databaseName), false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = f.TryAlone()
+	if errors.Is(err, disk.ErrBusy) {
+		err = ErrLocked
+	}
+	return f, err
 }
 
 type rebuilding struct {
@@ -104,11 +139,8 @@ type rebuilding struct {
 
 func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
 	s := r.store
-	if taken, err := disk.Exists(s.fs, replacedName); err != nil || taken {
-		return r.Rebuilt, errors.Join(err, errIf(taken, &layout.Error{
-			Side: layout.SideStore, Name: s.dir, Err: fmt.Errorf("%s is there: %w", replacedName, fs.ErrExist),
-			Hint: "an earlier rebuild has left it; move it away once it is not needed any more",
-		}))
+	if err := r.room(); err != nil {
+		return r.Rebuilt, err
 	}
 	if err := r.scan(ctx); err != nil {
 		return r.Rebuilt, err
@@ -124,9 +156,23 @@ func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
 	return r.Rebuilt, r.replace(temp)
 }
 
-func errIf(cond bool, err error) error {
-	if cond {
+// room fails if there is no name for the database that is there. Without one, what an
+// earlier rebuild has left is that of one which did not come to its end.
+func (r *rebuilding) room() error {
+	fsys := r.store.fs
+	there, err := disk.Exists(fsys, databaseName)
+	taken, terr := disk.Exists(fsys, replacedName)
+	if err := errors.Join(err, terr); err != nil {
 		return err
+	}
+	if taken && !there {
+		r.Replaced = replacedName
+	}
+	if taken && there {
+		return &layout.Error{
+			Side: layout.SideStore, Name: r.store.dir, Err: fmt.Errorf("%s is there: %w", replacedName, fs.ErrExist),
+			Hint: "an earlier rebuild has left it; move it away once it is not needed any more",
+		}
 	}
 	return nil
 }
@@ -201,21 +247,35 @@ func (r *rebuilding) writeLedger(tx *bbolt.Tx) error {
 }
 
 // replace puts the new database in the place of the old one, which stays under another
-// name.
+// name. A crash in between leaves none in place: then nobody opens the store, until it is
+// made anew.
 func (r *rebuilding) replace(temp string) error {
 	fsys := r.store.fs
 	there, err := disk.Exists(fsys, databaseName)
 	if err == nil && there {
 		err = fsys.Rename(databaseName, replacedName)
-		r.Replaced = replacedName
 	}
-	if err == nil {
-		err = fsys.Rename(temp, databaseName)
+	if err != nil {
+		return errors.Join(err, fsys.Remove(temp))
 	}
-	if err == nil {
+	err = fsys.Rename(temp, databaseName)
+	placed := err == nil
+	if placed {
 		err = fsys.Flush()
 	}
-	return err
+	if err == nil {
+		if there {
+			r.Replaced = replacedName
+		}
+		return nil
+	}
+	if placed { // and may not last
+		err = errors.Join(err, fsys.Rename(databaseName, temp))
+	}
+	if there {
+		err = errors.Join(err, fsys.Rename(replacedName, databaseName))
+	}
+	return errors.Join(err, fsys.Remove(temp))
 }
 
 // names are those that the store gets.
@@ -233,6 +293,7 @@ func (r *rebuilding) choose() map[string][]digest.Digest {
 	roots, pushed := map[string][]digest.Digest{}, []RebuiltName{}
 	for _, n := range r.o.Names {
 		switch {
+		case n.Unnamed:
 		case r.found.manifests[n.Digest] == nil:
 			r.Missing = append(r.Missing, n)
 		case n.Pushed:
@@ -291,6 +352,7 @@ func (r *rebuilding) fill() []*Session {
 	for _, repo := range sorted(byRepo) {
 		g := r.found.reach(repo, byRepo[repo])
 		of(repo).gains[repo] = g
+		r.keepDoubted(of(repo), repo)
 		for dgst := range g.blobs {
 			staged[dgst] = &stagedBlob{}
 		}
@@ -307,10 +369,46 @@ func (r *rebuilding) fill() []*Session {
 // been given out by: to find out takes a judge.
 func (s *Session) keepHeld(n RebuiltName) {
 	if s.held == nil {
-		s.held, s.quarantined = map[layout.Reference]string{}, map[spot]string{}
+		s.held = map[layout.Reference]string{}
 	}
 	s.held[n.Reference] = n.Hold
-	s.quarantined[spot{n.Reference.Repository, n.Digest}] = n.Hold
+	s.keep(spot{n.Reference.Repository, n.Digest}, n.Hold)
+}
+
+func (s *Session) keep(at spot, reason string) {
+	if s.quarantined == nil {
+		s.quarantined = map[spot]string{}
+	}
+	s.quarantined[at] = reason
+}
+
+// reasonDoubted is why something is in quarantine that is attached to an image.
+const reasonDoubted = "it is attached to an image, and could be started: nobody has admitted it here"
+
+// keepDoubted keeps in quarantine what only is in repo because it is attached to
+// something, if that is to be doubted.
+func (r *rebuilding) keepDoubted(s *Session, repo string) {
+	here, contained := map[digest.Digest]string{}, map[digest.Digest]bool{}
+	for _, n := range r.o.Names {
+		if n.Reference.Repository != repo || layout.IsDerivedTag(n.Reference.Tag) {
+			continue
+		}
+		if n.Hold == "" {
+			r.found.contained(contained, n)
+		}
+		if was, ok := here[n.Digest]; !ok || was == "" {
+			here[n.Digest] = n.Hold
+		}
+	}
+	for dgst := range s.gains[repo].manifests {
+		m := r.found.manifests[dgst]
+		if !r.o.Doubted[dgst] || contained[dgst] || !layout.IsIndex(m.Manifest.MediaType) && !layout.Runnable(m.Manifest) {
+			continue
+		}
+		if why, ok := here[dgst]; why != "" || !ok {
+			s.keep(spot{repo, dgst}, cmp.Or(why, reasonDoubted))
+		}
+	}
 }
 
 // inventory is what the files of a store are.

@@ -135,6 +135,20 @@ func (f *inventory) reach(repo string, roots []digest.Digest) *gain {
 	return g
 }
 
+// contained adds a name's manifest and, of an index, all that it consists of.
+func (f *inventory) contained(all map[digest.Digest]bool, n RebuiltName) {
+	for todo := []digest.Digest{n.Digest}; len(todo) > 0; {
+		dgst := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if m := f.manifests[dgst]; m != nil && !all[dgst] {
+			all[dgst] = true
+			for _, c := range m.Manifests {
+				todo = append(todo, c.Digest)
+			}
+		}
+	}
+}
+
 // retag gives cosign's signatures and attestations of a manifest their tags. There is one
 // tag for each kind: the one with most layers has it, for cosign adds to what is there.
 func (f *inventory) retag(repo string, subject digest.Digest) []digest.Digest {

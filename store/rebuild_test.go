@@ -9,11 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"airgap/layout"
+	"airgap/layout/disk"
+	"airgap/layout/disk/disktest"
 	"airgap/layout/layouttest"
 	"airgap/store/ledger"
+
+	"github.com/opencontainers/go-digest"
+	"go.etcd.io/bbolt"
 )
 
 // remembered is what a rebuild needs of a store beside its blobs.
@@ -140,6 +146,48 @@ func TestRebuildFindsWhatIsSigned(t *testing.T) {
 	layouttest.CheckSource(t, open(t, dir, Options{}), b.Content(), layouttest.Traits{})
 }
 
+// What could be started, and that clients have pushed, is not given out because it says
+// that it is attached to an image: not where it was in quarantine, and not in a repository
+// that it was never pushed to. What comes with an image, or nothing can be started from, is.
+func TestRebuildDoubts(t *testing.T) {
+	for name, test := range map[string]struct {
+		names []RebuiltName // of the rider, beside the image
+		given bool
+	}{
+		"elsewhere":  {[]RebuiltName{{Reference: layout.Reference{Repository: "other/repo"}, Pushed: true}}, false},
+		"held":       {[]RebuiltName{{Reference: layout.Reference{Repository: testRepo}, Pushed: true, Hold: "not judged"}}, false},
+		"quarantine": {[]RebuiltName{{Reference: layout.Reference{Repository: testRepo}, Unnamed: true, Hold: "revoked"}}, false},
+		"released":   {[]RebuiltName{{Reference: layout.Reference{Repository: testRepo}, Unnamed: true}}, true},
+		"here":       {[]RebuiltName{{Reference: layout.Reference{Repository: testRepo}, Pushed: true}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir, Options{})
+			b := layouttest.New(testRepo)
+			img := b.Image("v1")
+			b.Tag("v1", img)
+			rider, signature := b.ReferrerIndex(img, b.Image("child")), b.Notary(img, "signature")
+			add(t, s, b.Content())
+			o := remembered(t, s)
+			no(t, s.Close())
+			o.Doubted = map[digest.Digest]bool{rider.Digest: true, signature.Digest: true, img.Digest: true}
+			for _, n := range test.names {
+				n.Reference.Digest, n.Digest = rider.Digest, rider.Digest
+				o.Names = append(o.Names, n)
+			}
+			_, err := Rebuild(t.Context(), dir, o)
+			no(t, err)
+			v := open(t, dir, Options{ReadOnly: true}).View()
+			if !sees(t, v, testRepo, img.Digest) || !sees(t, v, testRepo, signature.Digest) {
+				t.Error("the image, or its signature, is not given out")
+			}
+			if got := sees(t, v, testRepo, rider.Digest); got != test.given {
+				t.Errorf("given out: %v, want %v", got, test.given)
+			}
+		})
+	}
+}
+
 // A layer that looks like a signature on an image, or like an image, is a layer.
 func TestRebuildIsNotTakenInByLayers(t *testing.T) {
 	dir := t.TempDir()
@@ -188,6 +236,117 @@ func TestRebuildOfDamage(t *testing.T) {
 	if r := collect(t, s, CollectOptions{}); r.Orphans == 0 {
 		t.Errorf("collected %+v", r)
 	}
+}
+
+// Who has the database open, and knows no lock but that of its file, is not deprived of it:
+// an earlier version of airgap.
+func TestRebuildBesideAnEarlierVersion(t *testing.T) {
+	dir, _, o := filled(t)
+	db, err := bbolt.Open(filepath.Join(dir, databaseName), 0o600, &bbolt.Options{ReadOnly: true})
+	no(t, err)
+	if _, err := Rebuild(t.Context(), dir, o); !errors.Is(err, ErrLocked) {
+		t.Errorf("Rebuild = %v, want ErrLocked", err)
+	}
+	no(t, db.Close())
+	_, err = Rebuild(t.Context(), dir, o)
+	no(t, err)
+	open(t, dir, Options{})
+}
+
+// TestRebuildFaults puts every fault at every operation of a rebuild. The store is as
+// before, or as it is made anew, or nobody opens it; another rebuild makes it whole.
+func TestRebuildFaults(t *testing.T) {
+	base, _, o := filled(t)
+	all := []layouttest.Content{layouttest.Everything("ghcr.io/acme/app"), cosigned("v1")}
+	run := func(dir string, n int, mode disktest.Mode) (*disktest.FS, error) {
+		folder, err := disk.Open(dir)
+		no(t, err)
+		defer folder.Close()
+		fsys := disktest.Wrap(folder)
+		fsys.Inject(n, mode)
+		o := o
+		o.fs = fsys
+		_, err = Rebuild(t.Context(), dir, o)
+		return fsys, err
+	}
+	clean, err := run(clone(t, base), 0, "")
+	no(t, err)
+	ops, crashed := clean.Ops(), 0
+	for i, op := range ops {
+		if op.Op != "rename" && op.Op != "remove" && op.Op != "flush" && op.Op != "mkdir" && i%40 != 0 {
+			continue // it reads
+		}
+		for _, mode := range disktest.Modes {
+			if !mode.Applies(op.Op) {
+				continue
+			}
+			dir := clone(t, base)
+			fsys, err := run(dir, i+1, mode)
+			if !fsys.Fired() {
+				t.Errorf("operation %d (%s): %s did not happen", i+1, op, mode)
+			}
+			if !Is(dir) {
+				crashed++
+				if s, err := Open(dir, Options{}); !errors.Is(err, layout.ErrCorrupt) {
+					t.Errorf("a store without its database: %v", err)
+					s.Close()
+				}
+			}
+			if there, _ := os.Stat(filepath.Join(dir, replacedName)); err != nil && there != nil && Is(dir) {
+				no(t, os.Remove(filepath.Join(dir, replacedName))) // as is advised
+			} else if err != nil || !Is(dir) {
+				_, err := Rebuild(t.Context(), dir, o)
+				no(t, err)
+			}
+			s, err := Open(dir, Options{})
+			no(t, err)
+			sound(t, s)
+			for _, content := range all {
+				layouttest.CheckSource(t, s, content, layouttest.Traits{})
+			}
+			no(t, s.Close())
+			if t.Failed() {
+				t.Fatalf("after %s at operation %d (%s)", mode, i+1, op)
+			}
+		}
+	}
+	if crashed == 0 {
+		t.Error("no crash came between the two databases")
+	}
+}
+
+// If there is no room for the new database, the old one is there, and is the one.
+func TestRebuildPutsTheOldOneBack(t *testing.T) {
+	dir, all, o := filled(t)
+	folder, err := disk.Open(dir)
+	no(t, err)
+	defer folder.Close()
+	o.fs = &refusingFS{folder, databaseName}
+	if _, err := Rebuild(t.Context(), dir, o); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Rebuild = %v, want ErrPermission", err)
+	}
+	s := open(t, dir, Options{})
+	for _, content := range all {
+		layouttest.CheckSource(t, s, content, layouttest.Traits{})
+	}
+	no(t, s.Close())
+	o.fs = nil
+	if r, err := Rebuild(t.Context(), dir, o); err != nil || r.Replaced != replacedName {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// refusingFS renames nothing from ingest/ to a name.
+type refusingFS struct {
+	disk.FS
+	name string
+}
+
+func (f *refusingFS) Rename(from, to string) error {
+	if to == f.name && strings.HasPrefix(from, ingestDir) {
+		return fs.ErrPermission
+	}
+	return f.FS.Rename(from, to)
 }
 
 // A rebuild that fails leaves everything as it was.

@@ -121,9 +121,13 @@ func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bo
 // look has fn look whether the store has something. What it finds stays, as long as the
 // session does.
 func (s *Session) look(ctx context.Context, dgst digest.Digest, fn func() error) error {
+	// This may wait for a collection, which waits for those who look.
+	if err := s.claims.open(ctx); err != nil {
+		return err
+	}
 	s.store.looking.RLock()
 	defer s.store.looking.RUnlock()
-	if err := s.claims.add(ctx, dgst); err != nil {
+	if err := s.claims.add(dgst); err != nil {
 		return err
 	}
 	return fn()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"airgap/layout"
+	"airgap/layout/disk"
 	"airgap/layout/layouttest"
 
 	"go.etcd.io/bbolt"
@@ -99,6 +100,94 @@ func TestWaitForAReaderEnds(t *testing.T) {
 	w.db.wait = DefaultWait
 	if r := sound(t, w); len(r.Problems) > 0 {
 		t.Error(r)
+	}
+}
+
+// A commit that found the database in use at its last step has written nothing: the store
+// is as good as before.
+func TestCommitAfterALockedOne(t *testing.T) {
+	dir := t.TempDir()
+	add(t, open(t, dir, Options{}), image("v1"))
+	reading, w := open(t, dir, Options{ReadOnly: true}), open(t, dir, Options{})
+	session := begin(t, w)
+	no(t, image("v2").Put(t.Context(), session))
+	var readers sync.WaitGroup
+	reads, end := make(chan struct{}), make(chan struct{})
+	session.origin.check = func(*bbolt.Tx) error {
+		readers.Go(func() {
+			no(t, reading.view(func(*bbolt.Tx) error {
+				close(reads)
+				<-end
+				return nil
+			}))
+		})
+		<-reads
+		w.db.wait = time.Millisecond
+		return nil
+	}
+	if err := session.Commit(t.Context(), image("v2").Names); !errors.Is(err, ErrLocked) {
+		t.Errorf("Commit = %v, want ErrLocked", err)
+	}
+	close(end)
+	readers.Wait()
+	w.db.wait = DefaultWait
+	no(t, session.Close())
+	if got := leftovers(t, dir); len(got) > 0 {
+		t.Errorf("left over: %v", got)
+	}
+	add(t, w, image("v2"))
+	layouttest.CheckSource(t, reading, image("v2"), layouttest.Traits{})
+}
+
+// A database that is so damaged that bbolt cannot even end what it began does not take
+// those with it who have the store open: they get errors, and can close it.
+func TestDamageWhileItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	add(t, s, image("v1"))
+	err := s.update(func(*bbolt.Tx) error {
+		f, err := os.OpenFile(filepath.Join(dir, databaseName), os.O_WRONLY, 0)
+		no(t, err)
+		_, err = f.Write(make([]byte, 2*os.Getpagesize())) // where its roots are
+		no(t, errors.Join(err, f.Close()))
+		panic("a page that makes no sense")
+	})
+	if !errors.Is(err, layout.ErrCorrupt) {
+		t.Errorf("update = %v, want ErrCorrupt", err)
+	}
+	s.db.wait = time.Millisecond
+	if _, err := s.Resolve(t.Context(), image("v1").Names[0].Reference); err == nil {
+		t.Error("it can be read")
+	}
+	no(t, s.Close())
+}
+
+// closingFS calls fn when a process has given up its folder in ingest/.
+type closingFS struct {
+	disk.FS
+	fn func()
+}
+
+func (f *closingFS) Remove(name string) error {
+	err := f.FS.Remove(name)
+	if filepath.Base(name) == aliveName {
+		f.fn()
+	}
+	return err
+}
+
+// Who opens a store clears the folder of one that is just closing it: to neither that is
+// an error.
+func TestCloseBesideOpen(t *testing.T) {
+	dir := t.TempDir()
+	folder, err := disk.Open(dir)
+	no(t, err)
+	defer folder.Close()
+	s, err := Open(dir, Options{FS: &closingFS{folder, func() { no(t, open(t, dir, Options{}).Close()) }}})
+	no(t, err)
+	add(t, s, image("v1"))
+	if err := s.Close(); err != nil {
+		t.Errorf("Close = %v", err)
 	}
 }
 

@@ -199,17 +199,24 @@ func (s *Store) create() error {
 // checkNew refuses to make a new store of one that has lost its database, and with it
 // the ledger and all that is to be remembered.
 func (s *Store) checkNew() error {
+	lost := func(what string) error {
+		return &layout.Error{Side: layout.SideStore, Name: s.dir, Err: fmt.Errorf("it has %s, and no %s: %w", what, databaseName, layout.ErrCorrupt),
+			Hint: "put a copy of the database back, or make it anew with airgap store rebuild"}
+	}
 	for _, dir := range []string{"blobs/sha256", "blobs/sha512"} {
 		entries, err := readDir(s.fs, dir)
 		if err != nil {
 			return err
 		}
 		if len(entries) > 0 {
-			return &layout.Error{Side: layout.SideStore, Name: s.dir, Err: fmt.Errorf("it has blobs, and no %s: %w", databaseName, layout.ErrCorrupt),
-				Hint: "put a copy of the database back, or make it anew with airgap store rebuild"}
+			return lost("blobs")
 		}
 	}
-	return nil
+	replaced, err := disk.Exists(s.fs, replacedName)
+	if replaced {
+		return lost(replacedName)
+	}
+	return err
 }
 
 // Close ends all use of the store. Sessions are closed before.

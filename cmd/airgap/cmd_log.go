@@ -327,9 +327,11 @@ func runLogExport(ctx context.Context, u *ui, s *store.Store, o logOptions) erro
 	})
 }
 
-// exportLog writes the checkpoint last: with it the folder is complete.
+// exportLog writes the checkpoint last: with it the folder is complete. Lines that come
+// meanwhile are not in it. No file is written while the database is read: nobody has to
+// wait for a slow disk.
 func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err error) {
-	msg, _, err := s.Checkpoint()
+	msg, c, err := s.Checkpoint()
 	if err != nil {
 		return 0, err
 	}
@@ -343,18 +345,22 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 		files++
 		return disk.WriteFile(dir, name, data)
 	}
-	var text strings.Builder
-	err = s.Ledger(func(_ string, l ledger.Log) error {
-		if err := l.Tiles(put); err != nil {
+	for _, f := range ledger.Files(c.Size) {
+		var data []byte
+		err := s.Ledger(func(_ string, l ledger.Log) (err error) {
+			data, err = l.Read(f)
 			return err
+		})
+		if err == nil {
+			err = put(f.Name, data)
 		}
-		var all []logEntry
-		err := eachEntry(ctx, l, func(n int64, e custody.Entry) { all = append(all, logEntry{n, e}) })
-		writeLog(&text, all)
-		return err
-	})
+		if err != nil {
+			return files, err
+		}
+	}
+	text, err := ledgerText(ctx, s, c.Size)
 	if err == nil {
-		err = put("ledger.txt", []byte(text.String()))
+		err = put("ledger.txt", []byte(text))
 	}
 	if err == nil {
 		var names []byte
@@ -366,4 +372,19 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 		err = put("checkpoint", msg)
 	}
 	return files, err
+}
+
+// ledgerText is the first lines of a ledger, for people.
+func ledgerText(ctx context.Context, s *store.Store, size int64) (string, error) {
+	var all []logEntry
+	err := s.Ledger(func(_ string, l ledger.Log) error {
+		return eachEntry(ctx, l, func(n int64, e custody.Entry) {
+			if n < size {
+				all = append(all, logEntry{n, e})
+			}
+		})
+	})
+	var text strings.Builder
+	writeLog(&text, all)
+	return text.String(), err
 }

@@ -148,10 +148,23 @@ func readExport(dir string) (store.RebuildOptions, error) {
 	return o, addAttached(&o, d)
 }
 
-// replay does what the ledger says was done to names.
+// replaying goes through a ledger, and does to names what it says was done to them.
+type replaying struct {
+	names   map[string]*replayed
+	admits  map[string]int                        // how many names of a repository were admitted, or are judged
+	marked  map[string]bool                       // repositories that are not admitted
+	pushed  map[string]map[digest.Digest]struct{} // what clients pushed, by repository
+	doubted map[digest.Digest]bool
+}
+
+type replayed struct {
+	store.RebuiltName
+	client bool // pushed, and not judged
+}
+
+// replay works out which names a ledger leaves, and in which state.
 func replay(o *store.RebuildOptions) error {
-	names := map[string]*store.RebuiltName{}
-	admitted, pushed := map[string]bool{}, map[string]bool{}
+	r := &replaying{map[string]*replayed{}, map[string]int{}, map[string]bool{}, map[string]map[digest.Digest]struct{}{}, map[digest.Digest]bool{}}
 	for i, data := range o.Entries {
 		e, err := custody.ParseEntry(data)
 		if err != nil {
@@ -161,31 +174,98 @@ func replay(o *store.RebuildOptions) error {
 		if err != nil || e.Reference == "" {
 			continue // about a bundle, or about nothing that could be a name here
 		}
-		switch n := names[ref.Name()]; {
-		case e.Act == custody.Import:
-			names[ref.Name()] = &store.RebuiltName{Reference: nameIn(ref), Digest: e.Digest}
-			admitted[ref.Repository] = true
-		case e.Act == custody.Push:
-			names[ref.Name()] = &store.RebuiltName{Reference: nameIn(ref), Digest: e.Digest, Hold: e.Reason, Pushed: ref.Tag == ""}
-			pushed[ref.Repository] = pushed[ref.Repository] || e.Reason == ""
-		case e.Act == custody.Delete:
-			delete(names, ref.Name())
-		case n == nil:
-		case e.Act == custody.Quarantine:
+		r.line(ref, e)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.names)) {
+		o.Names = append(o.Names, r.names[name].RebuiltName)
+	}
+	o.NotAdmitted, o.Doubted = slices.Sorted(maps.Keys(r.marked)), r.doubted
+	return nil
+}
+
+func (r *replaying) line(ref layout.Reference, e custody.Entry) {
+	repo, n := ref.Repository, r.names[ref.Name()]
+	switch e.Act {
+	case custody.Import:
+		r.admit(repo)
+		r.set(ref, &replayed{RebuiltName: store.RebuiltName{Digest: e.Digest}})
+	case custody.Push:
+		r.push(ref, e)
+	case custody.Delete:
+		r.set(ref, nil)
+		r.doubted[e.Digest] = true
+	case custody.Quarantine, custody.Release:
+		r.doubted[e.Digest] = true
+		if n == nil && ref.Tag == "" { // it is pulled by its digest, if at all
+			n = &replayed{RebuiltName: store.RebuiltName{Digest: e.Digest, Unnamed: true}}
+			r.set(ref, n)
+		}
+		if n != nil && e.Act == custody.Quarantine {
 			n.Hold = e.Reason
-		case e.Act == custody.Release:
+		} else if n != nil {
 			n.Hold = ""
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		o.Names = append(o.Names, *names[name])
+}
+
+// push is a line about what a client pushed: in quarantine, with a reason, if somebody
+// judges that, else given out.
+func (r *replaying) push(ref layout.Reference, e custody.Entry) {
+	repo, n := ref.Repository, r.names[ref.Name()]
+	if e.Reason != "" {
+		r.admit(repo) // who judges admits nothing by a mark
+	} else if r.admits[repo] == 0 { // what it had is collected, for it could not be pushed there else
+		r.marked[repo] = true
 	}
-	for _, repo := range slices.Sorted(maps.Keys(pushed)) {
-		if pushed[repo] && !admitted[repo] {
-			o.NotAdmitted = append(o.NotAdmitted, repo)
+	if r.pushed[repo] == nil {
+		r.pushed[repo] = map[digest.Digest]struct{}{}
+	}
+	r.pushed[repo][e.Digest], r.doubted[e.Digest] = struct{}{}, true
+	if n != nil && n.Digest == e.Digest && n.Hold == "" && !n.Unnamed {
+		return // it is given out already, and stays so
+	}
+	r.set(ref, &replayed{
+		RebuiltName: store.RebuiltName{Digest: e.Digest, Hold: e.Reason, Pushed: ref.Tag == ""},
+		client:      e.Reason == "",
+	})
+}
+
+// set makes n what a reference stands for; nil takes it away.
+func (r *replaying) set(ref layout.Reference, n *replayed) {
+	if was := r.names[ref.Name()]; was != nil && !was.client && !was.Unnamed {
+		r.admits[ref.Repository]--
+	}
+	if n == nil {
+		delete(r.names, ref.Name())
+		return
+	}
+	n.Reference, r.names[ref.Name()] = nameIn(ref), n
+	if !n.client && !n.Unnamed {
+		r.admits[ref.Repository]++
+	}
+}
+
+// reasonPushed is why what clients pushed is in quarantine once a repository has admitted
+// content.
+const reasonPushed = "it was pushed by a client, and nobody has admitted it"
+
+// admit takes the mark off a repository: what was only pushed there is in quarantine.
+func (r *replaying) admit(repo string) {
+	if !r.marked[repo] {
+		return
+	}
+	delete(r.marked, repo)
+	for dgst := range r.pushed[repo] {
+		ref := layout.Reference{Repository: repo, Digest: dgst}
+		if r.names[ref.Name()] == nil {
+			r.set(ref, &replayed{RebuiltName: store.RebuiltName{Digest: dgst, Unnamed: true}})
 		}
 	}
-	return nil
+	for _, n := range r.names {
+		if n.Reference.Repository == repo && n.Hold == "" && !layout.IsDerivedTag(n.Reference.Tag) {
+			n.Hold = reasonPushed
+		}
+	}
 }
 
 // nameIn is a reference as a name: its tag or, without one, its digest.

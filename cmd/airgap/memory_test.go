@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,12 +12,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
 	"airgap/layout"
+	"airgap/layout/disk"
 	"airgap/store"
 	"airgap/store/ledger"
+
+	"github.com/opencontainers/go-digest"
 )
 
 func openStore(t *testing.T, dir string) *store.Store {
@@ -276,5 +281,48 @@ func TestEveryWeakeningIsOnRecord(t *testing.T) {
 	}
 	if came != 9 { // 3 of overwrite and map, with skip, with partial, with neither
 		t.Errorf("%d combinations let it in", came)
+	}
+}
+
+// pushingFS has somebody push while a folder is written.
+type pushingFS struct {
+	disk.FS
+	push func()
+}
+
+func (f *pushingFS) Mkdir(name string) error {
+	f.push()
+	return f.FS.Mkdir(name)
+}
+
+// A ledger that grows while it is exported is exported as it was.
+func TestExportWhileTheLedgerGrows(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	lines := 0
+	push := func() {
+		lines++
+		e, err := custody.Entry{At: time.Unix(int64(lines), 0).UTC(), Act: custody.Push, Reference: fmt.Sprintf("reg.example/app:v%d", lines), Digest: digest.FromString("x")}.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		enterLines(t, dir, string(e))
+	}
+	push()
+	push()
+	folder, err := disk.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	if _, err := exportLog(t.Context(), &pushingFS{folder, push}, openStore(t, dir)); err != nil {
+		t.Fatal(err)
+	}
+	o, err := readExport(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "ledger.txt"))
+	if lines < 3 || len(o.Entries) != 2 || err != nil || strings.Contains(string(text), ":v3") {
+		t.Errorf("%d lines, %d exported: %v\n%s", lines, len(o.Entries), err, text)
 	}
 }

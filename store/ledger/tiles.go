@@ -11,33 +11,37 @@ import (
 // tileHeight is that of c2sp.org/tlog-tiles.
 const tileHeight = 8
 
-// Tiles gives put every file of the log as a folder of tiles (c2sp.org/tlog-tiles,
-// but for the checkpoint, which has to be signed): tile/<level>/<n> and
-// tile/entries/<n>, each with .p/<width> where it is not full yet.
-func (l Log) Tiles(put func(name string, data []byte) error) error {
-	size := l.Size()
+// File is one of those that a log of some size consists of, as a folder of tiles
+// (c2sp.org/tlog-tiles, but for the checkpoint, which has to be signed): tile/<level>/<n>
+// and tile/entries/<n>, each with .p/<width> where it is not full yet.
+type File struct {
+	Name string
+	tile tlog.Tile // of hashes, if it has a width
+	from int64     // else the first entry, and how many
+	w    int
+}
+
+// Files lists those of a log of that size.
+func Files(size int64) []File {
+	var out []File
 	// Partial tiles of no full level below are of this size alone.
 	for _, t := range tlog.NewTiles(tileHeight, 0, size) {
-		data, err := tlog.ReadTileData(t, tlog.HashReaderFunc(l.hashes))
-		if err != nil {
-			return err
-		}
-		if err := put(tilePath(fmt.Sprint(t.L), t.N, t.W), data); err != nil {
-			return err
-		}
+		out = append(out, File{Name: tilePath(fmt.Sprint(t.L), t.N, t.W), tile: t})
 	}
 	const width = 1 << tileHeight
 	for from := int64(0); from < size; from += width {
 		w := int(min(width, size-from))
-		data, err := l.entryBundle(from, w)
-		if err != nil {
-			return err
-		}
-		if err := put(tilePath("entries", from/width, w), data); err != nil {
-			return err
-		}
+		out = append(out, File{Name: tilePath("entries", from/width, w), from: from, w: w})
 	}
-	return nil
+	return out
+}
+
+// Read gives the bytes of a file. The log may have grown since.
+func (l Log) Read(f File) ([]byte, error) {
+	if f.tile.W > 0 {
+		return tlog.ReadTileData(f.tile, tlog.HashReaderFunc(l.hashes))
+	}
+	return l.entryBundle(f.from, f.w)
 }
 
 // entryBundle is w entries, each after its length in two bytes.
