@@ -95,6 +95,9 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 	if layout.IsIndex(in.m.MediaType) || layout.Runnable(in.parsed) {
 		return refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what is attached to them", repo)
 	}
+	if err := in.checkPacked(); err != nil {
+		return err
+	}
 	subjects := map[digest.Digest]bool{}
 	if in.parsed.Subject != nil {
 		subjects[in.parsed.Subject.Digest] = true
@@ -117,6 +120,19 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 		}
 	}
 	return nil
+}
+
+// checkPacked refuses what engines could start something from, whatever it says of itself.
+func (in *putting) checkPacked() error {
+	var blobs []digest.Digest
+	for _, d := range in.parsed.Blobs() {
+		blobs = append(blobs, d.Digest)
+	}
+	blob, err := in.p.store.packedBlob(blobs)
+	if err == nil && blob != "" {
+		err = refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what nothing can be started from; %s is not here, an archive or compressed", in.m.Repository, blob)
+	}
+	return err
 }
 
 // listsAttached says whether it is an index as clients keep it, under a tag made from the
