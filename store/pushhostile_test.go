@@ -127,3 +127,61 @@ func TestPosingIsNotAdmitted(t *testing.T) {
 		t.Error("the image or its SBOM is not given out")
 	}
 }
+
+// What was imported and is in quarantine comes out in no manifest that a client pushes,
+// unless it is the client that brings the bytes.
+func TestPushListsQuarantined(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img, secret := b.Image("image"), b.Image("secret")
+	b.Tag("v1", img)
+	b.Tag("v2", secret)
+	add(t, s, b.Content())
+	session := begin(t, s)
+	no(t, session.Quarantine(testRepo, secret.Digest, "refused"))
+	commit(t, session)
+	blob := mustParse(t, mustFind(t, b, secret)).Config
+	config := b.Blob(layout.MediaTypeEmpty, []byte("{}"))
+	doc := layouttest.Document{
+		SchemaVersion: 2, MediaType: layout.MediaTypeManifest, ArtifactType: "text/plain", Config: &config,
+		Layers: []layout.Descriptor{{MediaType: "text/plain", Digest: blob.Digest, Size: blob.Size}}, Subject: &img,
+	}
+	d := b.Manifest(doc)
+	item := mustFind(t, b, d)
+	p := s.Pusher(PushOptions{})
+	no(t, pushBlob(t, p, testRepo, []byte("{}"), config.Digest))
+	_, err := putManifest(t, p, testRepo, item)
+	denied(t, err, push.ErrBlobUnknown, string(blob.Digest))
+	if seesBlob(t, s.View(), testRepo, blob.Digest) {
+		t.Error("a blob in quarantine is given out")
+	}
+	no(t, pushBlob(t, p, testRepo, mustFind(t, b, *blob).Bytes, blob.Digest))
+	_, err = putManifest(t, p, testRepo, item)
+	no(t, err)
+}
+
+func mustFind(t *testing.T, b *layouttest.Builder, d layout.Descriptor) layouttest.Item {
+	t.Helper()
+	item, ok := b.Content().Find(testRepo, d.Digest)
+	if !ok {
+		t.Fatalf("no %s", d.Digest)
+	}
+	return item
+}
+
+// What is there does not become another kind of manifest because somebody says so.
+func TestPushOtherType(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	config := b.Blob(layout.MediaTypeImageConfig, []byte("{}"))
+	d := b.Manifest(layouttest.Document{SchemaVersion: 2, Config: &config})
+	item := mustFind(t, b, d)
+	item.Descriptor.MediaType = layout.MediaTypeManifest
+	p := judged(t, s, nil)
+	no(t, pushBlob(t, p, testRepo, []byte("{}"), config.Digest))
+	_, err := putManifest(t, p, testRepo, item, "v1")
+	no(t, err)
+	item.Descriptor.MediaType = layout.MediaTypeDockerManifest
+	_, err = putManifest(t, p, testRepo, item)
+	denied(t, err, push.ErrManifest, "is there as "+layout.MediaTypeManifest)
+}

@@ -23,7 +23,7 @@ const (
 
 // check holds a manifest against what is there. The locks are held.
 func (in *putting) check(tx *bbolt.Tx) error {
-	if err := errors.Join(in.checkBlobs(tx), in.checkChildren(tx)); err != nil {
+	if err := errors.Join(in.checkType(tx), in.checkBlobs(tx), in.checkChildren(tx)); err != nil {
 		return err
 	}
 	in.before(tx)
@@ -54,11 +54,31 @@ func (in *putting) before(tx *bbolt.Tx) {
 	}
 }
 
+// checkType refuses bytes that are there as another kind of manifest: whoever pulls them
+// would be told of the new one.
+func (in *putting) checkType(tx *bbolt.Tx) error {
+	rec, there, err := manifest(tx, in.m.Repository, in.m.Digest)
+	if err == nil && there && rec.MediaType != in.m.MediaType {
+		err = refuse(push.ErrManifest, "", "%s is there as %s", in.m.Digest, rec.MediaType)
+	}
+	return err
+}
+
 // checkBlobs refuses a manifest whose blobs are not there, as they are said to be.
+// Those of what was imported and is in quarantine are not there for a client that has
+// not pushed them: it could give them out by listing them.
 func (in *putting) checkBlobs(tx *bbolt.Tx) error {
 	here := repoBucket(tx, in.m.Repository, repoBlobs)
+	kept, err := in.p.pending.keptBack(tx, in.m.Repository)
+	if err != nil {
+		return err
+	}
 	for _, d := range in.parsed.Blobs() {
-		if here == nil || here.Get(key(d.Digest)) == nil {
+		var stamp []byte
+		if here != nil {
+			stamp = here.Get(key(d.Digest))
+		}
+		if stamp == nil || len(stamp) == 0 && kept.blobs[d.Digest] {
 			if in.p.o.Sparse || layout.IsForeign(d.MediaType) {
 				continue
 			}
