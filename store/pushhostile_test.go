@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"testing"
 
 	"airgap/layout"
@@ -184,4 +185,29 @@ func TestPushOtherType(t *testing.T) {
 	item.Descriptor.MediaType = layout.MediaTypeDockerManifest
 	_, err = putManifest(t, p, testRepo, item)
 	denied(t, err, push.ErrManifest, "is there as "+layout.MediaTypeManifest)
+}
+
+// Nobody can attach so much to an image that it cannot be judged any more. What is there
+// can be pushed again.
+func TestPushCrowd(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img := b.Image("image")
+	b.Tag("v1", img)
+	for i := range maxPushedAttached {
+		b.Referrer(img, "text/spdx+json", fmt.Sprint(i))
+	}
+	add(t, s, b.Content())
+	last := b.Referrer(img, "text/spdx+json", "the last")
+	items := b.Content().Repositories[testRepo]
+	p := s.Pusher(PushOptions{})
+	pushBlobs(t, p, layouttest.Content{Repositories: map[string][]layouttest.Item{testRepo: items[len(items)-2:]}})
+	_, err := putManifest(t, p, testRepo, mustFind(t, b, last))
+	denied(t, err, push.ErrDenied, "clients attach no more")
+	there := b.Referrer(img, "text/spdx+json", "0")
+	_, err = putManifest(t, p, testRepo, mustFind(t, b, there))
+	no(t, err)
+	no(t, p.Delete(t.Context(), push.Removal{Reference: layout.Reference{Repository: testRepo, Digest: there.Digest}}))
+	_, err = putManifest(t, p, testRepo, mustFind(t, b, last))
+	no(t, err)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,12 +19,17 @@ const reasonUnjudged = "it was pushed, and has not been judged yet"
 
 const (
 	hintImport = "what is to be started here comes by airgap import; push it to a repository of its own, or have it judged (airgap serve --admit)"
+	hintCrowd  = "delete what is not needed first"
 	hintMove   = "push it under another tag, or have somebody who may do so delete this one first"
 )
 
+// maxPushedAttached is to how many attached manifests a client may add one. It leaves
+// room for what imports bring.
+const maxPushedAttached = layout.MaxAttached / 10
+
 // check holds a manifest against what is there. The locks are held.
 func (in *putting) check(tx *bbolt.Tx) error {
-	if err := errors.Join(in.checkType(tx), in.checkBlobs(tx), in.checkChildren(tx)); err != nil {
+	if err := errors.Join(in.checkType(tx), in.checkBlobs(tx), in.checkChildren(tx), in.checkCrowd(tx)); err != nil {
 		return err
 	}
 	in.before(tx)
@@ -62,6 +68,30 @@ func (in *putting) checkType(tx *bbolt.Tx) error {
 		err = refuse(push.ErrManifest, "", "%s is there as %s", in.m.Digest, rec.MediaType)
 	}
 	return err
+}
+
+// checkCrowd bounds what clients attach to one manifest: what has more attached than
+// layout.MaxAttached can be neither judged nor exported any more.
+func (in *putting) checkCrowd(tx *bbolt.Tx) error {
+	if in.parsed.Subject == nil {
+		return nil
+	}
+	if _, there, err := manifest(tx, in.m.Repository, in.m.Digest); there || err != nil {
+		return err
+	}
+	b := repoBucket(tx, in.m.Repository, repoAttached)
+	if b == nil {
+		return nil
+	}
+	prefix, n := key(in.parsed.Subject.Digest), 0
+	c := b.Cursor()
+	for k, _ := c.Seek(prefix); n < maxPushedAttached && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		n++
+	}
+	if n == maxPushedAttached {
+		return refuse(push.ErrDenied, hintCrowd, "%s has %d manifests attached to it, and clients attach no more", in.parsed.Subject.Digest, n)
+	}
+	return nil
 }
 
 // checkBlobs refuses a manifest whose blobs are not there, as they are said to be.
