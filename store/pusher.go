@@ -55,14 +55,15 @@ func (s *Store) Pusher(o PushOptions) *Pusher {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Pusher{store: s, view: s.View(), o: o}
+	return &Pusher{store: s, view: s.View(), pending: s.PushersView(), o: o}
 }
 
 // Pusher takes what clients push; see [Store.Pusher].
 type Pusher struct {
-	store *Store
-	view  *View
-	o     PushOptions
+	store   *Store
+	view    *View
+	pending *View // as those see it who push
+	o       PushOptions
 	// putting is held from the line of the ledger until it is there, and while
 	// something is judged: lines are in order, and no verdict is about what
 	// another has changed since.

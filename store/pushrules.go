@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,12 +19,17 @@ const reasonUnjudged = "it was pushed, and has not been judged yet"
 
 const (
 	hintImport = "what is to be started here comes by airgap import; push it to a repository of its own, or have it judged (airgap serve --admit)"
+	hintCrowd  = "delete what is not needed first"
 	hintMove   = "push it under another tag, or have somebody who may do so delete this one first"
 )
 
+// maxPushedAttached is to how many attached manifests a client may add one. It leaves
+// room for what imports bring.
+const maxPushedAttached = layout.MaxAttached / 10
+
 // check holds a manifest against what is there. The locks are held.
 func (in *putting) check(tx *bbolt.Tx) error {
-	if err := errors.Join(in.checkBlobs(tx), in.checkChildren(tx)); err != nil {
+	if err := errors.Join(in.checkType(tx), in.checkBlobs(tx), in.checkChildren(tx), in.checkCrowd(tx)); err != nil {
 		return err
 	}
 	in.before(tx)
@@ -54,11 +60,55 @@ func (in *putting) before(tx *bbolt.Tx) {
 	}
 }
 
+// checkType refuses bytes that are there as another kind of manifest: whoever pulls them
+// would be told of the new one.
+func (in *putting) checkType(tx *bbolt.Tx) error {
+	rec, there, err := manifest(tx, in.m.Repository, in.m.Digest)
+	if err == nil && there && rec.MediaType != in.m.MediaType {
+		err = refuse(push.ErrManifest, "", "%s is there as %s", in.m.Digest, rec.MediaType)
+	}
+	return err
+}
+
+// checkCrowd bounds what clients attach to one manifest: what has more attached than
+// layout.MaxAttached can be neither judged nor exported any more.
+func (in *putting) checkCrowd(tx *bbolt.Tx) error {
+	if in.parsed.Subject == nil {
+		return nil
+	}
+	if _, there, err := manifest(tx, in.m.Repository, in.m.Digest); there || err != nil {
+		return err
+	}
+	b := repoBucket(tx, in.m.Repository, repoAttached)
+	if b == nil {
+		return nil
+	}
+	prefix, n := key(in.parsed.Subject.Digest), 0
+	c := b.Cursor()
+	for k, _ := c.Seek(prefix); n < maxPushedAttached && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		n++
+	}
+	if n == maxPushedAttached {
+		return refuse(push.ErrDenied, hintCrowd, "%s has %d manifests attached to it, and clients attach no more", in.parsed.Subject.Digest, n)
+	}
+	return nil
+}
+
 // checkBlobs refuses a manifest whose blobs are not there, as they are said to be.
+// Those of what was imported and is in quarantine are not there for a client that has
+// not pushed them: it could give them out by listing them.
 func (in *putting) checkBlobs(tx *bbolt.Tx) error {
 	here := repoBucket(tx, in.m.Repository, repoBlobs)
+	kept, err := in.p.pending.keptBack(tx, in.m.Repository)
+	if err != nil {
+		return err
+	}
 	for _, d := range in.parsed.Blobs() {
-		if here == nil || here.Get(key(d.Digest)) == nil {
+		var stamp []byte
+		if here != nil {
+			stamp = here.Get(key(d.Digest))
+		}
+		if stamp == nil || len(stamp) == 0 && kept.blobs[d.Digest] {
 			if in.p.o.Sparse || layout.IsForeign(d.MediaType) {
 				continue
 			}
@@ -95,6 +145,9 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 	if layout.IsIndex(in.m.MediaType) || layout.Runnable(in.parsed) {
 		return refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what is attached to them", repo)
 	}
+	if err := in.checkPacked(); err != nil {
+		return err
+	}
 	subjects := map[digest.Digest]bool{}
 	if in.parsed.Subject != nil {
 		subjects[in.parsed.Subject.Digest] = true
@@ -117,6 +170,19 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 		}
 	}
 	return nil
+}
+
+// checkPacked refuses what engines could start something from, whatever it says of itself.
+func (in *putting) checkPacked() error {
+	var blobs []digest.Digest
+	for _, d := range in.parsed.Blobs() {
+		blobs = append(blobs, d.Digest)
+	}
+	blob, err := in.p.store.packedBlob(blobs)
+	if err == nil && blob != "" {
+		err = refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what nothing can be started from; %s is not here, an archive or compressed", in.m.Repository, blob)
+	}
+	return err
 }
 
 // listsAttached says whether it is an index as clients keep it, under a tag made from the

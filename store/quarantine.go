@@ -300,14 +300,19 @@ func (s *Session) comesWith(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]di
 }
 
 // inert says whether nothing can be started from a manifest of repo. What cannot be read
-// is not.
+// is not. Of what was imported its media types tell, as they did to who judged it; a
+// client says of what it pushes whatever it likes.
 func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
 	rec, ok, err := manifest(tx, repo, dgst)
 	if err != nil || !ok || layout.IsIndex(rec.MediaType) {
 		return false
 	}
 	o, err := s.outline(rec.descriptor(dgst))
-	return err == nil && !o.runnable
+	if err != nil || o.runnable || rec.Pushed == 0 {
+		return err == nil && !o.runnable
+	}
+	blob, err := s.packedBlob(o.blobs)
+	return err == nil && blob == ""
 }
 
 // below lists what a manifest of repo leads to there: the children that an index

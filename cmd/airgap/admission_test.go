@@ -375,6 +375,25 @@ func TestAdmitAttached(t *testing.T) {
 	a.open(true, "v1")
 }
 
+// An image that says it is a signature of an admitted one is none: engines start it.
+func TestAdmitPosing(t *testing.T) {
+	a := newAdmitting(t)
+	img := a.b.Image("image")
+	a.push(201, img, "v1")
+	a.push(201, a.sign(img, "release"), "")
+	config := a.b.Blob(layout.MediaTypeImageConfig, []byte("{}"))
+	layer := a.b.Blob("application/vnd.dev.cosign.simplesigning.v1+json", []byte("\x1f\x8b\x08 a layer"))
+	posing := a.b.Manifest(layouttest.Document{
+		SchemaVersion: 2, MediaType: layout.MediaTypeManifest, Config: &config, Layers: []layout.Descriptor{layer}, Subject: &img,
+	})
+	sig, _ := layout.FormCosignSig.Tag(img.Digest)
+	if res := a.push(201, posing, sig); res.Header.Get("Warning") == "" {
+		t.Error("no warning that it is held")
+	}
+	a.open(true, "v1")
+	a.open(false, sig, string(posing.Digest))
+}
+
 // What was admitted before, by another policy, is not taken away because somebody pushes
 // something to it; reverify does that.
 func TestAdmitTakesNothingAway(t *testing.T) {

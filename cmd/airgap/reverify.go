@@ -115,7 +115,11 @@ func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([
 		m, err := readManifest(ctx, src, repo, d)
 		switch {
 		case err == nil:
-			t.starts = layout.IsIndex(d.MediaType) || layout.Runnable(m)
+			inert, err := src.Inert(repo, d.Digest)
+			if err != nil {
+				return nil, err
+			}
+			t.starts = !inert
 			for _, c := range m.Manifests {
 				t.children = append(t.children, c.Digest)
 			}

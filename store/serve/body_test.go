@@ -6,8 +6,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"airgap/layout"
 )
 
 // clock is a connection that notes the deadlines it is given.
@@ -59,5 +62,18 @@ func TestBodyDeadlines(t *testing.T) {
 				t.Errorf("deadline %d of %d: %v", i, c.n, d)
 			}
 		}
+	}
+}
+
+// The server's own request keeps its body: by it the server knows that a client waits to
+// be told to go on, and answers at once instead of waiting for a body that never comes.
+func TestServerKeepsBody(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPut, "/v2/a.b/c/manifests/x", strings.NewReader("a body"))
+	r.Header.Set("Expect", "100-continue")
+	body := r.Body
+	var seen Access
+	New(FromGraph(&layout.Graph{}, nil), Options{Access: func(a Access) { seen = a }}).ServeHTTP(httptest.NewRecorder(), r)
+	if r.Body != body || seen.Status != http.StatusMethodNotAllowed {
+		t.Errorf("the body is another, or the answer %d", seen.Status)
 	}
 }

@@ -95,7 +95,7 @@ func (h *Handler) Close() error {
 
 func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := &writer{ResponseWriter: rw, control: http.NewResponseController(rw)}
-	seen := h.begin(r)
+	seen, r := h.begin(r)
 	defer func() { h.end(seen, w) }()
 	// What is served was made by others, and is no page.
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -30,7 +30,10 @@ type visit struct {
 	body *counted
 }
 
-func (h *Handler) begin(r *http.Request) *visit {
+// begin returns the request to go on with: the server's own has to keep its body, by
+// which the server knows what it may still have to read, or that a client waits to be
+// told to go on (RFC 9110, 10.1.1).
+func (h *Handler) begin(r *http.Request) (*visit, *http.Request) {
 	if h.o.Begun != nil {
 		h.o.Begun()
 	}
@@ -38,9 +41,10 @@ func (h *Handler) begin(r *http.Request) *visit {
 		Time: time.Now(), Client: r.RemoteAddr, Method: r.Method, Path: r.URL.RequestURI(), Agent: r.UserAgent(),
 	}, body: &counted{ReadCloser: r.Body}}
 	if r.Body != http.NoBody {
+		r = r.WithContext(r.Context())
 		r.Body = v.body
 	}
-	return v
+	return v, r
 }
 
 func (h *Handler) end(v *visit, w *writer) {
