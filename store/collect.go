@@ -59,7 +59,8 @@ func (s *Store) Collect(ctx context.Context, o CollectOptions) (Collected, error
 		if err := s.publishing.lock(ctx); err != nil {
 			return c.Collected, s.wrap("", err)
 		}
-		defer s.publishing.unlock()
+		c.publishes = true
+		defer c.leave()
 	}
 	err := errors.Join(s.usable(), s.view(func(tx *bbolt.Tx) error { return c.mark(ctx, tx) }))
 	if err == nil && o.DryRun {
@@ -70,12 +71,15 @@ func (s *Store) Collect(ctx context.Context, o CollectOptions) (Collected, error
 	return c.Collected, s.wrap("", err)
 }
 
-// collection is one run. The publication is held: no session commits meanwhile.
+// collection is one run. The publication is held: no session commits meanwhile, but
+// where it pauses.
 type collection struct {
-	store *Store
-	o     CollectOptions
-	repos map[string]*garbage
-	blobs map[digest.Digest]int64 // that no repository has any more, with sizes
+	store     *Store
+	o         CollectOptions
+	publishes bool
+	removed   int // files, since it paused
+	repos     map[string]*garbage
+	blobs     map[digest.Digest]int64 // that no repository has any more, with sizes
 	// claimed is what sessions count on: be it of no repository, too.
 	claimed map[digest.Digest]bool
 	Collected
@@ -245,12 +249,49 @@ func (c *collection) sweep(ctx context.Context) error {
 	// Who reads an earlier state in this process counts on its files.
 	s.db.settle()
 	for _, dgst := range sorted(c.blobs) {
-		err := s.fs.Remove(layout.BlobPath(dgst))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := c.removeFile(ctx, dgst); err != nil {
 			return err // the file is one that the database does not list
 		}
 	}
 	return c.removeOrphans(ctx)
+}
+
+// removeFile removes the file of a blob, unless it was put again meanwhile.
+func (c *collection) removeFile(ctx context.Context, dgst digest.Digest) error {
+	listed, err := c.store.lists(string(dgst))
+	if err != nil || listed {
+		return err
+	}
+	if err := c.store.fs.Remove(layout.BlobPath(dgst)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return c.pause(ctx)
+}
+
+// pauseAfter is how many files are removed until others may publish. On a slow disk it
+// takes long to remove all.
+const pauseAfter = 100
+
+// pause lets others publish, now and then. What the database lists afterwards is to be
+// looked up again.
+func (c *collection) pause(ctx context.Context) error {
+	if c.removed++; c.removed < pauseAfter {
+		return nil
+	}
+	c.removed = 0
+	c.leave()
+	if err := c.store.publishing.lock(ctx); err != nil {
+		return err
+	}
+	c.publishes = true
+	return c.store.usable()
+}
+
+func (c *collection) leave() {
+	if c.publishes {
+		c.publishes = false
+		c.store.publishing.unlock()
+	}
 }
 
 // spare keeps what sessions count on.
@@ -385,11 +426,11 @@ func empty(b *bbolt.Bucket) bool {
 // list one: the publication is held.
 func (c *collection) removeOrphans(ctx context.Context) error {
 	return c.store.orphans(ctx, func(path string) error {
-		err := c.store.fs.Remove(path)
-		if err == nil {
-			c.Orphans++
+		if err := c.store.fs.Remove(path); err != nil {
+			return err
 		}
-		return err
+		c.Orphans++
+		return c.pause(ctx)
 	})
 }
 

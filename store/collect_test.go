@@ -2,11 +2,14 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -93,6 +96,61 @@ func TestCollectSignaturesElsewhere(t *testing.T) {
 		t.Errorf("removed %+v", c)
 	}
 	layouttest.CheckSource(t, s, b.Content(), layouttest.Traits{})
+}
+
+// While many files are removed others can publish, and what they put again stays.
+func TestCollectPauses(t *testing.T) {
+	dir := t.TempDir()
+	folder, err := disk.Open(dir)
+	no(t, err)
+	t.Cleanup(func() { folder.Close() })
+	b := layouttest.New(testRepo)
+	var layers []layout.Descriptor
+	for i := range 2 * pauseAfter {
+		layers = append(layers, b.Blob("application/vnd.oci.image.layer.v1.tar", fmt.Append(nil, i)))
+	}
+	b.Tag("gone", b.Image("gone", layers...))
+	var s *Store
+	var others sync.WaitGroup
+	removed, left := 0, 0
+	var committed atomic.Bool
+	s = open(t, dir, Options{FS: &removingFS{folder, func(name string) {
+		if filepath.Base(filepath.Dir(name)) != "sha256" {
+			return
+		}
+		if removed++; removed > 1 {
+			if !committed.Load() {
+				left = 2*pauseAfter - removed
+			}
+			return
+		}
+		session := begin(t, s)
+		no(t, b.Content().Put(t.Context(), session)) // nothing is there, by the database
+		others.Go(func() {
+			no(t, session.Commit(t.Context(), b.Content().Names))
+			committed.Store(true)
+		})
+		for !locked(session) { // until it waits
+			runtime.Gosched()
+		}
+	}}})
+	add(t, s, b.Content())
+	unname(t, s, "gone")
+	collect(t, s, CollectOptions{})
+	others.Wait()
+	if left <= 0 {
+		t.Error("nobody could publish until all was removed")
+	}
+	layouttest.CheckSource(t, s, b.Content(), layouttest.Traits{})
+}
+
+// locked says whether somebody works on a session.
+func locked(s *Session) bool {
+	if s.mu.TryLock() {
+		s.mu.Unlock()
+		return false
+	}
+	return true
 }
 
 // The last name of a repository takes the repository with it.

@@ -162,17 +162,15 @@ func TestDamageWhileItIsWritten(t *testing.T) {
 	no(t, s.Close())
 }
 
-// closingFS calls fn when a process has given up its folder in ingest/.
-type closingFS struct {
+// removingFS calls fn after it has removed a file.
+type removingFS struct {
 	disk.FS
-	fn func()
+	fn func(name string)
 }
 
-func (f *closingFS) Remove(name string) error {
+func (f *removingFS) Remove(name string) error {
 	err := f.FS.Remove(name)
-	if filepath.Base(name) == aliveName {
-		f.fn()
-	}
+	f.fn(name)
 	return err
 }
 
@@ -183,7 +181,11 @@ func TestCloseBesideOpen(t *testing.T) {
 	folder, err := disk.Open(dir)
 	no(t, err)
 	defer folder.Close()
-	s, err := Open(dir, Options{FS: &closingFS{folder, func() { no(t, open(t, dir, Options{}).Close()) }}})
+	s, err := Open(dir, Options{FS: &removingFS{folder, func(name string) {
+		if filepath.Base(name) == aliveName {
+			no(t, open(t, dir, Options{}).Close())
+		}
+	}}})
 	no(t, err)
 	add(t, s, image("v1"))
 	if err := s.Close(); err != nil {
