@@ -18,6 +18,9 @@ const (
 	// leaseTime is how long the database stays open when somebody waits for it, and
 	// how long when nobody uses it. To open it takes a fraction of a millisecond.
 	leaseTime = 50 * time.Millisecond
+	// patience is how long who wants to write keeps others from beginning to read, while
+	// somebody reads who does not end.
+	patience = 10 * leaseTime
 	// DefaultWait is how long to wait for another process, unless Options.Wait says
 	// more. What others do with the database takes moments.
 	DefaultWait = 30 * time.Second
@@ -39,6 +42,7 @@ type database struct {
 	cur    *lease
 	wanted int       // updates that wait
 	rest   time.Time // until when others may open it
+	reads  time.Time // until when it is opened for those who read alone
 	closed bool
 }
 
@@ -100,7 +104,11 @@ func (d *database) take(write bool) (*lease, error) {
 			return nil, ErrClosed
 		case l == nil:
 			// Whoever reads opens it for those who wait to write, too.
-			if err := d.open(d.wanted > 0, deadline); err != nil {
+			alone := write || d.wanted > 0 && time.Now().After(d.reads)
+			err := d.open(alone, deadline)
+			if alone && errors.Is(err, ErrLocked) && time.Now().Before(deadline) {
+				d.letRead(write)
+			} else if err != nil {
 				return nil, err
 			}
 			continue
@@ -123,6 +131,17 @@ func (d *database) take(write bool) (*lease, error) {
 		if d.cur == l && !time.Now().Before(deadline) {
 			return nil, ErrLocked
 		}
+	}
+}
+
+// letRead has those read who want to, in this process and in others: to write it could not
+// be opened, for somebody reads for long. d.mu is held.
+func (d *database) letRead(write bool) {
+	d.reads = time.Now().Add(restTime)
+	if write {
+		d.mu.Unlock()
+		time.Sleep(restTime)
+		d.mu.Lock()
 	}
 }
 
@@ -175,9 +194,9 @@ func (d *database) tick(l *lease) {
 }
 
 // open begins a lease. The turn is taken before the database is opened: by a writer
-// alone, until the lease ends, so that others do not come in for ever while it waits
-// for those who read. Those who read have the turn together while they open it; the
-// writer is in the queue until they have ended. d.mu is held.
+// alone, until the lease ends or it is out of patience, so that others do not come in for
+// ever while it waits for those who read. Those who read have the turn together while they
+// open it; the writer is in the queue until they have ended. d.mu is held.
 func (d *database) open(write bool, deadline time.Time) error {
 	time.Sleep(time.Until(d.rest))
 	if err := d.openTurn(); err != nil {
@@ -196,7 +215,11 @@ func (d *database) open(write bool, deadline time.Time) error {
 			}
 		}
 	}
-	db, err := openDatabase(d.path, !write, max(time.Until(deadline), 1), d.maxSize)
+	wait := max(time.Until(deadline), 1)
+	if write {
+		wait = min(wait, patience)
+	}
+	db, err := openDatabase(d.path, !write, wait, d.maxSize)
 	if d.turn != nil && (err != nil || !write) {
 		d.turn.leave()
 	}

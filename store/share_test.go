@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -101,6 +102,48 @@ func TestWaitForAReaderEnds(t *testing.T) {
 	if r := sound(t, w); len(r.Problems) > 0 {
 		t.Error(r)
 	}
+}
+
+// Somebody reads, and does not end; somebody else waits to write. All others can read.
+func TestReadBesideAWriterThatWaits(t *testing.T) {
+	dir := t.TempDir()
+	add(t, open(t, dir, Options{}), image("v1"))
+	stuck, w, other := open(t, dir, Options{ReadOnly: true}), open(t, dir, Options{}), open(t, dir, Options{ReadOnly: true})
+	var all sync.WaitGroup
+	reads, end, wrote := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	all.Go(func() {
+		no(t, stuck.view(func(*bbolt.Tx) error {
+			close(reads)
+			<-end
+			return nil
+		}))
+	})
+	<-reads
+	all.Go(func() {
+		no(t, w.update(func(*bbolt.Tx) error { return nil }))
+		close(wrote)
+	})
+	for waits := false; !waits; runtime.Gosched() {
+		waits = !w.db.mu.TryLock() // it opens it
+		if !waits {
+			waits = w.db.wanted > 0
+			w.db.mu.Unlock()
+		}
+	}
+	for range 5 {
+		for _, s := range []*Store{w, other} {
+			if _, err := s.Resolve(t.Context(), image("v1").Names[0].Reference); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	select {
+	case <-wrote:
+		t.Error("it wrote beside one who reads")
+	default:
+	}
+	close(end)
+	all.Wait()
 }
 
 // A commit that found the database in use at its last step has written nothing: the store
