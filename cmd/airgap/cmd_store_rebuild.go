@@ -187,7 +187,9 @@ func (r *replaying) line(ref layout.Reference, e custody.Entry) {
 	repo, n := ref.Repository, r.names[ref.Name()]
 	switch e.Act {
 	case custody.Import:
-		r.admit(repo)
+		if !layout.IsDerivedTag(ref.Tag) { // what is attached admits no image
+			r.admit(repo)
+		}
 		r.set(ref, &replayed{RebuiltName: store.RebuiltName{Digest: e.Digest}})
 	case custody.Push:
 		r.push(ref, e)
