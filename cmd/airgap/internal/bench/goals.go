@@ -16,11 +16,12 @@ type results struct {
 	Verify  *verifyResult
 	Judge   *judgeResult
 	Delta   *deltaResult
+	Serve   *serveResult
 }
 
 // whole says whether every workload ran.
 func (r *results) whole() bool {
-	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil && r.Delta != nil
+	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil && r.Delta != nil && r.Serve != nil
 }
 
 // goal is one line of the table of goals.
