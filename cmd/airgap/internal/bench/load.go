@@ -39,6 +39,7 @@ type target struct {
 type load struct {
 	method      string
 	targets     []target // asked for in turn
+	push        *pushes  // instead
 	connections int
 	count       int   // of requests, all connections together
 	most        int64 // bytes of each answer that are read before hanging up; 0 means all
@@ -66,7 +67,7 @@ func (l *load) run(ctx context.Context, host string) (loaded, error) {
 			}
 			defer c.close()
 			for i := next.Add(1); i <= int64(l.count); i = next.Add(1) {
-				n, err := c.ask(l.method, l.targets[int(i-1)%len(l.targets)].path, io.Discard, l.most)
+				n, err := l.one(c, int(i-1))
 				if bytes.Add(n); err != nil || l.most > 0 {
 					return err
 				}
@@ -77,6 +78,13 @@ func (l *load) run(ctx context.Context, host string) (loaded, error) {
 	err := g.Wait()
 	out := loaded{time.Since(begun), min(next.Load(), int64(l.count)), bytes.Load()}
 	return out, errors.Join(err, context.Cause(ctx))
+}
+
+func (l *load) one(c *client, i int) (int64, error) {
+	if l.push != nil {
+		return l.push.one(c, i)
+	}
+	return c.ask(l.method, l.targets[i%len(l.targets)].path, io.Discard, l.most)
 }
 
 // prove sees that the server gives what it is asked for: fast answers that are
@@ -132,31 +140,55 @@ var accepted = strings.Join([]string{layout.MediaTypeManifest, layout.MediaTypeI
 // ask sends a request without a body, and writes the answer's to w: at most so many
 // bytes, if most is not 0.
 func (c *client) ask(method, path string, w io.Writer, most int64) (int64, error) {
-	c.head.Reset()
-	fmt.Fprintf(&c.head, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n\r\n", method, path, c.host, accepted)
-	if _, err := c.Write(c.head.Bytes()); err != nil {
-		return 0, err
-	}
-	return c.answer(method, path, http.StatusOK, w, most)
-}
-
-func (c *client) answer(method, path string, want int, w io.Writer, most int64) (int64, error) {
-	res, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	res, err := c.send(method, path, "Accept: "+accepted+"\r\n", nil, 0, http.StatusOK)
 	if err != nil {
-		return 0, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	if res.StatusCode != want {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 500))
-		return 0, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)
+		return 0, err
 	}
 	var body io.Reader = res.Body
 	if most > 0 {
 		body = io.LimitReader(body, most)
 	}
-	// Not io.Copy: io.Discard would take it in small pieces.
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{body}, c.buf)
+	n, err := c.copy(w, body)
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	return n, err
+}
+
+// send sends a request, and returns the answer if its status is the one that is wanted.
+// headers end with a line break each.
+func (c *client) send(method, path, headers string, body io.Reader, size int64, want int) (*http.Response, error) {
+	c.head.Reset()
+	fmt.Fprintf(&c.head, "%s %s HTTP/1.1\r\nHost: %s\r\n%s", method, path, c.host, headers)
+	if method != http.MethodGet && method != http.MethodHead {
+		fmt.Fprintf(&c.head, "Content-Length: %d\r\n", size)
+	}
+	c.head.WriteString("\r\n")
+	if body != nil && size <= loadBuffer { // in one packet with the head
+		if _, err := c.copy(&c.head, body); err != nil {
+			return nil, err
+		}
+		body = nil
+	}
+	_, err := c.Write(c.head.Bytes())
+	if err == nil && body != nil {
+		_, err = c.copy(c.Conn, body)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	res, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if res.StatusCode != want {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 500))
+		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text)
+	}
+	return res, nil
+}
+
+// copy is not io.Copy, which would let either of them take or give small pieces.
+func (c *client) copy(w io.Writer, r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, c.buf)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -143,5 +142,3 @@ func under(prefix string, targets []target) []target {
 	}
 	return out
 }
-
-func (r *rig) storeDir() string { return filepath.Join(r.path("out"), "store") }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 )
@@ -51,13 +52,14 @@ type serveOptions struct {
 
 // What there is of clients.
 const (
-	serveClients = 64
-	servePulls   = 8       // of the large blob, at once
-	serveMost    = 4       // of its parts that each of many clients takes, one of
-	serveParts   = 16      // … so many
-	serveWarm    = 10      // a tenth of the requests does not count
-	serveTag     = "v1"    // of the huge bundle
-	serveHugePos = "/huge" // its repository
+	serveClients  = 64
+	servePulls    = 8       // of the large blob, at once
+	serveParts    = 16      // each of many clients takes one of so many parts of it
+	serveWarm     = 10      // a tenth of the requests, and more, does not count
+	servePushes   = 4       // of blobs, at once, that are as large together
+	servePushPart = 10      // of as many requests as are pulled, so many are pushed
+	serveTag      = "v1"    // of the huge bundle
+	serveHugePos  = "/huge" // its repository
 )
 
 // serveConfig is distribution's own example, as far as it is about speed.
@@ -72,10 +74,11 @@ http: {addr: %q}
 
 // contender is a registry under load.
 type contender struct {
-	name, note string
-	prefix     string // of its repositories
-	start      func(ctx context.Context, host string) (*server, error)
-	referrers  func([]target) []target
+	name      string
+	prefix    string // of its repositories
+	start     func(ctx context.Context, host string) (*server, error)
+	empty     func(ctx context.Context, host string) (*server, error) // and takes pushes
+	referrers func([]target) []target
 }
 
 // runServe has clients on this machine pull from airgap serve over a store and from
@@ -117,15 +120,24 @@ func (r *rig) contenders(s *set, dir string) []*contender {
 			start: func(ctx context.Context, host string) (*server, error) {
 				return r.start(ctx, host, r.airgap, "serve", "--store", dir, "--listen", host, "--quiet")
 			},
+			empty: func(ctx context.Context, host string) (*server, error) {
+				return r.start(ctx, host, r.airgap, "serve", "--store", r.pushDir(), "--listen", host, "--quiet", "--writable")
+			},
 		},
 		{
 			name: nameRegistry, referrers: fallback,
 			start: func(ctx context.Context, host string) (*server, error) {
 				return r.serveConfigured(ctx, serveConfig, s.dir+"/registry", host)
 			},
+			empty: func(ctx context.Context, host string) (*server, error) {
+				return r.serveConfigured(ctx, serveConfig, r.pushDir(), host)
+			},
 		},
 	}
 }
+
+// pushDir is where the registry keeps what is pushed, anew for each run.
+func (r *rig) pushDir() string { return r.path("out", "pushed") }
 
 // asked is a load that the registries have to be told in their own words.
 type asked struct {
@@ -137,10 +149,10 @@ type asked struct {
 // loads are all that the registries are asked.
 func (o serveOptions) loads(t *serveTargets, large int64) []asked {
 	out := []asked{{
-		servedLoad: servedLoad{Name: "a blob of " + megabytes(large) + " MB"},
+		servedLoad: servedLoad{Name: "pull a blob of " + megabytes(large) + " MB"},
 		load:       load{method: "GET", targets: t.large, connections: servePulls, count: servePulls},
 	}, {
-		servedLoad: servedLoad{Name: "a sixteenth of it each"},
+		servedLoad: servedLoad{Name: "pull " + megabytes(large/serveParts) + " MB of it"},
 		load:       load{method: "GET", targets: t.large, connections: serveClients, count: serveClients, most: large / serveParts},
 	}}
 	for _, kind := range []struct {
@@ -148,16 +160,37 @@ func (o serveOptions) loads(t *serveTargets, large int64) []asked {
 		targets      []target
 		referrers    bool
 	}{
-		{"manifest by tag", "GET", t.tags, false}, {"manifest by digest", "GET", t.digests, false},
-		{"HEAD, manifest by tag", "HEAD", t.tags, false}, {"small blob", "GET", t.small, false}, {"referrers", "GET", t.referrers, true},
+		{"GET manifest by tag", "GET", t.tags, false}, {"GET manifest by digest", "GET", t.digests, false},
+		{"HEAD manifest by tag", "HEAD", t.tags, false}, {"GET small blob", "GET", t.small, false}, {"GET referrers", "GET", t.referrers, true},
 	} {
 		for _, n := range []int{1, serveClients} {
-			count := o.requests
+			l := load{method: kind.method, targets: kind.targets, connections: n, count: o.requests}
 			if n > 1 {
-				count *= 4
+				l.count *= 4
 			}
-			out = append(out, asked{servedLoad{Name: kind.name}, load{kind.method, kind.targets, n, count, 0}, kind.referrers})
+			out = append(out, asked{servedLoad{Name: kind.name}, l, kind.referrers})
 		}
+	}
+	return append(out, o.pushLoads(large/servePushes)...)
+}
+
+// pushLoads are all that is pushed.
+func (o serveOptions) pushLoads(large int64) []asked {
+	tail := make([]byte, large)
+	_, _ = io.ReadFull(noise(large), tail) // it gives all that it is asked for
+	out := []asked{{
+		servedLoad: servedLoad{Name: "push a blob of " + megabytes(large) + " MB"},
+		load:       load{push: pushBlobs(servePushes, tail), connections: servePushes, count: servePushes},
+	}}
+	for _, n := range []int{1, serveClients} {
+		count := max(o.requests/servePushPart, n)
+		if n > 1 {
+			count *= 4
+		}
+		out = append(out,
+			asked{servedLoad: servedLoad{Name: "push a small blob"}, load: load{push: pushBlobs(count, nil), connections: n, count: count}},
+			asked{servedLoad: servedLoad{Name: "push a manifest, by tag"}, load: load{push: pushManifests(count), connections: n, count: count}},
+		)
 	}
 	return out
 }
@@ -166,19 +199,22 @@ func (o serveOptions) loads(t *serveTargets, large int64) []asked {
 func (r *rig) serveLoad(ctx context.Context, o serveOptions, l asked, cs []*contender, res *serveResult) error {
 	r.say("%s, %d connections, %d requests", l.Name, l.connections, l.count)
 	out := &servedLoad{Name: l.Name, Connections: l.connections, Count: l.count, Asked: l.count}
-	warm := l.load
-	if warm.count = l.count / serveWarm; warm.count > 0 {
-		out.Asked += warm.count
-	}
 	var jobs []*job
 	for _, c := range cs {
 		one := l.load
 		if l.referrers {
 			one.targets = c.referrers(one.targets)
 		}
+		if one.push != nil {
+			one.push = one.push.at(c.prefix)
+			jobs = append(jobs, r.pushJob(c, one))
+			continue
+		}
 		one.targets = under(c.prefix, one.targets)
-		warm.targets = one.targets
-		jobs = append(jobs, r.loadJob(c, one, warm, out))
+		warm := one
+		warm.count /= serveWarm
+		out.Asked = l.count + warm.count
+		jobs = append(jobs, r.pullJob(c, one, warm))
 	}
 	var err error
 	out.Group, err = r.pairs(ctx, o.runs, jobs)
@@ -186,35 +222,63 @@ func (r *rig) serveLoad(ctx context.Context, o serveOptions, l asked, cs []*cont
 	return err
 }
 
-// loadJob is one run of a load: a registry that is started for it, and ends.
-func (r *rig) loadJob(c *contender, l, warm load, out *servedLoad) *job {
+// under starts a registry for one run, has clients ask it, and ends it.
+func underLoad(ctx context.Context, start func(context.Context, string) (*server, error), ask func(host string) (loaded, error)) (sample, error) {
+	host, err := freeAddress()
+	if err != nil {
+		return sample{}, err
+	}
+	srv, err := start(ctx, host)
+	if err != nil {
+		return sample{}, err
+	}
+	defer srv.stop()
+	got, err := ask(host)
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := srv.spent()
+	s.Wall, s.Requests, s.Blobs = got.Wall, got.Requests, got.Bytes
+	return s, err
+}
+
+func (r *rig) pullJob(c *contender, l, warm load) *job {
 	proven := false
-	return &job{name: c.name, note: c.note, work: func(ctx context.Context) (s sample, err error) {
-		host, err := freeAddress()
-		if err != nil {
-			return sample{}, err
-		}
-		srv, err := c.start(ctx, host)
-		if err != nil {
-			return sample{}, err
-		}
-		defer srv.stop()
-		if !proven { // in the round that does not count
-			proven, err = true, l.prove(ctx, host)
-		}
-		if err == nil && warm.count > 0 {
-			_, err = warm.run(ctx, host)
-		}
-		var got loaded
-		if err == nil {
-			got, err = l.run(ctx, host)
-		}
-		if err != nil {
-			return sample{}, err
-		}
-		s, err = srv.spent()
-		s.Wall, s.Requests, s.Blobs = got.Wall, got.Requests, got.Bytes
-		return s, err
+	return &job{name: c.name, work: func(ctx context.Context) (sample, error) {
+		return underLoad(ctx, c.start, func(host string) (_ loaded, err error) {
+			if !proven { // in the round that does not count
+				proven, err = true, l.prove(ctx, host)
+			}
+			if err == nil && warm.count > 0 {
+				_, err = warm.run(ctx, host)
+			}
+			if err != nil {
+				return loaded{}, err
+			}
+			return l.run(ctx, host)
+		})
+	}}
+}
+
+func (r *rig) pushJob(c *contender, l load) *job {
+	proven := false
+	return &job{name: c.name, output: []string{r.pushDir()}, work: func(ctx context.Context) (sample, error) {
+		return underLoad(ctx, c.empty, func(host string) (loaded, error) {
+			conn, err := dial(ctx, host)
+			if err != nil {
+				return loaded{}, err
+			}
+			defer conn.close()
+			if err := l.push.prepare(conn); err != nil {
+				return loaded{}, err
+			}
+			got, err := l.run(ctx, host)
+			if err == nil && !proven {
+				all := load{targets: l.push.kept()}
+				proven, err = true, all.prove(ctx, host)
+			}
+			return got, err
+		})
 	}}
 }
 
@@ -249,23 +313,12 @@ func (r *rig) serveStart(ctx context.Context, o serveOptions, cs []*contender, r
 
 func startJob(name, note, path string, start func(context.Context, string) (*server, error)) *job {
 	return &job{name: name, note: note, work: func(ctx context.Context) (sample, error) {
-		host, err := freeAddress()
-		if err != nil {
-			return sample{}, err
-		}
 		begun := time.Now()
-		srv, err := start(ctx, host)
-		if err != nil {
-			return sample{}, err
-		}
-		defer srv.stop()
-		one := load{method: "GET", targets: []target{{path: path}}, connections: 1, count: 1}
-		if _, err := one.run(ctx, host); err != nil {
-			return sample{}, err
-		}
-		took := time.Since(begun)
-		s, err := srv.spent()
-		s.Wall = took
-		return s, err
+		return underLoad(ctx, start, func(host string) (loaded, error) {
+			one := load{method: "GET", targets: []target{{path: path}}, connections: 1, count: 1}
+			got, err := one.run(ctx, host)
+			got.Wall = time.Since(begun)
+			return got, err
+		})
 	}}
 }
