@@ -90,6 +90,9 @@ func goals(r *results) []goal {
 	if r.Delta != nil {
 		out = append(out, r.Delta.goals()...)
 	}
+	if r.Serve != nil {
+		out = append(out, r.Serve.goals()...)
+	}
 	return out
 }
 

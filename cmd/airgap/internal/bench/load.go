@@ -48,6 +48,7 @@ type load struct {
 // loaded is what a load came to.
 type loaded struct {
 	Wall     time.Duration
+	Sync     time.Duration // until the disk had all of it, after Wall
 	Requests int64
 	Bytes    int64 // of bodies
 }
@@ -76,7 +77,7 @@ func (l *load) run(ctx context.Context, host string) (loaded, error) {
 		})
 	}
 	err := g.Wait()
-	out := loaded{time.Since(begun), min(next.Load(), int64(l.count)), bytes.Load()}
+	out := loaded{Wall: time.Since(begun), Requests: min(next.Load(), int64(l.count)), Bytes: bytes.Load()}
 	return out, errors.Join(err, context.Cause(ctx))
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -25,12 +26,26 @@ type serveResult struct {
 // life, its start and the requests that do not count included.
 type servedLoad struct {
 	Name        string
+	Kind        loadKind
+	Large       bool // what moves is large
 	Connections int
-	Count       int
-	Asked       int   // with those that do not count
-	Bytes       int64 // of bodies, of those that count
+	Asked       int // requests, with those that do not count
 	Group       group
 }
+
+// loadKind says in which table a load is.
+type loadKind int
+
+const (
+	loadLarge loadKind = iota
+	loadSmall
+	loadPush
+)
+
+const (
+	loadByTag    = "GET manifest by tag"
+	loadByDigest = "GET manifest by digest"
+)
 
 const (
 	nameServe    = "airgap"
@@ -53,13 +68,11 @@ type serveOptions struct {
 // What there is of clients.
 const (
 	serveClients  = 64
-	servePulls    = 8       // of the large blob, at once
-	serveParts    = 16      // each of many clients takes one of so many parts of it
-	serveWarm     = 10      // a tenth of the requests, and more, does not count
-	servePushes   = 4       // of blobs, at once, that are as large together
-	servePushPart = 10      // of as many requests as are pulled, so many are pushed
-	serveTag      = "v1"    // of the huge bundle
-	serveHugePos  = "/huge" // its repository
+	servePulls    = 8  // of the large blob, at once
+	serveParts    = 16 // each of many clients takes one of so many parts of it
+	serveWarm     = 10 // a tenth of the requests, and more, does not count
+	servePushes   = 4  // of blobs, at once, that are as large together
+	servePushPart = 10 // of as many requests as are pulled, so many are pushed
 )
 
 // serveConfig is distribution's own example, as far as it is about speed.
@@ -149,10 +162,10 @@ type asked struct {
 // loads are all that the registries are asked.
 func (o serveOptions) loads(t *serveTargets, large int64) []asked {
 	out := []asked{{
-		servedLoad: servedLoad{Name: "pull a blob of " + megabytes(large) + " MB"},
+		servedLoad: servedLoad{Name: "a blob of " + megabytes(large) + " MB", Kind: loadLarge},
 		load:       load{method: "GET", targets: t.large, connections: servePulls, count: servePulls},
 	}, {
-		servedLoad: servedLoad{Name: "pull " + megabytes(large/serveParts) + " MB of it"},
+		servedLoad: servedLoad{Name: megabytes(large/serveParts) + " MB of it", Kind: loadLarge},
 		load:       load{method: "GET", targets: t.large, connections: serveClients, count: serveClients, most: large / serveParts},
 	}}
 	for _, kind := range []struct {
@@ -160,7 +173,7 @@ func (o serveOptions) loads(t *serveTargets, large int64) []asked {
 		targets      []target
 		referrers    bool
 	}{
-		{"GET manifest by tag", "GET", t.tags, false}, {"GET manifest by digest", "GET", t.digests, false},
+		{loadByTag, "GET", t.tags, false}, {loadByDigest, "GET", t.digests, false},
 		{"HEAD manifest by tag", "HEAD", t.tags, false}, {"GET small blob", "GET", t.small, false}, {"GET referrers", "GET", t.referrers, true},
 	} {
 		for _, n := range []int{1, serveClients} {
@@ -168,7 +181,7 @@ func (o serveOptions) loads(t *serveTargets, large int64) []asked {
 			if n > 1 {
 				l.count *= 4
 			}
-			out = append(out, asked{servedLoad{Name: kind.name}, l, kind.referrers})
+			out = append(out, asked{servedLoad{Name: kind.name, Kind: loadSmall}, l, kind.referrers})
 		}
 	}
 	return append(out, o.pushLoads(large/servePushes)...)
@@ -179,7 +192,7 @@ func (o serveOptions) pushLoads(large int64) []asked {
 	tail := make([]byte, large)
 	_, _ = io.ReadFull(noise(large), tail) // it gives all that it is asked for
 	out := []asked{{
-		servedLoad: servedLoad{Name: "push a blob of " + megabytes(large) + " MB"},
+		servedLoad: servedLoad{Name: "blob of " + megabytes(large) + " MB", Kind: loadPush, Large: true},
 		load:       load{push: pushBlobs(servePushes, tail), connections: servePushes, count: servePushes},
 	}}
 	for _, n := range []int{1, serveClients} {
@@ -188,8 +201,8 @@ func (o serveOptions) pushLoads(large int64) []asked {
 			count *= 4
 		}
 		out = append(out,
-			asked{servedLoad: servedLoad{Name: "push a small blob"}, load: load{push: pushBlobs(count, nil), connections: n, count: count}},
-			asked{servedLoad: servedLoad{Name: "push a manifest, by tag"}, load: load{push: pushManifests(count), connections: n, count: count}},
+			asked{servedLoad: servedLoad{Name: "small blob", Kind: loadPush}, load: load{push: pushBlobs(count, nil), connections: n, count: count}},
+			asked{servedLoad: servedLoad{Name: "manifest, by tag", Kind: loadPush}, load: load{push: pushManifests(count), connections: n, count: count}},
 		)
 	}
 	return out
@@ -198,7 +211,8 @@ func (o serveOptions) pushLoads(large int64) []asked {
 // serveLoad puts one load on each registry, in turn.
 func (r *rig) serveLoad(ctx context.Context, o serveOptions, l asked, cs []*contender, res *serveResult) error {
 	r.say("%s, %d connections, %d requests", l.Name, l.connections, l.count)
-	out := &servedLoad{Name: l.Name, Connections: l.connections, Count: l.count, Asked: l.count}
+	out := l.servedLoad
+	out.Connections, out.Asked = l.connections, l.count
 	var jobs []*job
 	for _, c := range cs {
 		one := l.load
@@ -218,11 +232,11 @@ func (r *rig) serveLoad(ctx context.Context, o serveOptions, l asked, cs []*cont
 	}
 	var err error
 	out.Group, err = r.pairs(ctx, o.runs, jobs)
-	res.Loads = append(res.Loads, out)
+	res.Loads = append(res.Loads, &out)
 	return err
 }
 
-// under starts a registry for one run, has clients ask it, and ends it.
+// underLoad starts a registry for one run, has clients ask it, and ends it.
 func underLoad(ctx context.Context, start func(context.Context, string) (*server, error), ask func(host string) (loaded, error)) (sample, error) {
 	host, err := freeAddress()
 	if err != nil {
@@ -238,7 +252,7 @@ func underLoad(ctx context.Context, start func(context.Context, string) (*server
 		return sample{}, err
 	}
 	s, err := srv.spent()
-	s.Wall, s.Requests, s.Blobs = got.Wall, got.Requests, got.Bytes
+	s.Wall, s.Sync, s.Requests, s.Blobs = got.Wall, got.Sync, got.Requests, got.Bytes
 	return s, err
 }
 
@@ -272,7 +286,11 @@ func (r *rig) pushJob(c *contender, l load) *job {
 			if err := l.push.prepare(conn); err != nil {
 				return loaded{}, err
 			}
+			syscall.Sync() // so that nobody waits for what somebody else left behind
 			got, err := l.run(ctx, host)
+			begun := time.Now()
+			syscall.Sync()
+			got.Sync = time.Since(begun)
 			if err == nil && !proven {
 				all := load{targets: l.push.kept()}
 				proven, err = true, all.prove(ctx, host)
@@ -300,7 +318,7 @@ func (r *rig) serveStart(ctx context.Context, o serveOptions, cs []*contender, r
 			return r.start(ctx, host, append([]string{r.airgap, "serve", huge, "--listen", host, "--quiet"}, more...)...)
 		}
 	}
-	first, hugePath := "small/app-00/manifests/v1", "/v2/"+serveHost+serveHugePos+"/manifests/"+serveTag
+	first, hugePath := "small/app-00/manifests/v1", "/v2/"+serveHost+"/huge/manifests/v1" // see fillServe, hollowImages
 	r.say("start, until there is a manifest")
 	res.Start, err = r.rounds(ctx, true, max(o.runs, 1), []*job{
 		startJob(nameStartHuge, "proven; --insecure-skip-verify; layers are holes", hugePath, bundle("--insecure-skip-verify")),
