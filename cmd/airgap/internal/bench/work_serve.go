@@ -196,9 +196,9 @@ func (o serveOptions) pushLoads(large int64) []asked {
 		load:       load{push: pushBlobs(servePushes, tail), connections: servePushes, count: servePushes},
 	}}
 	for _, n := range []int{1, serveClients} {
-		count := max(o.requests/servePushPart, n)
+		count := o.requests / servePushPart
 		if n > 1 {
-			count *= 4
+			count = max(4*count, n)
 		}
 		out = append(out,
 			asked{servedLoad: servedLoad{Name: "small blob", Kind: loadPush}, load: load{push: pushBlobs(count, nil), connections: n, count: count}},
