@@ -34,6 +34,7 @@ func (s *Store) View() *View { return &View{store: s, kept: map[string]*kept{}} 
 // kept is what a repository keeps back, as of one transaction.
 type kept struct {
 	tx               int
+	nothing          bool // nothing ever was in quarantine there, nor a name
 	manifests, blobs map[digest.Digest]bool
 	listed           map[digest.Digest]bool // blobs that a manifest lists which is given out; nil: not looked
 }
@@ -52,20 +53,34 @@ func (v *View) Resolve(ctx context.Context, ref layout.Reference) (layout.Descri
 
 // look finds a manifest, and says why it is not given out, if it is not.
 func (v *View) look(ctx context.Context, ref layout.Reference) (d layout.Descriptor, why string, err error) {
-	if d, err = v.store.resolve(ctx, ref, true); err != nil {
+	if err := ctx.Err(); err != nil {
 		return d, "", err
 	}
-	err = v.see(ref.Repository, func(tx *bbolt.Tx, k *kept) error {
-		held := cmp.Or(v.nameHidden(tx, ref, d.Digest), v.hidden(tx, ref.Repository, d.Digest))
-		switch {
-		case held != nil:
-			why = held.Error()
-		case k.manifests[d.Digest]:
-			why = "what it belongs to is in quarantine"
+	err = v.store.view(func(tx *bbolt.Tx) (err error) {
+		if d, err = resolve(tx, ref); err == nil {
+			why, err = v.holds(tx, ref, d.Digest)
 		}
-		return nil
+		return err
 	})
+	if errors.Is(err, layout.ErrNotFound) {
+		return d, "", v.store.missing(ref.String(), "")
+	}
 	return d, why, v.store.wrap(ref.Digest, err)
+}
+
+// holds says why a manifest that ref leads to is kept back; "" if it is not.
+func (v *View) holds(tx *bbolt.Tx, ref layout.Reference, dgst digest.Digest) (string, error) {
+	k, err := v.keptBack(tx, ref.Repository)
+	if err != nil || k.nothing {
+		return "", err
+	}
+	if held := cmp.Or(v.nameHidden(tx, ref, dgst), v.hidden(tx, ref.Repository, dgst)); held != nil {
+		return held.Error(), nil
+	}
+	if k.manifests[dgst] {
+		return "what it belongs to is in quarantine", nil
+	}
+	return "", nil
 }
 
 // Manifest reads a manifest that Resolve or Referrers told of, and checks it.
@@ -215,7 +230,7 @@ func (v *View) keptBack(tx *bbolt.Tx, repo string) (*kept, error) {
 
 func (v *View) findKept(tx *bbolt.Tx, repo string, quarantined *bbolt.Bucket) (*kept, error) {
 	if quarantined == nil {
-		return &kept{tx: tx.ID()}, nil
+		return &kept{tx: tx.ID(), nothing: true}, nil
 	}
 	s := v.store
 	var hidden []digest.Digest

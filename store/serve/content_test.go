@@ -26,7 +26,7 @@ func everything() layouttest.Content {
 }
 
 // newStore makes a store with content in it.
-func newStore(t *testing.T, content layouttest.Content) (*store.Store, string) {
+func newStore(t testing.TB, content layouttest.Content) (*store.Store, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
 	s, err := store.Open(dir, store.Options{})

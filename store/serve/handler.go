@@ -65,10 +65,11 @@ type Options struct {
 
 // Handler is a registry.
 type Handler struct {
-	c       Content
-	o       Options
-	hashed  hashed
-	uploads *uploads
+	c         Content
+	o         Options
+	hashed    hashed
+	described described
+	uploads   *uploads
 }
 
 var _ Busy = (*Handler)(nil)

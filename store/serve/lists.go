@@ -112,7 +112,7 @@ func (h *Handler) catalog(w http.ResponseWriter, r *http.Request, a asked) {
 }
 
 // referrers lists what has a subject field that points here. What has to be said of
-// each is read from its own bytes.
+// each comes from its own bytes.
 func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
 	c := h.content(a)
 	found, err := c.Referrers(r.Context(), a.repo, a.digest)
@@ -128,7 +128,7 @@ func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
 		if string(d.Digest) <= q.Get("last") {
 			continue
 		}
-		full, err := read(r, c, a.repo, d)
+		full, err := h.referrer(r, c, a.repo, d)
 		if err != nil {
 			h.failed(w, r, codeManifestUnknown, err)
 			return
@@ -136,13 +136,12 @@ func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
 		if wanted != "" && full.ArtifactType != wanted {
 			continue
 		}
-		n := jsonSize(full)
-		if size += n; size > maxReferrersBytes && len(index.Manifests) > 0 {
+		if size += full.bytes; size > maxReferrersBytes && len(index.Manifests) > 0 {
 			q.Set("last", string(index.Manifests[len(index.Manifests)-1].Digest))
 			next(w, "/v2/"+a.name+"/referrers/"+string(a.digest), q)
 			break
 		}
-		index.Manifests = append(index.Manifests, full)
+		index.Manifests = append(index.Manifests, full.Descriptor)
 	}
 	if wanted != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")

@@ -91,11 +91,15 @@ func understand(u *url.URL) (asked, *failure) {
 	return a.point(last)
 }
 
+var colons = strings.NewReplacer("%3A", ":", "%3a", ":")
+
 // plainPath is what follows /v2/. Nothing in the grammar needs percent-encoding; of
 // the colon in a digest some clients think it does.
 func plainPath(u *url.URL) (string, bool) {
-	path := strings.NewReplacer("%3A", ":", "%3a", ":").Replace(u.EscapedPath())
-	path, ok := strings.CutPrefix(path, "/v2/")
+	path, ok := strings.CutPrefix(u.EscapedPath(), "/v2/")
+	if strings.Contains(path, "%") {
+		path = colons.Replace(path)
+	}
 	return path, ok && len(path) <= maxPathBytes && !strings.Contains(path, "%")
 }
 
@@ -145,7 +149,7 @@ func repository(name, ns string) (string, bool) {
 	full := ns + "/" + name
 	if ns == "" {
 		full = name
-		if first, rest, ok := strings.Cut(name, "/"); ok {
+		if first, rest, ok := strings.Cut(name, "/"); ok && strings.Contains(first, "_") {
 			if m := hostPort.FindStringSubmatch(first); m != nil {
 				full = m[1] + ":" + m[2] + "/" + rest
 			}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
+	"syscall"
 	"time"
 )
 
@@ -14,9 +16,14 @@ const (
 	stallTime = 2 * time.Minute
 	// pieceBytes is how much of a blob is handed to the kernel at once.
 	pieceBytes = 4 << 20
+	// copyBytes is how much of anything else is copied at once.
+	copyBytes = 32 << 10
 	// bodyTime is how long to wait for the rest of a body that is not wanted.
 	bodyTime = 10 * time.Second
 )
+
+// copies are buffers for what is not handed to the kernel.
+var copies = sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }}
 
 // writer counts what is sent, and does not wait for ever for a client to take it.
 type writer struct {
@@ -51,11 +58,17 @@ func (w *writer) Write(p []byte) (int, error) {
 }
 
 // ReadFrom hands a file on to the connection, which has the kernel copy it where it
-// can; piece by piece, so that progress shows.
+// can; piece by piece, so that progress shows. All else is written: so handed over, the
+// head of the answer would be sent by itself first.
 func (w *writer) ReadFrom(r io.Reader) (int64, error) {
 	limited, ok := r.(*io.LimitedReader)
+	if ok {
+		_, ok = limited.R.(syscall.Conn)
+	}
 	if !ok {
-		return io.Copy(struct{ io.Writer }{w}, r)
+		buf := copies.Get().(*[]byte)
+		defer copies.Put(buf)
+		return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf)
 	}
 	var total int64
 	for limited.N > 0 {

@@ -20,7 +20,8 @@ func TestTiny(t *testing.T) {
 	}
 	o := &options{}
 	if err := o.parse([]string{"-size", "2", "-runs", "1", "-latency-images", "20", "-latency", "1ms",
-		"-latency-runs", "1", "-head-size", "1", "-scale", "50,100", "-pairs", "1", "-judge-signatures", "40", "-judge-runs", "1"}); err != nil {
+		"-latency-runs", "1", "-head-size", "1", "-scale", "50,100", "-pairs", "1", "-judge-signatures", "40", "-judge-runs", "1",
+		"-serve-blob", "8", "-serve-requests", "20"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(o.tools, "registry")); err != nil {

@@ -21,6 +21,9 @@
 //   - scale: up to 100,000 manifests.
 //   - verify: what judging by a policy adds to an import, in pairs of runs.
 //   - judge: 10,000 signatures, in one process.
+//   - delta: a bundle of what has changed.
+//   - serve: clients that pull from serve over a store, and push to it, beside
+//     distribution's registry. The clients are this program, on loopback.
 //
 // -only picks some of them; the rest of the page then stays as it is, and what is
 // new says which run it is from.

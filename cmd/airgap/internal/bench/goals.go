@@ -16,11 +16,12 @@ type results struct {
 	Verify  *verifyResult
 	Judge   *judgeResult
 	Delta   *deltaResult
+	Serve   *serveResult
 }
 
 // whole says whether every workload ran.
 func (r *results) whole() bool {
-	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil && r.Delta != nil
+	return r.Main != nil && r.Latency != nil && r.Head != nil && r.Scale != nil && r.Verify != nil && r.Judge != nil && r.Delta != nil && r.Serve != nil
 }
 
 // goal is one line of the table of goals.
@@ -88,6 +89,9 @@ func goals(r *results) []goal {
 	}
 	if r.Delta != nil {
 		out = append(out, r.Delta.goals()...)
+	}
+	if r.Serve != nil {
+		out = append(out, r.Serve.goals()...)
 	}
 	return out
 }

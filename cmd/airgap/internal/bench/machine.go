@@ -21,7 +21,7 @@ func machine() string {
 		parts[1] += " (" + model + ")"
 	}
 	parts = append(parts, runtime.Version())
-	if l := load(); l != "" {
+	if l := loadAverage(); l != "" {
 		parts = append(parts, "load average "+l+" at the start")
 	}
 	return strings.Join(parts, ", ")
@@ -40,8 +40,8 @@ func cpuModel() string {
 	return ""
 }
 
-// load is how busy the machine was with other things.
-func load() string {
+// loadAverage is how busy the machine was with other things.
+func loadAverage() string {
 	raw, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return ""

@@ -34,6 +34,8 @@ type options struct {
 	scaleLimit                  time.Duration
 	pairs                       int
 	judge                       judgeOptions
+	serveBlob                   int
+	serveRequests               int
 
 	floor, scalePhases string // what this program does for itself
 }
@@ -58,7 +60,7 @@ func (o *options) parse(args []string) error {
 	f.StringVar(&o.airgap, "airgap", filepath.Join("bin", "airgap"), "the airgap `program` to measure")
 	f.StringVar(&o.tools, "tools", defaultTools(), "`folder` of the peers that are no Debian packages")
 	f.StringVar(&o.work, "work", filepath.Join(os.TempDir(), "airgap-bench"), "working `folder`; wants ten times -size")
-	f.StringVar(&o.only, "only", "main,latency,head,scale,verify,judge,delta", "the `workloads` to run; what the page says of others stays")
+	f.StringVar(&o.only, "only", "main,latency,head,scale,verify,judge,delta,serve", "the `workloads` to run; what the page says of others stays")
 	f.BoolVar(&o.keep, "keep", false, "leave what the commands wrote in the working folder")
 	f.IntVar(&o.size, "size", 575, "main, verify and delta: `MB` of layers")
 	f.IntVar(&o.runs, "runs", 5, "main, head and delta: `rounds` that count")
@@ -72,6 +74,8 @@ func (o *options) parse(args []string) error {
 	f.IntVar(&o.pairs, "pairs", 40, "verify: `pairs` of imports, judged and not")
 	f.IntVar(&o.judge.signatures, "judge-signatures", 10_000, "judge: how many `signatures`")
 	f.IntVar(&o.judge.runs, "judge-runs", 3, "judge: `rounds` that count")
+	f.IntVar(&o.serveBlob, "serve-blob", 1074, "serve: `MB` of the large blob")
+	f.IntVar(&o.serveRequests, "serve-requests", 5000, "serve: `requests` over one connection; four times as many over many")
 	f.StringVar(&o.floor, "floor", "", "used by this program itself: copy the blobs of a bundle into a folder")
 	f.StringVar(&o.scalePhases, "scale-phases", "", "used by this program itself: measure in process, leave the bundle here")
 	return f.Parse(args)
@@ -202,6 +206,12 @@ var workloads = []workload{
 	}},
 	{"delta", func(ctx context.Context, o *options, r *rig, res *results) (err error) {
 		res.Delta, err = r.runDelta(ctx, mainOptions{int64(o.size) * 1e6, o.runs, o.roots()})
+		return err
+	}},
+	{"serve", func(ctx context.Context, o *options, r *rig, res *results) (err error) {
+		res.Serve, err = r.runServe(ctx, serveOptions{
+			images: o.latency.images, blob: int64(o.serveBlob) * 1e6, requests: o.serveRequests, runs: o.runs, huge: int64(o.headSize) * 1e9,
+		})
 		return err
 	}},
 }

@@ -25,11 +25,12 @@ type job struct {
 	name     string
 	note     string
 	commands [][]string
-	before   func(context.Context) error // not measured
-	after    func(*sample) error         // not measured; fills in what is to be counted
-	output   []string                    // files and folders it writes; removed before, counted after
-	rounds   int                         // at most so many; 0 means all
-	part     int                         // of whole: a tool that is too slow does a part
+	work     func(context.Context) (sample, error) // instead of commands
+	before   func(context.Context) error           // not measured
+	after    func(*sample) error                   // not measured; fills in what is to be counted
+	output   []string                              // files and folders it writes; removed before, counted after
+	rounds   int                                   // at most so many; 0 means all
+	part     int                                   // of whole: a tool that is too slow does a part
 	whole    int
 	skip     string // why it cannot run
 }
@@ -132,7 +133,11 @@ func (r *rig) run(ctx context.Context, j *job) (sample, error) {
 			return sample{}, err
 		}
 	}
-	s, err := r.measure(ctx, j.commands)
+	work := j.work
+	if work == nil {
+		work = func(ctx context.Context) (sample, error) { return r.measure(ctx, j.commands) }
+	}
+	s, err := work(ctx)
 	if err != nil {
 		return sample{}, err
 	}
@@ -149,6 +154,13 @@ func (r *rig) run(ctx context.Context, j *job) (sample, error) {
 	return s, err
 }
 
+// helperResult is what the helper says of what it ran.
+type helperResult struct {
+	Wall, User, Sys, Sync time.Duration
+	RSS                   int64
+	Error                 string
+}
+
 // measure has the helper run commands.
 func (r *rig) measure(ctx context.Context, commands [][]string) (sample, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, runTimeout, errSlow)
@@ -162,11 +174,7 @@ func (r *rig) measure(ctx context.Context, commands [][]string) (sample, error) 
 	if err != nil {
 		return sample{}, err
 	}
-	var res struct {
-		Wall, User, Sys, Sync time.Duration
-		RSS                   int64
-		Error                 string
-	}
+	var res helperResult
 	if err := json.Unmarshal(out, &res); err != nil {
 		return sample{}, fmt.Errorf("the helper answered %.200q: %w", out, err)
 	}

@@ -88,6 +88,7 @@ func render(head []string, text string, r *results) string {
 	b.verify(r.Verify)
 	b.judge(r.Judge)
 	b.delta(r.Delta)
+	b.serve(r.Serve)
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 

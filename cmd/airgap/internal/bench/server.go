@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -14,12 +16,12 @@ import (
 	"time"
 )
 
-// server is distribution's registry in a process of its own, with its content in
-// a folder.
+// server is a registry in a process of its own, with its content in a folder.
 type server struct {
 	host string // 127.0.0.1:port
 	cmd  *exec.Cmd
-	in   io.Closer // closing it ends the process
+	in   io.Closer    // closing it ends the process
+	cost bytes.Buffer // what the helper says of it at the end
 }
 
 const serverConfig = `version: 0.1
@@ -30,8 +32,12 @@ storage:
 http: {addr: %q}
 `
 
-// serve starts a registry over dir at host and waits until it answers.
+// serve starts distribution's registry over dir at host and waits until it answers.
 func (r *rig) serve(ctx context.Context, dir, host string) (*server, error) {
+	return r.serveConfigured(ctx, serverConfig, dir, host)
+}
+
+func (r *rig) serveConfigured(ctx context.Context, config, dir, host string) (*server, error) {
 	binary, ok := r.tool("registry")
 	if !ok {
 		return nil, fmt.Errorf("distribution's registry is not among the tools in %s; testdata/interop/install.sh puts it there", r.tools)
@@ -39,18 +45,24 @@ func (r *rig) serve(ctx context.Context, dir, host string) (*server, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	port := host[strings.LastIndex(host, ":")+1:]
-	config := r.path("tmp", "registry-"+port+".yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, serverConfig, dir, host), 0o644); err != nil {
+	path := r.path("tmp", "registry-"+port(host)+".yml")
+	if err := os.WriteFile(path, fmt.Appendf(nil, config, dir, host), 0o644); err != nil {
 		return nil, err
 	}
-	s := &server{host: host, cmd: exec.Command(r.timed, "serve", binary, "serve", config)}
-	log, err := os.Create(r.path("tmp", "registry-"+port+".log"))
+	return r.start(ctx, host, binary, "serve", path)
+}
+
+func port(host string) string { return host[strings.LastIndex(host, ":")+1:] }
+
+// start runs a server that is to listen at host, and waits until it answers.
+func (r *rig) start(ctx context.Context, host string, command ...string) (*server, error) {
+	s := &server{host: host, cmd: exec.Command(r.timed, append([]string{"serve"}, command...)...)}
+	log, err := os.Create(r.path("tmp", "server-"+port(host)+".log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	s.cmd.Env, s.cmd.Stderr = r.env(), log
+	s.cmd.Env, s.cmd.Stderr, s.cmd.Stdout = r.env(), log, &s.cost
 	in, err := s.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -76,6 +88,9 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
+// serverPoll is how long to wait between two looks whether a server is there.
+const serverPoll = 2 * time.Millisecond
+
 func (s *server) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
@@ -94,7 +109,7 @@ func (s *server) await(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the registry does not answer: %w", ctx.Err())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(serverPoll):
 		}
 	}
 }
@@ -105,6 +120,16 @@ func (s *server) stop() {
 		s.in.Close()
 		_ = s.cmd.Wait()
 	}
+}
+
+// spent ends the process and says what all of its life has cost.
+func (s *server) spent() (sample, error) {
+	s.stop()
+	var res helperResult
+	if err := json.Unmarshal(s.cost.Bytes(), &res); err != nil {
+		return sample{}, fmt.Errorf("the helper said %.200q of a server: %w", s.cost.Bytes(), err)
+	}
+	return sample{CPU: res.User + res.Sys, RSS: res.RSS}, nil
 }
 
 // destination is a registry that is empty at the start of each run: a new

@@ -4,7 +4,8 @@
 //
 //	timed run     reads a Request from stdin, runs its commands one after the
 //	              other and writes a Result to stdout, both JSON
-//	timed serve   COMMAND…  runs a server until stdin ends
+//	timed serve   COMMAND…  runs a server until stdin ends, and writes a Result
+//	              with what it cost
 //
 // It is a program of its own because the system counts the memory of whoever
 // starts a process as the peak of the process: vfork shares it until exec. A
@@ -17,6 +18,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -138,9 +140,17 @@ const stopTime = 5 * time.Second
 
 func serve(cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	err := untilStdinEnds(cmd)
+	res := Result{Wall: time.Since(start)}
+	res.add(cmd.ProcessState)
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(res))
+}
+
+func untilStdinEnds(cmd *exec.Cmd) error {
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	gone := make(chan struct{})
