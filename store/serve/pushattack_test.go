@@ -336,6 +336,22 @@ func TestManyUploads(t *testing.T) {
 	w.begin(ghcr)
 }
 
+// What was begun and left alone keeps nobody out for an hour.
+func TestUploadsGiveWay(t *testing.T) {
+	w := newWritable(t, store.PushOptions{}, func(o *serve.Options) { o.MaxUploads = 2 })
+	left, used := w.begin(ghcr), w.begin(ghcr)
+	w.now = w.now.Add(50 * time.Second)
+	w.want(204, "", "GET", used, nil)
+	w.want(429, "TOOMANYREQUESTS", "POST", "/v2/"+ghcr+"/blobs/uploads/", nil)
+	w.now = w.now.Add(20 * time.Second)
+	w.begin(ghcr)
+	w.want(204, "", "GET", used, nil)
+	w.want(404, "BLOB_UPLOAD_UNKNOWN", "GET", left, nil)
+	if n := len(w.ingest()); n != 2 {
+		t.Errorf("%d files", n)
+	}
+}
+
 // Requests about one upload at the same time do not mix: one goes on, and the blob is
 // what one of them sent.
 func TestConcurrentUploads(t *testing.T) {
