@@ -174,11 +174,7 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 
 // checkPacked refuses what engines could start something from, whatever it says of itself.
 func (in *putting) checkPacked() error {
-	var blobs []digest.Digest
-	for _, d := range in.parsed.Blobs() {
-		blobs = append(blobs, d.Digest)
-	}
-	blob, err := in.p.store.packedBlob(blobs)
+	blob, err := in.p.store.packedBlob(digests(in.parsed.Blobs()))
 	if err == nil && blob != "" {
 		err = refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what nothing can be started from; %s is not here, an archive or compressed", in.m.Repository, blob)
 	}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +31,9 @@ type RebuildOptions struct {
 	// admitted anything to.
 	NotAdmitted []string
 	// Doubted is what clients pushed, or what was in quarantine, in whatever repository.
-	// Of it nothing is given out because it is attached to something, but for what nothing
-	// can be started from: it has to be among Names, in that repository, and not held.
+	// In repositories that are not admitted nothing of it is given out because it is
+	// attached to something, but for what nothing can be started from: it has to be among
+	// Names, in that repository, and not held. In others that goes for everything.
 	Doubted map[digest.Digest]bool
 	// Entries are the ledger's, and Checkpoint the state that they have to add up to.
 	// The ledger keeps the name that the checkpoint has; its key is a new one.
@@ -145,7 +145,10 @@ func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
 	if err := r.scan(ctx); err != nil {
 		return r.Rebuilt, err
 	}
-	sessions := r.fill()
+	sessions, err := r.fill()
+	if err != nil {
+		return r.Rebuilt, err
+	}
 	const temp = ingestDir + "/rebuilt.db"
 	if err := s.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return r.Rebuilt, err
@@ -332,7 +335,7 @@ func (r *rebuilding) choose() map[string][]digest.Digest {
 
 // fill works out what each repository has, of what was admitted and of what was not.
 // Nothing of it has to be written: the files are there.
-func (r *rebuilding) fill() []*Session {
+func (r *rebuilding) fill() ([]*Session, error) {
 	staged := map[digest.Digest]*stagedBlob{}
 	admitted := &Session{store: r.store, staged: staged, gains: map[string]*gain{}}
 	pushed := &Session{store: r.store, staged: staged, gains: map[string]*gain{}, origin: origin{at: max(time.Now().Unix(), 1)}}
@@ -352,63 +355,19 @@ func (r *rebuilding) fill() []*Session {
 	for _, repo := range sorted(byRepo) {
 		g := r.found.reach(repo, byRepo[repo])
 		of(repo).gains[repo] = g
-		r.keepDoubted(of(repo), repo)
 		for dgst := range g.blobs {
 			staged[dgst] = &stagedBlob{}
 		}
 		for dgst := range g.manifests {
 			staged[dgst] = &stagedBlob{}
 		}
+		if err := r.keepDoubted(of(repo), pushed, repo); err != nil {
+			return nil, err
+		}
 	}
 	r.Names, r.Repositories, r.Blobs = len(r.kept), len(byRepo), len(staged)
 	r.Left = len(r.found.sizes) - r.Blobs
-	return []*Session{admitted, pushed}
-}
-
-// keepHeld keeps a name in quarantine, and its manifest, which another name may have
-// been given out by: to find out takes a judge.
-func (s *Session) keepHeld(n RebuiltName) {
-	if s.held == nil {
-		s.held = map[layout.Reference]string{}
-	}
-	s.held[n.Reference] = n.Hold
-	s.keep(spot{n.Reference.Repository, n.Digest}, n.Hold)
-}
-
-func (s *Session) keep(at spot, reason string) {
-	if s.quarantined == nil {
-		s.quarantined = map[spot]string{}
-	}
-	s.quarantined[at] = reason
-}
-
-// reasonDoubted is why something is in quarantine that is attached to an image.
-const reasonDoubted = "it is attached to an image, and could be started: nobody has admitted it here"
-
-// keepDoubted keeps in quarantine what only is in repo because it is attached to
-// something, if that is to be doubted.
-func (r *rebuilding) keepDoubted(s *Session, repo string) {
-	here, contained := map[digest.Digest]string{}, map[digest.Digest]bool{}
-	for _, n := range r.o.Names {
-		if n.Reference.Repository != repo || layout.IsDerivedTag(n.Reference.Tag) {
-			continue
-		}
-		if n.Hold == "" {
-			r.found.contained(contained, n)
-		}
-		if was, ok := here[n.Digest]; !ok || was == "" {
-			here[n.Digest] = n.Hold
-		}
-	}
-	for dgst := range s.gains[repo].manifests {
-		m := r.found.manifests[dgst]
-		if !r.o.Doubted[dgst] || contained[dgst] || !layout.IsIndex(m.Manifest.MediaType) && !layout.Runnable(m.Manifest) {
-			continue
-		}
-		if why, ok := here[dgst]; why != "" || !ok {
-			s.keep(spot{repo, dgst}, cmp.Or(why, reasonDoubted))
-		}
-	}
+	return []*Session{admitted, pushed}, nil
 }
 
 // inventory is what the files of a store are.

@@ -86,7 +86,8 @@ func TestRebuild(t *testing.T) {
 		s := open(t, dir, Options{})
 		sound(t, s)
 		for _, content := range all {
-			layouttest.CheckSource(t, s, content, layouttest.Traits{})
+			// Some of what is attached can be started: see TestRebuildAdmitsNoRider.
+			layouttest.CheckSource(t, s.Judged(), content, layouttest.Traits{})
 		}
 		if got := entries(t, s); len(got) != 2 || got[0] != "one" {
 			t.Errorf("the ledger has %q", got)
@@ -302,7 +303,7 @@ func TestRebuildFaults(t *testing.T) {
 			no(t, err)
 			sound(t, s)
 			for _, content := range all {
-				layouttest.CheckSource(t, s, content, layouttest.Traits{})
+				layouttest.CheckSource(t, s.Judged(), content, layouttest.Traits{})
 			}
 			no(t, s.Close())
 			if t.Failed() {
@@ -374,4 +375,44 @@ func TestRebuildFails(t *testing.T) {
 	if got := leftovers(t, dir); len(got) > 0 {
 		t.Errorf("left over: %v", got)
 	}
+}
+
+// A client can bring something that says it is attached to an admitted image as a blob,
+// or to a repository of its own: a rebuild does not make admitted content of it, nor does
+// an import of the image. What nothing can be started from stays attached.
+func TestRebuildAdmitsNoRider(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	b := layouttest.New(testRepo)
+	img := b.Image("image")
+	b.Tag("v1", img)
+	b.Referrer(img, "text/spdx+json", "SBOM")
+	imported := b.Content()
+	add(t, s, imported)
+	o := remembered(t, s)
+	config := b.Blob(layout.MediaTypeImageConfig, []byte(`{"os":"linux"}`))
+	riders := posing(b, img, unpackable(t)["gzip"])
+	riders["an index"] = b.ReferrerIndex(img, b.Image("child"))
+	riders["an image"] = b.Manifest(layouttest.Document{SchemaVersion: 2, MediaType: layout.MediaTypeManifest, Config: &config, Subject: &img})
+	p := s.Pusher(PushOptions{})
+	for _, item := range b.Content().Repositories[testRepo] {
+		no(t, pushBlob(t, p, "eve.example/hers", item.Bytes, item.Descriptor.Digest))
+	}
+	no(t, s.Close())
+
+	_, err := Rebuild(t.Context(), dir, o)
+	no(t, err)
+	s = open(t, dir, Options{})
+	for _, what := range []string{"rebuilt", "imported"} {
+		if what == "imported" {
+			add(t, s, imported)
+		}
+		layouttest.CheckSource(t, s, imported, layouttest.Traits{})
+		for how, d := range riders {
+			if sees(t, s.View(), testRepo, d.Digest) {
+				t.Errorf("%s: %s is given out", what, how)
+			}
+		}
+	}
+	sound(t, s)
 }

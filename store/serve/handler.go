@@ -70,6 +70,7 @@ type Handler struct {
 	hashed    hashed
 	described described
 	uploads   *uploads
+	large     chan struct{} // one for each large manifest that comes
 }
 
 var _ Busy = (*Handler)(nil)
@@ -78,7 +79,7 @@ var _ Busy = (*Handler)(nil)
 // /healthz whether c can be read, and /readyz that, too, unless the server will stop.
 func New(c Content, o Options) *Handler {
 	o.MaxBlob = cmp.Or(o.MaxBlob, layout.MaxBlobBytes)
-	return &Handler{c: c, o: o, uploads: newUploads(&o)}
+	return &Handler{c: c, o: o, uploads: newUploads(&o), large: make(chan struct{}, maxLarge)}
 }
 
 // Uploads says how many uploads go on: those that had a request in the last half

@@ -336,6 +336,54 @@ func TestManyUploads(t *testing.T) {
 	w.begin(ghcr)
 }
 
+// Many large manifests at once do not fill the memory; small ones go on.
+func TestManyLargeManifests(t *testing.T) {
+	w := newWritable(t, store.PushOptions{}, nil)
+	path := "/v2/" + ghcr + "/manifests/large"
+	large := strings.Repeat(" ", 1<<20)
+	for range 32 {
+		body, rest := io.Pipe()
+		defer rest.Close()
+		req, err := http.NewRequestWithContext(t.Context(), "PUT", w.url+path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", layout.MediaTypeManifest)
+		go func() {
+			if res, err := http.DefaultClient.Do(req); err == nil {
+				res.Body.Close()
+			}
+		}()
+		if _, err := rest.Write([]byte(large)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := w.do("PUT", path, strings.NewReader(large), "Content-Type: "+layout.MediaTypeManifest)
+	for tries := 0; a.StatusCode == 400 && tries < 1000; tries++ { // the server has not read all of that yet
+		a = w.do("PUT", path, strings.NewReader(large), "Content-Type: "+layout.MediaTypeManifest)
+	}
+	if a.StatusCode != 429 || code(t, a.Response, a.body) != "TOOMANYREQUESTS" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("%s %s", a.Status, a.body)
+	}
+	w.push(image(ghcr))
+}
+
+// What was begun and left alone keeps nobody out for an hour.
+func TestUploadsGiveWay(t *testing.T) {
+	w := newWritable(t, store.PushOptions{}, func(o *serve.Options) { o.MaxUploads = 2 })
+	left, used := w.begin(ghcr), w.begin(ghcr)
+	w.now = w.now.Add(50 * time.Second)
+	w.want(204, "", "GET", used, nil)
+	w.want(429, "TOOMANYREQUESTS", "POST", "/v2/"+ghcr+"/blobs/uploads/", nil)
+	w.now = w.now.Add(20 * time.Second)
+	w.begin(ghcr)
+	w.want(204, "", "GET", used, nil)
+	w.want(404, "BLOB_UPLOAD_UNKNOWN", "GET", left, nil)
+	if n := len(w.ingest()); n != 2 {
+		t.Errorf("%d files", n)
+	}
+}
+
 // Requests about one upload at the same time do not mix: one goes on, and the blob is
 // what one of them sent.
 func TestConcurrentUploads(t *testing.T) {

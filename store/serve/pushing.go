@@ -27,7 +27,9 @@ var (
 
 // putManifest answers PUT of a manifest, by tag or by digest.
 func (h *Handler) putManifest(w *writer, r *http.Request, a asked) {
-	m, f := h.pushed(w, r, a)
+	place := place{h.large, false}
+	defer place.leave()
+	m, f := h.pushed(w, r, a, &place)
 	if f != nil {
 		f.answer(w, r)
 		return
@@ -51,7 +53,7 @@ func (h *Handler) putManifest(w *writer, r *http.Request, a asked) {
 }
 
 // pushed reads a manifest, and holds it against what the request says of it.
-func (h *Handler) pushed(w *writer, r *http.Request, a asked) (push.Manifest, *failure) {
+func (h *Handler) pushed(w *writer, r *http.Request, a asked, p *place) (push.Manifest, *failure) {
 	m := push.Manifest{By: a.by.Name, Repository: a.repo}
 	var f *failure
 	if m.Tags, f = tagsOf(r, a); f != nil {
@@ -61,7 +63,7 @@ func (h *Handler) pushed(w *writer, r *http.Request, a asked) (push.Manifest, *f
 	if err != nil || len(params) > 0 || !layout.IsManifest(mediaType) {
 		return m, &failure{http.StatusBadRequest, codeManifestInvalid, "Content-Type is that of no manifest which can be stored here"}
 	}
-	if m.Bytes, f = readManifest(w, r); f != nil {
+	if m.Bytes, f = readManifest(w, r, p); f != nil {
 		return m, f
 	}
 	m.Descriptor = layout.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(m.Bytes), Size: int64(len(m.Bytes))}
@@ -97,12 +99,51 @@ func tagsOf(r *http.Request, a asked) ([]string, *failure) {
 
 var tagInvalid = &failure{http.StatusBadRequest, codeManifestInvalid, "the tag is outside the grammar"}
 
-func readManifest(w *writer, r *http.Request) ([]byte, *failure) {
+// Manifests are held in memory while they come, and until they are stored.
+const (
+	// smallManifest is up to what size any number may come at once.
+	smallManifest = 64 << 10
+	// maxLarge is how many larger ones may.
+	maxLarge = 32
+)
+
+// place is one among those who send a large manifest.
+type place struct {
+	all   chan struct{}
+	taken bool
+}
+
+func (p *place) take() bool {
+	select {
+	case p.all <- struct{}{}:
+		p.taken = true
+	default:
+	}
+	return p.taken
+}
+
+func (p *place) leave() {
+	if p.taken {
+		<-p.all
+	}
+}
+
+func readManifest(w *writer, r *http.Request, p *place) ([]byte, *failure) {
 	large := &failure{http.StatusRequestEntityTooLarge, codeSizeInvalid, fmt.Sprintf("a manifest has at most %d bytes here", layout.MaxManifestBytes)}
 	if r.ContentLength > layout.MaxManifestBytes {
 		return nil, large
 	}
-	data, err := io.ReadAll(io.LimitReader(newBody(w, r), layout.MaxManifestBytes+1))
+	body := newBody(w, r)
+	data, err := io.ReadAll(io.LimitReader(body, smallManifest))
+	if err == nil && len(data) == smallManifest {
+		if !p.take() {
+			w.Header().Set("Retry-After", retryAfter)
+			return nil, &failure{http.StatusTooManyRequests, codeTooMany, "too many large manifests at once"}
+		}
+		var rest []byte
+		rest, err = io.ReadAll(io.LimitReader(body, layout.MaxManifestBytes+1-smallManifest))
+		data = append(data, rest...)
+	}
 	switch {
 	case err != nil:
 		return nil, shortBody

@@ -16,6 +16,9 @@ const (
 	defaultUploads = 256
 	// defaultIdle is how long an upload may go without a request.
 	defaultIdle = time.Hour
+	// crowdedIdle is how long, while others wait for room: what clients that broke off
+	// have left must not keep everybody out.
+	crowdedIdle = time.Minute
 	// activeTime is for how long after its last request an upload counts as one
 	// that goes on.
 	activeTime = 30 * time.Second
@@ -50,7 +53,10 @@ func newUploads(o *Options) *uploads {
 
 // begin makes room for an upload, which is busy.
 func (u *uploads) begin(repo, by string, start func() (push.Upload, error)) (*pending, *failure, error) {
-	u.expire()
+	u.expire(u.idle)
+	if u.full() {
+		u.expire(min(u.idle, crowdedIdle))
+	}
 	p := &pending{id: rand.Text(), repo: repo, by: by, busy: true}
 	u.mu.Lock()
 	if len(u.all) >= u.max {
@@ -70,7 +76,7 @@ func (u *uploads) begin(repo, by string, start func() (push.Upload, error)) (*pe
 
 // take finds an upload for a request, and keeps others off it.
 func (u *uploads) take(id, repo, by string) (*pending, *failure) {
-	u.expire()
+	u.expire(u.idle)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p := u.all[id]
@@ -103,10 +109,16 @@ func (u *uploads) remove(p *pending) {
 	delete(u.all, p.id)
 }
 
-// expire discards what nobody came back for.
-func (u *uploads) expire() {
+func (u *uploads) full() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.all) >= u.max
+}
+
+// expire discards what nobody came back for in that time.
+func (u *uploads) expire(idle time.Duration) {
 	now := u.now()
-	for _, p := range u.takeIf(func(p *pending) bool { return now.Sub(p.used) > u.idle }) {
+	for _, p := range u.takeIf(func(p *pending) bool { return now.Sub(p.used) > idle }) {
 		_ = p.Close() // else the next writer of the store removes its file
 	}
 }
