@@ -299,6 +299,7 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 	if err != nil {
 		return nil, i.damaged(err)
 	}
+	res.Notes = i.notes // it is known at the end what is in quarantine
 	res.Approvals, res.Records = results(i.approvals), made(i.made)
 	return res, nil
 }
@@ -339,6 +340,9 @@ func (i *importing) commit(ctx context.Context, names []layout.Name) error {
 		return err
 	}
 	if err := i.logImport(); err != nil {
+		return err
+	}
+	if err := i.holdRiders(); err != nil {
 		return err
 	}
 	if i.o.Memory != nil {

@@ -88,6 +88,20 @@ func (s *Session) Quarantine(repo string, dgst digest.Digest, reason string) err
 	})
 }
 
+// HoldBack is like Quarantine of a manifest that this session brings, unless repo has it
+// already: then it stays as it is, given out or not. It says which of the two.
+func (s *Session) HoldBack(repo string, dgst digest.Digest, reason string) (held bool, err error) {
+	there := false
+	err = s.store.view(func(tx *bbolt.Tx) error {
+		_, there, err = manifest(tx, repo, dgst)
+		return err
+	})
+	if err != nil || there {
+		return false, s.store.wrap(dgst, err)
+	}
+	return true, s.Quarantine(repo, dgst, reason)
+}
+
 // Release has Commit end a quarantine.
 func (s *Session) Release(repo string, dgst digest.Digest) error {
 	return s.change(func(c *changes) {

@@ -23,6 +23,7 @@ const layerType = "application/vnd.oci.image.layer.v1.tar"
 //	other       v1: another image
 //	many        v1: an image of four large layers, with a signature
 //	sparse      sparse: an index that lacks a child
+//	riding      signed, and an index with an image is attached, which nobody signed
 //	hostile     v1: an image whose artifact types want to play with terminals
 //	twins       a:1 and b:1 in two repositories beneath the one given
 func contentNamed(what, repo string) (layouttest.Content, error) {
@@ -32,7 +33,11 @@ func contentNamed(what, repo string) (layouttest.Content, error) {
 	case "sparse":
 		return layouttest.Sparse(repo), nil
 	case "signed":
-		return signedContent(repo)
+		return signedContent(repo, nil)
+	case "riding":
+		return signedContent(repo, func(b *layouttest.Builder, image layout.Descriptor) {
+			b.ReferrerIndex(image, b.Image("riding"))
+		})
 	case "many":
 		return manyLayers(repo), nil
 	case "next":
@@ -52,11 +57,14 @@ func contentNamed(what, repo string) (layouttest.Content, error) {
 	return layouttest.Content{}, fmt.Errorf("no content is called %s", what)
 }
 
-// signedContent has signatures that the real tools would accept.
-func signedContent(repo string) (layouttest.Content, error) {
+// signedContent has signatures that the real tools would accept, and what more adds.
+func signedContent(repo string, more func(*layouttest.Builder, layout.Descriptor)) (layouttest.Content, error) {
 	b := layouttest.New(repo)
 	image := b.Image("signed")
 	b.Tag("v1", image)
+	if more != nil {
+		more(b, image)
+	}
 	key := signing.InsecureKey("airgap test")
 	ca, err := signing.NewTestCA("airgap test root", signing.TestOptions{InsecureSeed: "root"})
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"airgap/bundle/registry"
 	"airgap/layout"
 	"airgap/store"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // destination is where import brings things.
@@ -313,6 +315,19 @@ func (l *lateSink) KeepList(issuer string, der []byte) error {
 		return k.KeepList(issuer, der)
 	}
 	return nil
+}
+
+// HoldBack keeps a manifest back, where the sink does.
+func (l *lateSink) HoldBack(repo string, dgst digest.Digest, reason string) (bool, error) {
+	if err := l.opened(); err != nil {
+		return false, err
+	}
+	if k, ok := l.sink.(interface {
+		HoldBack(repo string, dgst digest.Digest, reason string) (bool, error)
+	}); ok {
+		return k.HoldBack(repo, dgst, reason)
+	}
+	return false, nil
 }
 
 // Commit implements [layout.Sink].
