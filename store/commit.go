@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 
 	"airgap/layout"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Commit implements [layout.Sink]. It publishes everything put in this session,
@@ -121,16 +123,32 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 		s.store.lost("disk", err)
 		return err
 	}
-	recorded := false
+	recorded, state := false, 0
 	err := s.store.update(func(tx *bbolt.Tx) error {
 		err := s.record(tx, names)
-		recorded = err == nil
+		recorded, state = err == nil, tx.ID()
 		return err
 	})
-	if recorded && err != nil { // else nothing was written
+	if recorded && err != nil && !s.store.undone(err, state) { // else nothing was written
 		s.store.lost("database", err)
 	}
 	return err
+}
+
+// undone says whether a transaction failed because there was no room for it, and has left
+// the database as it was: bbolt makes a transaction count with its last write, of a page
+// that is there. Of any other failure of the disk nobody knows what it has left.
+func (s *Store) undone(err error, state int) bool {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, berrors.ErrMaxSizeReached) {
+		return false
+	}
+	s.db.settle() // what bbolt remembers of it is not used again
+	before := false
+	verr := s.view(func(tx *bbolt.Tx) error {
+		before = tx.ID() < state
+		return nil
+	})
+	return verr == nil && before
 }
 
 // move gives a file its final name, unless another session has done so.

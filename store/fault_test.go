@@ -314,6 +314,8 @@ func TestDatabaseFull(t *testing.T) {
 	if r := sound(t, s); r.Orphans > 0 {
 		t.Errorf("%d files were not discarded", r.Orphans)
 	}
+	add(t, s, image("small")) // for which there is room
+	layouttest.CheckSource(t, s, image("small"), layouttest.Traits{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

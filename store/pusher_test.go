@@ -454,6 +454,37 @@ func TestImportTakesTheMarkOff(t *testing.T) {
 	}
 }
 
+// A client that sets a tag first does not keep an import out.
+func TestNamesOfClientsAreInNobodysWay(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	p := s.Pusher(PushOptions{})
+	named := func(label string) layouttest.Content {
+		b := layouttest.New(testRepo)
+		b.Tag("v1", b.Image(label))
+		return b.Content()
+	}
+	pushAll(t, p, named("squatted"))
+	ref := layout.Reference{Repository: testRepo, Tag: "v1"}
+	stale := begin(t, s)
+	for _, session := range []*Session{stale, begin(t, s)} {
+		if _, err := session.Resolve(t.Context(), ref); !errors.Is(err, layout.ErrNotFound) {
+			t.Errorf("a tag that a client set: %v", err)
+		}
+		if session != stale {
+			no(t, named("admitted").Load(t.Context(), session))
+		}
+	}
+	if got := given(t, s.View(), testRepo)["v1"]; got != named("admitted").Names[0].Descriptor.Digest {
+		t.Errorf("the tag leads to %s", got)
+	}
+	if err := named("another").Load(t.Context(), stale); !errors.Is(err, ErrChanged) {
+		t.Errorf("who was told before: %v, want ErrChanged", err)
+	}
+	if _, err := begin(t, s).Resolve(t.Context(), ref); err != nil {
+		t.Errorf("once it is admitted: %v", err)
+	}
+}
+
 // An import of what is there already, name and all, admits it.
 func TestImportAdmitsWhatWasPushed(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})

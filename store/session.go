@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -68,18 +69,31 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 }
 
 // Resolve implements [layout.Sink]: it tells what a name stands for before this
-// session is committed.
+// session is committed. A name that a client has set, and that nobody has admitted,
+// stands for nothing: it is in nobody's way.
 //
-// What it told is expected to be so still if Commit gives the name a manifest, holds it
-// or lets go of it.
+// What it told is expected to be so still if Commit gives the name a manifest.
 func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
 	d, err := s.store.resolve(ctx, ref, true)
-	if err == nil || errors.Is(err, layout.ErrNotFound) {
-		s.mu.Lock()
-		s.told(ref, d.Digest)
-		s.mu.Unlock()
+	if err != nil && !errors.Is(err, layout.ErrNotFound) {
+		return d, err
 	}
-	return d, err
+	s.mu.Lock()
+	s.told(ref, d.Digest)
+	s.mu.Unlock()
+	if err != nil || s.origin.at != 0 {
+		return d, err
+	}
+	admitted := false
+	err = s.store.view(func(tx *bbolt.Tx) error {
+		admitted = !wasPushed(tx, ref.Repository, d.Digest) ||
+			!notAdmitted(tx, ref.Repository) && cmp.Or(nameHidden(tx, ref), hidden(tx, ref.Repository, d.Digest)) == nil
+		return nil
+	})
+	if err == nil && !admitted {
+		return layout.Descriptor{}, s.store.missing(ref.String(), "")
+	}
+	return d, s.store.wrap("", err)
 }
 
 // Open reads what repo had before this session, in quarantine or not.
