@@ -30,7 +30,7 @@ type upload struct {
 // Upload implements [push.Pusher].
 func (p *Pusher) Upload(ctx context.Context, repo string, alg digest.Algorithm) (push.Upload, error) {
 	s := p.store
-	if err := errors.Join(ctx.Err(), checkName(repo, maxRepositoryBytes)); err != nil {
+	if err := errors.Join(ctx.Err(), checkName(repo, maxRepositoryBytes), s.usable()); err != nil {
 		return nil, s.wrap("", err)
 	}
 	if s.readOnly {
@@ -48,6 +48,9 @@ func (p *Pusher) Upload(ctx context.Context, repo string, alg digest.Algorithm) 
 	u.file, u.w = f, disk.SparseWriter{File: f}
 	return u, nil
 }
+
+// Ready fails once nothing can be pushed any more, until the store is opened again.
+func (p *Pusher) Ready() error { return p.store.wrap("", p.store.usable()) }
 
 // Size implements [push.Upload].
 func (u *upload) Size() int64 { return u.w.Off }

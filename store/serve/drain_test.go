@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"airgap/layout/layouttest"
 	"airgap/store"
+	"airgap/store/push"
 	"airgap/store/serve"
 
 	"github.com/opencontainers/go-digest"
@@ -144,5 +146,24 @@ func TestStopWithUploadsLeftAlone(t *testing.T) {
 				t.Errorf("grace %s, the upload ends after %s: stopped after %s with %v", c.grace, c.ends, took, err)
 			}
 		})
+	}
+}
+
+// lame takes nothing any more.
+type lame struct{ push.Pusher }
+
+func (lame) Ready() error { return errors.New("the disk failed") }
+
+// A registry that can still give, and take nothing any more, is not ready.
+func TestNotReady(t *testing.T) {
+	s, _ := newStore(t, labelled("v1"))
+	for want, p := range map[int]push.Pusher{200: s.Pusher(store.PushOptions{}), 500: lame{s.Pusher(store.PushOptions{})}} {
+		srv := httptest.NewServer(serve.New(s.View(), serve.Options{Pusher: p}))
+		defer srv.Close()
+		for path, status := range map[string]int{"/readyz": want, "/healthz": 200, "/livez": 200, "/v2/" + ghcr + "/manifests/v1": 200} {
+			if res, _ := ask(t, "GET", srv.URL+path); res.StatusCode != status {
+				t.Errorf("%s: %s, want %d", path, res.Status, status)
+			}
+		}
 	}
 }

@@ -23,6 +23,13 @@ func (h *Handler) health(w http.ResponseWriter, r *http.Request, kind string) *f
 	if kind == kindReady && h.o.Drain.Draining() {
 		return &failure{http.StatusServiceUnavailable, codeUnknown, "the registry is about to stop"}
 	}
+	if kind == kindReady {
+		h.uploads.expire(h.uploads.idle) // who asks comes again and again
+		if p, ok := h.o.Pusher.(interface{ Ready() error }); ok && p.Ready() != nil {
+			h.failed(w, r, codeUnknown, p.Ready())
+			return nil
+		}
+	}
 	if kind != kindLive {
 		_, err := h.c.Resolve(r.Context(), layout.Reference{Repository: "localhost/healthz", Tag: "healthz"})
 		if err != nil && !errors.Is(err, layout.ErrNotFound) {
