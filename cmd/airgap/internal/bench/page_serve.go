@@ -37,7 +37,7 @@ func (b *page) serve(s *serveResult) {
 	b.line("Into an empty registry: a blob is a POST and a PUT. airgap answers when the disk has it, and its ledger a line for each")
 	b.line("manifest. distribution does not wait for the disk, so here the time until it has everything (sync) counts for both.")
 	b.line("")
-	b.served(s, loadPush, "a second", "CPU µs each")
+	b.served(s, loadPush, "a second", "CPU ms each")
 	b.line("### Start")
 	b.line("")
 	b.line("From the start of the process until it has answered with a manifest. The bundle has %s MB, of which the layers", megabytes(s.Huge))
@@ -111,10 +111,16 @@ func (l *servedLoad) rate(name string) string {
 
 func (l *servedLoad) cpu(name string) string {
 	return l.of(name, func(m sample) string {
-		if l.Kind == loadLarge {
+		each := float64(m.CPU.Microseconds()) / float64(l.Asked)
+		switch {
+		case l.Kind == loadLarge:
 			return fmt.Sprintf("%.2f", m.CPU.Seconds()*1e9/float64(max(m.Blobs, 1)))
+		case l.Large:
+			return fmt.Sprintf("%.0f", each/1000)
+		case l.Kind == loadPush:
+			return fmt.Sprintf("%.1f", each/1000)
 		}
-		return fmt.Sprintf("%.0f", float64(m.CPU.Microseconds())/float64(l.Asked))
+		return fmt.Sprintf("%.0f", each)
 	})
 }
 
