@@ -81,7 +81,7 @@ func run(ctx context.Context, out io.Writer, binary, dir string) error {
 	}
 	defer d.close()
 	for _, chapter := range []func(context.Context) error{
-		d.publish, d.export, d.look, d.refuse, d.trust, d.damage, d.admit, d.compare, d.verify, d.approve, d.onward, d.history, d.replay, d.use,
+		d.publish, d.export, d.look, d.refuse, d.trust, d.damage, d.admit, d.compare, d.verify, d.serve, d.approve, d.onward, d.history, d.replay, d.use,
 	} {
 		if err := chapter(ctx); err != nil {
 			return err
