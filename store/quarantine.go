@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -262,122 +261,6 @@ func letGo(tx *bbolt.Tx, ref layout.Reference) error {
 	return nil
 }
 
-// admit releases a name that was admitted just now, and what it consists of: whoever
-// pulls it must not miss any. Of an index those are the children that came with it; one
-// that only the store has was not judged with it. What is attached to them comes too if
-// nothing can be started from it; an image or an index that says of itself that it
-// belongs to one that passed is judged by itself, or not at all.
-func (s *Session) admit(tx *bbolt.Tx, n layout.Name) error {
-	repo := n.Reference.Repository
-	b := repoBucket(tx, repo, repoQuarantined)
-	if b == nil {
-		return nil
-	}
-	if err := letGo(tx, n.Reference); err != nil {
-		return err
-	}
-	if layout.IsDerivedTag(n.Reference.Tag) && !s.store.inert(tx, repo, n.Descriptor.Digest) {
-		return nil // it is attached
-	}
-	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
-	for todo := []digest.Digest{n.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
-		if err := b.Delete(key(todo[0])); err != nil {
-			return err
-		}
-		comes, err := s.comesWith(tx, repo, todo[0])
-		if err != nil {
-			return err
-		}
-		for _, d := range comes {
-			if !seen[d] {
-				seen[d] = true
-				todo = append(todo, d)
-			}
-		}
-	}
-	return nil
-}
-
-// comesWith lists what is admitted together with a manifest of repo. The locks are held.
-func (s *Session) comesWith(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
-	children, err := s.store.children(tx, repo, dgst)
-	if err != nil {
-		return nil, err
-	}
-	attached, err := attachedTo(tx, repo, dgst)
-	if err != nil {
-		return nil, err
-	}
-	children = slices.DeleteFunc(children, func(d digest.Digest) bool { return !s.brought[spot{repo, d}] })
-	attached = slices.DeleteFunc(attached, func(d digest.Digest) bool { return !s.store.inert(tx, repo, d) })
-	return append(children, attached...), nil
-}
-
-// inert says whether nothing can be started from a manifest of repo. What cannot be read
-// is not. Of what was imported its media types tell, as they did to who judged it; a
-// client says of what it pushes whatever it likes.
-func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
-	rec, ok, err := manifest(tx, repo, dgst)
-	if err != nil || !ok || layout.IsIndex(rec.MediaType) {
-		return false
-	}
-	o, err := s.outline(rec.descriptor(dgst))
-	if err != nil || o.runnable || rec.Pushed == 0 {
-		return err == nil && !o.runnable
-	}
-	blob, err := s.packedBlob(o.blobs)
-	return err == nil && blob == ""
-}
-
-// below lists what a manifest of repo leads to there: the children that an index
-// lists, and what is attached.
-func (s *Store) below(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
-	if _, ok, err := manifest(tx, repo, dgst); err != nil || !ok { // an index may be sparse
-		return nil, err
-	}
-	children, err := s.children(tx, repo, dgst)
-	if err != nil {
-		return nil, err
-	}
-	attached, err := attachedTo(tx, repo, dgst)
-	return append(children, attached...), err
-}
-
-// children lists what an index of repo lists, there or not.
-func (s *Store) children(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
-	rec, ok, err := manifest(tx, repo, dgst)
-	if err != nil || !ok || !layout.IsIndex(rec.MediaType) {
-		return nil, err
-	}
-	o, err := s.outline(rec.descriptor(dgst))
-	if err != nil {
-		return nil, err
-	}
-	return slices.Clone(o.children), nil
-}
-
-// attachedForms are those by which a tag leads to what is attached.
-var attachedForms = append([]layout.Form{layout.FormReferrersTag}, layout.CosignForms...)
-
-// attachedTo lists what is attached to a manifest of repo, by its subject or by a tag.
-func attachedTo(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
-	var out []digest.Digest
-	found, err := referrers(tx, repo, dgst)
-	for _, d := range found {
-		out = append(out, d.Digest)
-	}
-	for _, form := range attachedForms {
-		tag, ok := form.Tag(dgst)
-		if !ok {
-			continue
-		}
-		if d, err := resolve(tx, layout.Reference{Repository: repo, Tag: tag}); err == nil {
-			out = append(out, d.Digest)
-		}
-	}
-	return out, err
-}
-
 // hidden says why a manifest is not given out, if it is not.
 func hidden(tx *bbolt.Tx, repo string, dgst digest.Digest) error {
 	return heldBack(tx, repo, key(dgst))
@@ -449,51 +332,4 @@ func quarantinedIn(tx *bbolt.Tx, repo string, b *bbolt.Bucket) ([]Quarantined, e
 		out[i].Names = append(out[i].Names, HeldName{n.Reference, string(reason)})
 	}
 	return out, err
-}
-
-// Judged is the store as a judge has to see it: with what is in quarantine.
-func (s *Store) Judged() Judged { return Judged{s} }
-
-// Judged is a store together with what is in quarantine.
-type Judged struct{ *Store }
-
-var _ layout.Source = Judged{}
-
-// Resolve implements [layout.Source].
-func (j Judged) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
-	return j.resolve(ctx, ref, true)
-}
-
-// Open implements [layout.Source].
-func (j Judged) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
-	return j.openContent(ctx, repo, d, true)
-}
-
-// Attached implements [layout.Source].
-func (j Judged) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
-	return j.attached(ctx, repo, subject, true)
-}
-
-// Names lists every name, those in quarantine too.
-func (j Judged) Names(ctx context.Context) ([]layout.Name, error) { return j.names(ctx, true) }
-
-// Manifests lists the manifests of a repository, named or not, sorted by digest.
-func (j Judged) Manifests(ctx context.Context, repo string) ([]layout.Descriptor, error) {
-	var out []layout.Descriptor
-	err := j.view(func(tx *bbolt.Tx) error {
-		b := repoBucket(tx, repo, repoManifests)
-		if b == nil {
-			return nil
-		}
-		return b.ForEach(func(k, _ []byte) error {
-			dgst, _, err := parseKey(k)
-			if err != nil {
-				return err
-			}
-			r, _, err := manifest(tx, repo, dgst)
-			out = append(out, r.descriptor(dgst))
-			return errors.Join(err, ctx.Err())
-		})
-	})
-	return out, j.wrap("", err)
 }
