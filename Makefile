@@ -27,7 +27,7 @@ demo: build
 	$(GO) run ./cmd/airgap/internal/demo bin/airgap
 
 test:
-	$(GO) test ./...
+	$(GO) test -timeout 20m ./...
 
 check: lint race vuln
 
@@ -38,7 +38,7 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 race:
-	$(GO) test -race ./...
+	$(GO) test -race -timeout 30m ./...
 
 # The list of known vulnerabilities is not reachable from everywhere.
 vuln:
