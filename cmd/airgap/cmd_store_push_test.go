@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -138,17 +140,20 @@ func TestStorePushBesideOthers(t *testing.T) {
 	b := layouttest.New(pushRepo)
 	b.Tag("v1", b.Image("one"))
 	fillStore(t, b.Content())
-	var running sync.WaitGroup
-	for range 4 {
-		reg := startRegistry(t, true)
-		running.Go(func() {
-			line := "store push --all --store s --to " + reg.host
-			if _, stderr, code := runLine(t, testUI(), strings.Fields(line)...); code != 0 {
-				t.Errorf("exit code %d\n%s", code, stderr)
-			}
-		})
+	type push struct {
+		cmd    *exec.Cmd
+		stderr *bytes.Buffer
 	}
-	running.Wait()
+	var pushes []push
+	for range 4 {
+		cmd, stderr := start(t, nil, "store", "push", "--all", "--store", "s", "--to", startRegistry(t, true).host)
+		pushes = append(pushes, push{cmd, stderr})
+	}
+	for _, p := range pushes {
+		if err := p.cmd.Wait(); err != nil {
+			t.Errorf("%v\n%s", err, p.stderr)
+		}
+	}
 	out := mustRun(t, 0, "log list --store s --act export")
 	if got := strings.Count(out, " export "); got != 4 {
 		t.Errorf("%d lines, want 4\n%s", got, out)
