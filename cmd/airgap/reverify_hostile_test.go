@@ -70,6 +70,8 @@ func TestReverifyRider(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustRun(t, 0, "import hostile"+judged)
+	// Until they are judged by themselves.
+	want["rider"], want["attached"], want["signed"] = "digest", "digest", "digest"
 	compareHeld(t, held(t, named), want)
 	mustRun(t, 0, "export store:s#"+reverifyRepo+":v1 -o v1.tar")
 	if out := mustRun(t, 0, "tree v1.tar --format json"); strings.Contains(out, string(named["own"].Digest)+`"`) && !strings.Contains(out, "not in the source") {
@@ -77,7 +79,7 @@ func TestReverifyRider(t *testing.T) {
 	}
 
 	mustRun(t, exitRefused, "reverify"+judged)
-	want["rider"], want["attached"] = "digest", "digest"
+	delete(want, "signed")
 	compareHeld(t, held(t, named), want)
 	for _, what := range []string{"own", "lone", "rider"} {
 		if _, _, code := runLine(t, testUI(), "export", "store:s#"+reverifyRepo+"@"+string(named[what].Digest), "-o", "x.tar"); code == 0 {
