@@ -467,7 +467,7 @@ func TestNamesOfClientsAreInNobodysWay(t *testing.T) {
 	ref := layout.Reference{Repository: testRepo, Tag: "v1"}
 	stale := begin(t, s)
 	for _, session := range []*Session{stale, begin(t, s)} {
-		if _, err := session.Resolve(t.Context(), ref); !errors.Is(err, layout.ErrNotFound) {
+		if _, err := session.ResolveAdmitted(t.Context(), ref); !errors.Is(err, layout.ErrNotFound) {
 			t.Errorf("a tag that a client set: %v", err)
 		}
 		if session != stale {
@@ -480,7 +480,7 @@ func TestNamesOfClientsAreInNobodysWay(t *testing.T) {
 	if err := named("another").Load(t.Context(), stale); !errors.Is(err, ErrChanged) {
 		t.Errorf("who was told before: %v, want ErrChanged", err)
 	}
-	if _, err := begin(t, s).Resolve(t.Context(), ref); err != nil {
+	if _, err := begin(t, s).ResolveAdmitted(t.Context(), ref); err != nil {
 		t.Errorf("once it is admitted: %v", err)
 	}
 }

@@ -69,19 +69,24 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 }
 
 // Resolve implements [layout.Sink]: it tells what a name stands for before this
-// session is committed. A name that a client has set, and that nobody has admitted,
-// stands for nothing: it is in nobody's way.
+// session is committed.
 //
 // What it told is expected to be so still if Commit gives the name a manifest.
 func (s *Session) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
 	d, err := s.store.resolve(ctx, ref, true)
-	if err != nil && !errors.Is(err, layout.ErrNotFound) {
-		return d, err
+	if err == nil || errors.Is(err, layout.ErrNotFound) {
+		s.mu.Lock()
+		s.told(ref, d.Digest)
+		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	s.told(ref, d.Digest)
-	s.mu.Unlock()
-	if err != nil || s.origin.at != 0 {
+	return d, err
+}
+
+// ResolveAdmitted is like Resolve, but that a name which a client has set, and which
+// nobody has admitted, stands for nothing: it is not in the way of an import.
+func (s *Session) ResolveAdmitted(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	d, err := s.Resolve(ctx, ref)
+	if err != nil {
 		return d, err
 	}
 	admitted := false

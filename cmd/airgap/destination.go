@@ -197,6 +197,11 @@ type storeSink struct {
 	store *store.Store
 }
 
+// Resolve says what a name stands for, of what was admitted.
+func (s storeSink) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	return s.ResolveAdmitted(ctx, ref)
+}
+
 // Attached says what was attached before this session.
 func (s storeSink) Attached(ctx context.Context, repo string, subject layout.Descriptor) (layout.Attachments, error) {
 	return s.store.Judged().Attached(ctx, repo, subject)
