@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 
 	"airgap/layout"
@@ -266,6 +267,7 @@ func (v *View) findKept(tx *bbolt.Tx, repo string, quarantined *bbolt.Bucket) (*
 // spread adds to found what the given manifests lead to, and themselves; not what
 // only manifests among stop lead to.
 func (s *Store) spread(tx *bbolt.Tx, repo string, found map[digest.Digest]bool, from []digest.Digest, stop map[digest.Digest]bool) error {
+	from = slices.Clone(from) // what follows is written over it
 	for len(from) > 0 {
 		dgst := from[len(from)-1]
 		from = from[:len(from)-1]

@@ -184,3 +184,37 @@ func TestViewOfNameless(t *testing.T) {
 		commit(t, session)
 	}
 }
+
+// An index that is attached to an image and in quarantine takes its children with it; what
+// else is attached is listed, and the list is one.
+func TestViewOfHeldAttachment(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img := b.Image("image")
+	signature := b.Notary(img, "signature")
+	var riders, children []layout.Descriptor
+	for _, label := range []string{"one", "two", "three"} {
+		child := b.Image(label)
+		children, riders = append(children, child), append(riders, b.ReferrerIndex(img, child))
+	}
+	b.Tag("v1", img)
+	add(t, s, b.Content())
+	session := begin(t, s)
+	for _, rider := range riders {
+		no(t, session.Quarantine(testRepo, rider.Digest, "nobody judged it"))
+	}
+	no(t, session.Commit(t.Context(), nil))
+	v := s.View()
+	found, err := v.Referrers(t.Context(), testRepo, img.Digest)
+	if err != nil || len(found) != 1 || found[0].Digest != signature.Digest {
+		t.Errorf("attached: %v, %v", found, err)
+	}
+	for _, d := range append(riders, children...) {
+		if sees(t, v, testRepo, d.Digest) {
+			t.Errorf("%s is given out", d.Digest)
+		}
+	}
+	if !sees(t, v, testRepo, img.Digest) || !sees(t, v, testRepo, signature.Digest) {
+		t.Error("the image is not given out")
+	}
+}

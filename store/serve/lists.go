@@ -3,6 +3,7 @@ package serve
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -129,6 +130,9 @@ func (h *Handler) referrers(w http.ResponseWriter, r *http.Request, a asked) {
 			continue
 		}
 		full, err := h.referrer(r, c, a.repo, d)
+		if errors.Is(err, layout.ErrNotFound) && !errors.Is(err, layout.ErrCorrupt) {
+			continue // it was taken away meanwhile; 404 would mean that there are no lists
+		}
 		if err != nil {
 			h.failed(w, r, codeManifestUnknown, err)
 			return
