@@ -485,6 +485,33 @@ func TestNamesOfClientsAreInNobodysWay(t *testing.T) {
 	}
 }
 
+// A rider that a client has pushed before is not let in by the import that brings it.
+func TestHoldBackOfWhatWasPushed(t *testing.T) {
+	for _, pushed := range []bool{false, true} {
+		s := open(t, t.TempDir(), Options{})
+		b := layouttest.New(testRepo)
+		img := b.Image("image")
+		rider := b.ReferrerIndex(img, b.Image("child"))
+		b.Tag("v1", img)
+		content := b.Content()
+		if pushed {
+			pushAll(t, s.Pusher(PushOptions{}), content)
+		}
+		for again := range 2 {
+			session := begin(t, s)
+			no(t, content.Put(t.Context(), session))
+			held, err := session.HoldBack(testRepo, rider.Digest, "nobody judged it")
+			if err != nil || held != (again == 0) {
+				t.Errorf("pushed: %v; time %d: held: %v, %v", pushed, again, held, err)
+			}
+			no(t, session.Commit(t.Context(), content.Names))
+			if v := s.View(); sees(t, v, testRepo, rider.Digest) || !sees(t, v, testRepo, img.Digest) {
+				t.Errorf("pushed: %v; time %d: it gives %v", pushed, again, given(t, v, testRepo))
+			}
+		}
+	}
+}
+
 // An import of what is there already, name and all, admits it.
 func TestImportAdmitsWhatWasPushed(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})

@@ -88,14 +88,16 @@ func (s *Session) Quarantine(repo string, dgst digest.Digest, reason string) err
 }
 
 // HoldBack is like Quarantine of a manifest that this session brings, unless repo has it
-// already: then it stays as it is, given out or not. It says which of the two.
+// already, in quarantine or admitted: then it stays as it is. That a client has pushed it
+// admits nothing. It says which of the two.
 func (s *Session) HoldBack(repo string, dgst digest.Digest, reason string) (held bool, err error) {
-	there := false
+	stays := false
 	err = s.store.view(func(tx *bbolt.Tx) error {
-		_, there, err = manifest(tx, repo, dgst)
+		rec, there, err := manifest(tx, repo, dgst)
+		stays = there && (rec.Pushed == 0 || hidden(tx, repo, dgst) != nil)
 		return err
 	})
-	if err != nil || there {
+	if err != nil || stays {
 		return false, s.store.wrap(dgst, err)
 	}
 	return true, s.Quarantine(repo, dgst, reason)
