@@ -18,10 +18,11 @@ type listing struct {
 	Descriptor               // trimmed, with its platform
 	buildkit   bool          // says that it is a BuildKit attestation
 	about      digest.Digest // of what
+	elsewhere  bool          // its descriptor has data or urls
 }
 
 func newListing(d Descriptor) listing {
-	l := listing{Descriptor: trim(d)}
+	l := listing{Descriptor: trim(d), elsewhere: d.Data != nil || len(d.URLs) > 0}
 	l.Platform = d.Platform
 	if d.Annotations[AnnotationBuildKitType] == BuildKitAttestation {
 		l.buildkit = true
@@ -76,7 +77,7 @@ func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
 	if err != nil {
 		return err
 	}
-	n := &Node{Descriptor: trim(d), Kind: KindOf(m), HasConfig: m.Config != nil, Runnable: runnable(m)}
+	n := &Node{Descriptor: trim(d), Kind: KindOf(m), HasConfig: m.Config != nil, Image: HasImageTypes(m)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.Descriptor.ArtifactType = w.intern(m.ArtifactType)

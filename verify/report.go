@@ -51,6 +51,9 @@ type Verdict struct {
 	// the rule's choice, of each child of an index instead.
 	Outcome  *Outcome `json:"outcome,omitempty"`
 	Children []Child  `json:"children,omitempty"`
+	// Absent are the children, where those are judged, that are not here: nothing is
+	// said of them.
+	Absent []digest.Digest `json:"absent,omitempty"`
 	// Warnings are what was let through and has to be known.
 	Warnings []string `json:"warnings,omitempty"`
 }
