@@ -204,6 +204,9 @@ func (i *importing) admit(ctx context.Context) error {
 		if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
 			return err
 		}
+		if err := i.complete(ctx); err != nil {
+			return err
+		}
 		if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {
 			return err
 		}

@@ -39,30 +39,20 @@ type Judge struct {
 // Graph judges every root of g, whose bytes src has. An error means that there is
 // no verdict at all: the source failed, or ctx is done.
 func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (*Report, error) {
-	now := time.Now
-	if j.Now != nil {
-		now = j.Now
-	}
-	pins := pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
+	jm := j.begin(src, g)
 	r := &Report{
 		State: Refused, Policy: Origin{j.Policy.File, j.Policy.Digest, j.Policy.Environment}, Trust: j.Trust.Digest(),
-		Time: now().UTC(), Verdicts: make([]Verdict, len(g.Roots)),
+		Time: jm.now, Verdicts: make([]Verdict, len(g.Roots)),
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	stale := j.stale(r.Time)
-	budget, starts := newWork(g), j.Starts
-	if starts == nil {
-		starts = &layout.Inspector{}
-	}
 	for _, same := range byManifest(g.Roots) {
 		group.Go(func() error {
 			// What is read for one manifest is let go of with it.
-			c := &collector{src: src, g: g, work: budget, starts: starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}}
+			c := jm.collector()
 			for _, i := range same {
 				root := g.Roots[i]
-				b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins, stale: stale}
-				v, err := b.root(gctx, root)
+				v, err := jm.bench(c, root.Reference.Repository).root(gctx, root)
 				if err != nil {
 					return err
 				}
@@ -77,19 +67,55 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	states := make([]State, len(r.Verdicts))
-	for i, v := range r.Verdicts {
-		states[i] = v.State
-	}
-	if len(states) > 0 {
-		r.State = all(states)
-	}
+	r.Decide()
 	for _, v := range r.Verdicts {
 		if v.State == Passed {
 			r.Lists = v.lists(r.Lists)
 		}
 	}
 	return r, nil
+}
+
+// Under judges one manifest of g, whose bytes src has, as if rule were the one for it in
+// its repository. Errors are those of [Judge.Graph].
+func (j *Judge) Under(ctx context.Context, src layout.Source, g *layout.Graph, rule *policy.Rule, n layout.Name) (Verdict, error) {
+	jm := j.begin(src, g)
+	return jm.bench(jm.collector(), n.Reference.Repository).under(ctx, rule, n)
+}
+
+// judgement is a judge at work on one graph.
+type judgement struct {
+	judge  *Judge
+	src    layout.Source
+	g      *layout.Graph
+	now    time.Time
+	pins   pins
+	stale  string
+	work   *work
+	starts *layout.Inspector
+}
+
+func (j *Judge) begin(src layout.Source, g *layout.Graph) *judgement {
+	now := time.Now
+	if j.Now != nil {
+		now = j.Now
+	}
+	starts := j.Starts
+	if starts == nil {
+		starts = &layout.Inspector{}
+	}
+	jm := &judgement{judge: j, src: src, g: g, now: now().UTC(), work: newWork(g), starts: starts}
+	jm.pins = pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
+	jm.stale = j.stale(jm.now)
+	return jm
+}
+
+func (jm *judgement) collector() *collector {
+	return &collector{src: jm.src, g: jm.g, work: jm.work, starts: jm.starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}}
+}
+
+func (jm *judgement) bench(c *collector, repo string) *bench {
+	return &bench{judge: jm.judge, collector: c, repo: repo, now: jm.now, pins: jm.pins, stale: jm.stale}
 }
 
 // stale says why what is pinned is too old for the policy, if it is: keys and roots
@@ -146,13 +172,15 @@ type pins struct {
 }
 
 func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
-	v := Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused}
 	rule := b.judge.Policy.For(root.Reference)
 	if rule == nil {
-		v.Reason = "no rule of the policy is for it"
-		return v, nil
+		return Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused, Reason: "no rule of the policy is for it"}, nil
 	}
-	v.Rule = rule.Name
+	return b.under(ctx, rule, root)
+}
+
+func (b *bench) under(ctx context.Context, rule *policy.Rule, root layout.Name) (Verdict, error) {
+	v := Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused, Rule: rule.Name}
 	if b.stale != "" {
 		v.State, v.Reason = Undecided, b.stale
 		return v, nil

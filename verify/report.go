@@ -103,6 +103,18 @@ type Attempt struct {
 	Reason   string        `json:"reason"`
 }
 
+// Decide sets the report's state by its verdicts. A report of none, and one with a reason
+// of its own, is refused.
+func (r *Report) Decide() {
+	states := make([]State, len(r.Verdicts))
+	for i, v := range r.Verdicts {
+		states[i] = v.State
+	}
+	if r.State = Refused; len(states) > 0 && r.Reason == "" {
+		r.State = all(states)
+	}
+}
+
 // all is Passed if every one is, else what weighs most.
 func all(states []State) State {
 	out := Passed
