@@ -313,7 +313,9 @@ func FuzzContainers(f *testing.F) {
 // rule by it.
 func TestScopesInEverySpelling(t *testing.T) {
 	const lax, strict = `[{"type": "insecureAcceptAnything"}]`, `[{"type": "reject"}]`
-	doc := func(scopes string) string { return `{"default": ` + lax + `, "transports": {"docker": {` + scopes + `}}}` }
+	doc := func(scopes string) string {
+		return `{"default": ` + lax + `, "transports": {"docker": {` + scopes + `}}}`
+	}
 	for _, scopes := range []string{
 		`"reg.example:443": ` + strict, `"reg.example:80/team": ` + strict, `"REG.example/team": ` + strict, `"reg.example": ` + strict,
 		`"reg.example:443": ` + lax + `, "reg.example/team": ` + strict, `"reg.example": ` + lax + `, "reg.example:443/team": ` + strict,
