@@ -271,7 +271,7 @@ func (r *containersReader) sigstoreSigned(n *node) (*Cosign, error) {
 	if err != nil {
 		return nil, err
 	}
-	pinned := &Pinned{}
+	pinned := &Pinned{ExactPayload: true}
 	c := &Cosign{Signer: Signer{Pinned: pinned}}
 	if pinned.Keys, err = r.keySource(n, "key"); err != nil {
 		return nil, err
