@@ -210,7 +210,7 @@ func (i *importing) admit(ctx context.Context) error {
 	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
 		return err
 	}
-	return i.recall(r, func() error { return r.tags(i.g, i.to.names) })
+	return i.recall(r, func() error { return r.tags(ctx, i.source, i.g, i.to.names) })
 }
 
 // recall holds something of the bundle against what is remembered.

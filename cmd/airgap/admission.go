@@ -50,7 +50,7 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
-	r.veto = r.rollback
+	r.veto = func(root judgedRoot) (string, error) { return r.rollback(ctx, root) }
 	if len(r.roots) == 0 {
 		return nil // it is attached to what is not there
 	}
@@ -117,7 +117,7 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 
 // rollback says whether a name that waits led to the image before, and to another since:
 // an old image has signatures as good as ever. What is let in is remembered.
-func (r *reverifying) rollback(root judgedRoot) (string, error) {
+func (r *reverifying) rollback(ctx context.Context, root judgedRoot) (string, error) {
 	if r.names[root.Reference] == "" || root.Reference.Tag == "" {
 		return "", nil
 	}
@@ -130,7 +130,14 @@ func (r *reverifying) rollback(root judgedRoot) (string, error) {
 		leads = append(leads, at.digest)
 		return true
 	})
-	err := bundle.NameLeads(r.session, root.Name, leads)
+	err := bundle.NameLeads(r.session, root.Name, leads, func(d digest.Digest) ([]byte, error) {
+		at := spot{root.Reference.Repository, d}
+		rc, err := r.store.Judged().Open(ctx, at.repo, s.things[at].Descriptor)
+		if err != nil {
+			return nil, err
+		}
+		return layout.ReadAll(rc, s.things[at].Descriptor)
+	})
 	if errors.Is(err, bundle.ErrRollback) {
 		return err.Error(), nil
 	}
