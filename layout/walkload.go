@@ -67,16 +67,20 @@ func (w *walker) read(ctx context.Context, t task, l *load) error {
 	if err != nil {
 		return err
 	}
-	l.once.Do(func() { l.err = w.parse(t.desc, raw, l) })
+	l.once.Do(func() { l.err = w.parse(ctx, t, raw, l) })
 	return l.err
 }
 
-func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
-	m, err := ParseManifest(d, raw)
+func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
+	m, err := ParseManifest(t.desc, raw)
 	if err != nil {
 		return err
 	}
-	n := &Node{Descriptor: trim(d), Kind: KindOf(m), HasConfig: m.Config != nil, Runnable: runnable(m)}
+	absent, err := w.absentOpaque(ctx, t, m)
+	if err != nil {
+		return err
+	}
+	n := &Node{Descriptor: trim(t.desc), Kind: KindOf(m), HasConfig: m.Config != nil, Runnable: runnable(m)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.Descriptor.ArtifactType = w.intern(m.ArtifactType)
@@ -86,8 +90,12 @@ func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
 	n.Blobs = make([]Blob, 0, len(m.Layers)+1)
 	for _, d := range m.Blobs() {
 		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
+		if absent[b.Digest] {
+			l.skip = append(l.skip, skipped{b, ReasonAbsent})
+			continue
+		}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {
-			l.skip = append(l.skip, b)
+			l.skip = append(l.skip, skipped{b, ReasonForeign})
 			continue
 		}
 		n.Blobs = append(n.Blobs, b)

@@ -197,6 +197,14 @@ func (b *bench) inert(d digest.Digest) bool {
 // attestations.
 func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
 	var states []State
+	posing, err := b.posing(ctx, n)
+	if err != nil {
+		return v, err
+	}
+	if posing != "" {
+		v.Reason = posing
+		return v, nil
+	}
 	for _, c := range b.images(n) {
 		s := &scene{bench: b, digest: c.Digest, parent: c.parent, named: map[string]*Outcome{}}
 		o, err := s.judge(ctx, &rule.Require)
@@ -217,6 +225,33 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 	}
 	v.State = all(states)
 	return v, nil
+}
+
+// posing says why an index that nobody signed may not come in: it lists, under a type
+// that is no manifest's, what an engine could read as one and start. It is "" if there
+// is nothing of the kind in it or in indexes below.
+func (b *bench) posing(ctx context.Context, n *layout.Node) (string, error) {
+	seen := map[digest.Digest]bool{}
+	for below := []*layout.Node{n}; len(below) > 0; below = below[1:] {
+		at := below[0]
+		if _, here := b.g.Place(b.repo, at.Descriptor.Digest); !here || seen[at.Descriptor.Digest] || !layout.IsIndex(at.Descriptor.MediaType) {
+			continue
+		}
+		seen[at.Descriptor.Digest] = true
+		for _, o := range at.Blobs {
+			manifest, err := layout.ReadsAsManifest(ctx, b.src, b.repo, o.Descriptor())
+			if err != nil {
+				return "", err
+			}
+			if manifest {
+				return fmt.Sprintf("the index lists %s as %q, which is no manifest; engines could read it as one, and nobody judges it", o.Digest, o.MediaType), nil
+			}
+		}
+		for _, c := range at.Children {
+			below = append(below, b.g.Nodes[c.Digest])
+		}
+	}
+	return "", nil
 }
 
 // listedChild is a child, and the index that lists it.
