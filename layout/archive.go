@@ -115,7 +115,7 @@ func archiveHint(head []byte, err error) string {
 	case errors.Is(err, ErrIncomplete):
 		return "it was not copied or downloaded to its end: copy it again from where it was made; compare its size there"
 	case errors.Is(err, ErrNotBundle):
-		return "give a bundle, an archive of images (OCI layout, docker save), or a layout folder"
+		return notBundleHint
 	}
 	return "copy it again from where it was made; compare its size and checksum there"
 }

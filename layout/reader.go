@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -49,16 +50,26 @@ func OpenTar(name string, r io.ReaderAt, size int64) (*Reader, error) {
 		var da *dockerArchive
 		if da, raw, err = convertDocker(a); err == nil {
 			rd.files = da
-			return rd, rd.setIndex(raw)
+			return rd, rd.fail("", rd.setIndex(raw))
 		}
 	}
 	if err == nil {
 		err = rd.setLayout(raw)
 	}
 	if err != nil {
-		return nil, rd.fail("", a.damaged(err))
+		return nil, withBundleHint(rd.fail("", a.damaged(err)))
 	}
 	return rd, nil
+}
+
+const notBundleHint = "give a bundle, an archive of images (OCI layout, docker save), or a layout folder"
+
+// withBundleHint says what could be given instead of what is no bundle.
+func withBundleHint(err error) error {
+	if errors.Is(err, ErrNotBundle) && Hint(err) == "" {
+		return &Error{Err: err, Hint: notBundleHint}
+	}
+	return err
 }
 
 // OpenFolder reads a layout folder; name is for errors.
@@ -69,7 +80,7 @@ func OpenFolder(name string, fsys disk.FS) (*Reader, error) {
 		err = rd.setLayout(raw)
 	}
 	if err != nil {
-		return nil, rd.fail("", err)
+		return nil, withBundleHint(rd.fail("", err))
 	}
 	return rd, nil
 }
