@@ -179,6 +179,9 @@ type opener struct {
 	// asUsed: something opened so far had none.
 	asUsed bool
 	host   string // the registry that --username is for
+	// attachedFrom are further repositories to look in for what is attached.
+	attachedFrom []string
+	elsewhere    *bundle.Elsewhere
 
 	client *registry.Client
 	closes []func() error
@@ -246,7 +249,14 @@ func (op *opener) open(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{target: t, Selection: bundle.Selection{Source: c, References: []layout.Reference{t.ref}}}, nil
+	s := bundle.Selection{Source: c, References: []layout.Reference{t.ref}}
+	if len(op.attachedFrom) > 0 {
+		if op.elsewhere == nil {
+			op.elsewhere = bundle.NewElsewhere(c, op.attachedFrom)
+		}
+		s.Source, s.AttachedFrom = op.elsewhere, op.elsewhere.Repositories()
+	}
+	return &opened{target: t, Selection: s}, nil
 }
 
 // opened is a target that can be read.
