@@ -44,7 +44,10 @@ type ExportOptions struct {
 
 	Platforms   []layout.Platform
 	SkipForeign bool
-	Jobs        int
+	// FetchForeign opens a URL that a manifest names for a foreign layer, which the
+	// source does not have; nil never does.
+	FetchForeign func(ctx context.Context, url string) (io.ReadCloser, error)
+	Jobs         int
 
 	// OnManifest is called while the graph is walked, with the number of
 	// manifests so far; Progress while content moves.
@@ -65,6 +68,8 @@ type ExportResult struct {
 	// Unmatched lists images that have nothing for one of several platforms
 	// that were asked for.
 	Unmatched []Unmatched `json:"unmatched,omitempty"`
+	// ForeignLayers are layers that were fetched from URLs in their manifests.
+	ForeignLayers []ForeignLayer `json:"foreignLayers,omitempty"`
 	// MissingLists are revocation lists that could not be had.
 	MissingLists []MissingList `json:"missingRevocationLists,omitempty"`
 	Files        []File        `json:"files,omitempty"` // with DryRun: every file of the bundle
@@ -91,7 +96,8 @@ type File struct {
 func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportResult, error) {
 	all := newUnion(parts)
 	refs := all.references()
-	src := &remembering{Source: all, kept: map[digest.Digest][]byte{}}
+	foreign := newForeignSource(all, o.FetchForeign)
+	src := &remembering{Source: foreign, kept: map[digest.Digest][]byte{}}
 	if len(refs) == 0 {
 		return nil, fmt.Errorf("nothing to export: %w", ErrUsage)
 	}
@@ -107,6 +113,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		return nil, err
 	}
 	rec := newRecord(g)
+	rec.AttachedFrom = all.attachedFrom()
 	if rec.Delta, err = leaveOut(g, o.Since); err != nil {
 		return nil, err
 	}
@@ -151,9 +158,13 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		if err := o.beforeName(res); err != nil {
 			return nil, err
 		}
-		return res, exportStream(ctx, src, plan, o, res)
+		err := exportStream(ctx, src, plan, o, res)
+		res.ForeignLayers = foreign.list()
+		return res, err
 	}
-	return res, exportFile(ctx, src, carried, plan, o, res)
+	err = exportFile(ctx, src, carried, plan, o, res)
+	res.ForeignLayers = foreign.list()
+	return res, err
 }
 
 func (o *ExportOptions) beforeName(res *ExportResult) error {

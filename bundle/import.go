@@ -271,6 +271,11 @@ func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
 				Hint: "name it with --as REPOSITORY[:TAG]"}
 		}
 	}
+	for name := range b.ambiguous() {
+		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path,
+			Err:  fmt.Errorf("%s stands for several images: %w", name, ErrUsage),
+			Hint: "take one of them by its digest: airgap export " + b.Path + "#sha256:… (airgap inspect lists them)"}
+	}
 	return m.graph(g)
 }
 

@@ -16,7 +16,7 @@ type Node struct {
 	Descriptor Descriptor // media type, artifact type, digest, size
 	Kind       Kind
 	Children   []Child       // of an index, as listed, without those left out
-	Blobs      []Blob        // config first
+	Blobs      []Blob        // config first; of an index, what it lists that is no manifest
 	HasConfig  bool          // Blobs[0] is the config
 	Image      bool          // it has the media types of a container image; see [HasImageTypes]
 	Subject    digest.Digest // what it says it is attached to; may be empty

@@ -117,8 +117,15 @@ type load struct {
 	err      error
 	node     *Node
 	listed   []listing // children of an index
-	skip     []Blob    // foreign layers left out
+	skip     []skipped
 	accepted bool
+}
+
+// skipped is a blob that is left out, and why.
+type skipped struct {
+	Blob
+	reason    string
+	elsewhere bool // see Omission
 }
 
 type walker struct {

@@ -106,7 +106,7 @@ func (s *Store) allBelow(tx *bbolt.Tx, repo string, index digest.Digest) ([]dige
 	seen := map[digest.Digest]bool{index: true}
 	out := []digest.Digest{}
 	for todo := []digest.Digest{index}; len(todo) > 0; todo = todo[1:] {
-		children, err := s.children(tx, repo, todo[0])
+		children, err := s.listedIn(tx, repo, todo[0])
 		if err != nil && !errors.Is(err, layout.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -118,6 +118,19 @@ func (s *Store) allBelow(tx *bbolt.Tx, repo string, index digest.Digest) ([]dige
 		}
 	}
 	return out, nil
+}
+
+// listedIn is everything that an index of repo lists, under whatever media type.
+func (s *Store) listedIn(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
+	rec, ok, err := manifest(tx, repo, dgst)
+	if err != nil || !ok || !layout.IsIndex(rec.MediaType) {
+		return nil, err
+	}
+	o, err := s.outline(rec.descriptor(dgst))
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(o.children, o.blobs), nil
 }
 
 // checkListed fails if what Serves and Listed told is not so any more. The locks are held.

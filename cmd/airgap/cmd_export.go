@@ -16,14 +16,16 @@ import (
 
 // exportOptions are what the flags of export say.
 type exportOptions struct {
-	refs, lists     []string
-	output          string
-	as              string
-	platforms       []string
-	jobs            int
-	dryRun, foreign bool
-	noLists         bool // revocation lists
-	listHosts       cli.StringSlice
+	refs, lists []string
+	output      string
+	as          string
+	platforms   []string
+	jobs        int
+	dryRun      bool
+	noLists     bool // revocation lists
+	listHosts   cli.StringSlice
+	attached    attachedFrom
+	foreign     foreignOptions
 
 	record recordOptions
 	line   lineOptions
@@ -90,9 +92,9 @@ Examples:
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what the bundle would hold, and its exact size, and write nothing", Destination: &o.dryRun},
 			&cli.BoolFlag{Name: "no-revocation-lists", Usage: "do not fetch the revocation lists (CRLs) that certificates in signatures point to", Destination: &o.noLists},
 			&cli.StringSliceFlag{Name: "revocation-list-host", Usage: "fetch revocation lists from `HOST`, too, though its address is private; repeatable", DefaultText: "none", Destination: &o.listHosts},
-			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
 			asFlag(&o.as),
-		}, append(append(append(o.record.flags(), o.line.flags()...), o.delta.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
+			o.attached.flag(),
+		}, slices.Concat(o.foreign.flags(), o.record.flags(), o.line.flags(), o.delta.flags(), o.registry.flags(), o.outputOptions.flags())...),
 		Action: func(c *cli.Context) error {
 			o.refs, o.lists, o.platforms = c.Args().Slice(), c.StringSlice("file"), c.StringSlice("platform")
 			return runExport(c.Context, u, o)
@@ -111,7 +113,7 @@ func (o *exportOptions) check(u *ui) error {
 			stdin = "--file -"
 		}
 	}
-	if err := checkAll(o.outputOptions.check(), o.registry.check(stdin), checkJobs(o.jobs), checkAs(o.as)); err != nil {
+	if err := checkAll(o.outputOptions.check(), o.registry.check(stdin), checkJobs(o.jobs), checkAs(o.as), o.foreign.check()); err != nil {
 		return err
 	}
 	switch {
@@ -189,6 +191,9 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 		return err
 	}
 	defer op.Close()
+	if err := o.attached.find(u, op); err != nil {
+		return err
+	}
 	parts, err := op.selections(ctx, targets)
 	if err != nil {
 		return err
@@ -197,7 +202,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	p := u.progress("export", o.outputOptions)
 	defer p.close()
 	opts := bundle.ExportOptions{
-		DryRun: o.dryRun, FetchList: o.fetchList(targets), Since: since, Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
+		DryRun: o.dryRun, FetchList: o.fetchList(targets), Since: since, Platforms: platforms, SkipForeign: o.foreign.skips(), FetchForeign: o.foreign.fetch(targets), Jobs: o.jobs,
 		OnManifest: p.manifest, Progress: p.event,
 	}
 	done, err := o.recording(ctx, u, &opts)
@@ -217,6 +222,10 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	}
 	if res.Bundle != "" {
 		res.Bundle = o.output
+	}
+	op.warnNothingElsewhere(u)
+	for _, l := range res.ForeignLayers {
+		u.warn("foreign layer %s was fetched from %s", shortDigest(l.Digest), escape(l.URL))
 	}
 	for _, l := range res.MissingLists {
 		u.warn("no revocation list from %s: %s; whether certificates that point there were revoked will be unknown", escape(l.URL), escape(l.Reason))

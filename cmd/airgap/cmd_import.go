@@ -406,7 +406,7 @@ func (u *ui) odd(b *bundle.Bundle, res *bundle.ImportResult) {
 
 // open opens a bundle, or first takes it from stdin.
 func (o *importOptions) open(ctx context.Context, u *ui, path string, dst *destination) (*bundle.Bundle, error) {
-	opts := bundle.OpenOptions{As: o.as}
+	opts := bundle.OpenOptions{As: o.as, TempDir: dst.spoolDir}
 	if path == "-" {
 		return openSpooled(ctx, u, dst.spoolDir, opts)
 	}

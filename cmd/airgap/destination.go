@@ -382,17 +382,3 @@ func (d *destination) explain(err error, res *importResult) error {
 	}
 	return &adviceError{err, fmt.Sprintf("already imported to %s: %s", d.name, strings.Join(names, ", "))}
 }
-
-// spoolFile makes a file that has no name, so that it is gone when this process
-// is, however it ends.
-func spoolFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".airgap-stream-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
