@@ -73,6 +73,7 @@ type Store struct {
 	broken error
 
 	outlines outlines
+	proofs   proofs
 }
 
 var _ layout.Source = (*Store)(nil)

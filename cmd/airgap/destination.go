@@ -335,6 +335,14 @@ func (l *lateSink) HoldBack(repo string, dgst digest.Digest, reason string) (boo
 	return false, nil
 }
 
+// Repaired lists what the sink has repaired.
+func (l *lateSink) Repaired() []digest.Digest {
+	if l.sink == nil {
+		return nil
+	}
+	return repairedBy(l.sink)
+}
+
 // Commit implements [layout.Sink].
 func (l *lateSink) Commit(ctx context.Context, names []layout.Name) error {
 	if err := l.opened(); err != nil {
