@@ -20,6 +20,8 @@ type CheckOptions struct {
 	// Hashes reads every blob and compares its digest, and every manifest
 	// with what the database says of it. Without, only sizes are compared.
 	Hashes bool
+	// Only limits hashing to these blobs; nil means all. Manifests are read in any case.
+	Only map[digest.Digest]bool
 	// OnBlob is called after each blob with its size.
 	OnBlob func(size int64)
 }
@@ -29,6 +31,8 @@ type Report struct {
 	Blobs    int   // looked at, manifests included
 	Bytes    int64 // their sizes
 	Problems []Problem
+	// Damaged lists what has a damaged or missing file; each is among Problems, too.
+	Damaged []Damage
 	// Orphans are files that the database does not list: left by a crash,
 	// never served, and no problem.
 	Orphans int
@@ -51,9 +55,22 @@ func (r Report) Err() error {
 	return &layout.Error{
 		Side: layout.SideStore, Name: p.Repository, Digest: p.Digest,
 		Err:  fmt.Errorf("%w (%d problems: %w)", p.Err, len(r.Problems), layout.ErrCorrupt),
-		Hint: "import it again from a bundle that has it",
+		Hint: r.hint(),
 	}
 }
+
+func (r Report) hint() string {
+	if len(r.Damaged) > 0 {
+		return hintRepair
+	}
+	return hintRebuild
+}
+
+// The ways out of damage: of files, and of the database.
+const (
+	hintRepair  = "airgap store check --repair BUNDLE replaces what a bundle has, and so does to import it again"
+	hintRebuild = "put a copy of the database back (airgap store backup makes one), or make it anew with airgap store rebuild"
+)
 
 func (r *Report) add(repo string, dgst digest.Digest, err error) {
 	r.Problems = append(r.Problems, Problem{Repository: repo, Digest: dgst, Err: err})
@@ -70,7 +87,18 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (Report, error) {
 			return r, s.wrap("", err)
 		}
 	}
-	return r, nil
+	return r, s.wrap("", s.describeDamaged(ctx, &r))
+}
+
+func (s *Store) describeDamaged(ctx context.Context, r *Report) (err error) {
+	var all []digest.Digest
+	for _, d := range r.Damaged {
+		all = append(all, d.Digest)
+	}
+	if all != nil {
+		r.Damaged, err = s.damages(ctx, all)
+	}
+	return err
 }
 
 // checkDatabase has bbolt check its own pages, which must not change meanwhile: no
@@ -148,6 +176,7 @@ func (s *Store) checkListed(ctx context.Context, r *Report, b blobEntry, o Check
 			return err
 		}
 		r.add("", b.digest, bad)
+		r.Damaged = append(r.Damaged, Damage{Descriptor: layout.Descriptor{Digest: b.digest}})
 	}
 	r.Blobs, r.Bytes = r.Blobs+1, r.Bytes+b.size
 	return nil
@@ -183,7 +212,7 @@ func (s *Store) checkBlob(ctx context.Context, b blobEntry, o CheckOptions) erro
 		return fmt.Errorf("its file is gone: %w", layout.ErrCorrupt)
 	case size != b.size:
 		return fmt.Errorf("its file has %d bytes instead of %d: %w", size, b.size, layout.ErrCorrupt)
-	case !o.Hashes:
+	case !o.Hashes || o.Only != nil && !o.Only[b.digest]:
 		return nil
 	}
 	f, err := s.fs.Open(layout.BlobPath(b.digest), os.O_RDONLY, 0)

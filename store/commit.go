@@ -125,20 +125,8 @@ const maxTagBytes = 128
 // publish makes the session's files part of the store, and durable, before the
 // database speaks of them.
 func (s *Session) publish(ctx context.Context, names []layout.Name) error {
-	if len(s.broken) > 0 {
-		// A file may have been repaired meanwhile: it is replaced only by one that a loss
-		// of power leaves whole.
-		if err := s.store.fs.Flush(); err != nil {
-			return err
-		}
-	}
-	for _, dgst := range sorted(s.staged) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.move(dgst, s.staged[dgst]); err != nil {
-			return err
-		}
+	if err := s.moveAll(ctx); err != nil {
+		return err
 	}
 	if err := s.store.fs.Flush(); err != nil {
 		s.store.lost("disk", err)
@@ -154,6 +142,26 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 		s.store.lost("database", err)
 	}
 	return err
+}
+
+// moveAll gives the session's files their final names.
+func (s *Session) moveAll(ctx context.Context) error {
+	if len(s.broken) > 0 {
+		// A file may have been repaired meanwhile: it is replaced only by one that a loss
+		// of power leaves whole.
+		if err := s.store.fs.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, dgst := range sorted(s.staged) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.move(dgst, s.staged[dgst]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // undone says whether a transaction failed because there was no room for it, and has left

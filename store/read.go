@@ -98,6 +98,11 @@ func (s *Store) openContent(ctx context.Context, repo string, d layout.Descripto
 	case size != d.Size:
 		return nil, s.wrap(d.Digest, fmt.Errorf("%d bytes, its descriptor says %d: %w", size, d.Size, layout.ErrCorrupt))
 	}
+	return s.openFile(ctx, repo, d)
+}
+
+// openFile opens the file of what the database lists. Its content is hashed as it is read.
+func (s *Store) openFile(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
 	f, err := s.fs.Open(layout.BlobPath(d.Digest), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, s.fileGone(repo, d.Digest)

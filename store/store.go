@@ -269,6 +269,6 @@ func (s *Store) missing(name string, dgst digest.Digest) error {
 func (s *Store) damaged(dgst digest.Digest, err error) error {
 	return &layout.Error{
 		Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err,
-		Hint: "the disk lost or changed it: import it again from a bundle that has it",
+		Hint: "the disk lost or changed it: import it again from a bundle that has it, or run airgap store check --repair BUNDLE",
 	}
 }
