@@ -10,6 +10,7 @@ import (
 
 	"airgap/layout"
 	"airgap/store/ledger"
+	"airgap/store/pages"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -101,7 +102,7 @@ func (s *Store) describeDamaged(ctx context.Context, r *Report) (err error) {
 	return err
 }
 
-// checkDatabase has bbolt check its own pages, which must not change meanwhile: no
+// checkDatabase checks the pages of the database, which must not change meanwhile: no
 // other process can change them, since this one has the database open.
 func (s *Store) checkDatabase(ctx context.Context, r *Report, _ CheckOptions) error {
 	if !s.readOnly {
@@ -110,12 +111,38 @@ func (s *Store) checkDatabase(ctx context.Context, r *Report, _ CheckOptions) er
 		}
 		defer s.publishing.unlock()
 	}
-	return s.view(func(tx *bbolt.Tx) error {
-		for err := range tx.Check() {
-			r.add("", "", err)
+	return s.view(func(*bbolt.Tx) error {
+		problems, err := checkPages(s.db.path)
+		for _, p := range problems {
+			r.add("", "", fmt.Errorf("%w: %w", errDatabase, p))
 		}
-		return nil
+		return err
 	})
+}
+
+// checkPages checks all pages of a database that nobody writes.
+func checkPages(path string) ([]error, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	m, err := pages.ReadMeta(f, info.Size())
+	if err != nil {
+		return []error{err}, nil
+	}
+	var out []error
+	for _, p := range pages.Check(f, m, true) {
+		out = append(out, p)
+	}
+	if n := pages.Lost(f, m); n > 0 && out == nil {
+		out = append(out, fmt.Errorf("%d pages are neither in use nor free: %w", n, pages.ErrDamaged))
+	}
+	return out, nil
 }
 
 // checkLedger computes the ledger anew.
@@ -194,7 +221,7 @@ func (s *Store) blobBatch(from []byte) (out []blobEntry, next []byte, err error)
 			dgst, rest, err := parseKey(k)
 			size, ok := parseSize(v)
 			if err != nil || len(rest) > 0 || !ok {
-				return fmt.Errorf("database: blob %x is %x: %w", k, v, layout.ErrCorrupt)
+				return fmt.Errorf("blob %x is %x: %w", k, v, errDatabase)
 			}
 			out = append(out, blobEntry{dgst, size})
 		}

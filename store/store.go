@@ -254,6 +254,8 @@ func (s *Store) wrap(dgst digest.Digest, err error) error {
 		e.Hint = "run it again; nothing was changed by this one"
 	case errors.Is(err, syscall.ENOSPC):
 		e.Hint = "free some space and run it again; nothing has changed"
+	case errors.Is(err, errDatabase):
+		e.Hint = hintRebuild
 	case errors.Is(err, layout.ErrUnsupported):
 		e.Hint = "use the version of airgap that wrote it, or a later one"
 	}
