@@ -16,6 +16,7 @@ import (
 	"airgap/verify/policy"
 	"airgap/verify/signing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 )
 
@@ -257,6 +258,9 @@ type importResult struct {
 type importedBundle struct {
 	*bundle.ImportResult
 	Caveats []string `json:"caveats,omitempty"` // what could not be proven
+	// Repaired lists blobs and manifests whose file in the store was damaged or missing,
+	// and that the bundle's copy has replaced.
+	Repaired []digest.Digest `json:"repaired,omitempty"`
 }
 
 func runImport(ctx context.Context, u *ui, o importOptions) error {
@@ -391,7 +395,19 @@ func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *
 	if res != nil {
 		u.odd(b, res)
 	}
-	return &importedBundle{res, caveats}, local(o.landing.keep(err))
+	repaired := repairedBy(sink)
+	for _, dgst := range repaired {
+		u.warn("%s: %s was damaged in %s; the copy in the bundle has replaced it", escape(b.Path), dgst, escape(dst.name))
+	}
+	return &importedBundle{res, caveats, repaired}, local(o.landing.keep(err))
+}
+
+// repairedBy lists what a sink has repaired.
+func repairedBy(sink layout.Sink) []digest.Digest {
+	if r, ok := sink.(interface{ Repaired() []digest.Digest }); ok {
+		return r.Repaired()
+	}
+	return nil
 }
 
 // odd tells what was overridden, and what somebody should know.

@@ -49,6 +49,12 @@ var pushFlags = []string{
 	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config",
 }
 
+// checkFlags are the flags that go with store check.
+var checkFlags = []string{
+	"fast", "repair",
+	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config",
+}
+
 func (o *storeOptions) checkPush() error {
 	p := &o.push
 	if err := checkAll(p.registry.check(""), checkJobs(p.jobs), checkMountFrom(p.mountFrom.Value(), p.to)); err != nil {
