@@ -70,12 +70,13 @@ type Options struct {
 type Client struct {
 	opts Options
 	http *http.Client
+	once *http.Client // repeats nothing
 	keys *keychain
 
 	manifests takeOnce
 
 	mu       sync.Mutex
-	auths    map[string]*auth.Client
+	auths    map[string]login
 	support  map[string]*support
 	pending  map[subjectKey][]layout.Descriptor
 	stored   map[manifestKey]bool // manifests known to be at the destination
@@ -108,14 +109,16 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: o, keys: keys,
-		auths: map[string]*auth.Client{}, support: map[string]*support{},
+		auths: map[string]login{}, support: map[string]*support{},
 		pending: map[subjectKey][]layout.Descriptor{}, sessions: map[string]*url.URL{},
 		stored: map[manifestKey]bool{},
 	}
+	base := &guard{next: o.Transport, plain: o.PlainHTTP}
+	c.once = &http.Client{CheckRedirect: checkRedirect, Transport: base}
 	c.http = &http.Client{
 		CheckRedirect: checkRedirect,
 		Transport: &retry.Transport{
-			Base:   &guard{next: o.Transport, plain: o.PlainHTTP},
+			Base:   base,
 			Policy: func() retry.Policy { return policy{retries: o.Retries, wait: o.Wait} },
 		},
 	}
@@ -140,7 +143,13 @@ type endpoint struct {
 	host string // for requests, with the port
 	path string // the repository's name at the registry
 	base *url.URL
+	login
+}
+
+// login is the credential for a repository, in two clients with the same tokens.
+type login struct {
 	auth *auth.Client
+	once *auth.Client // repeats nothing; for what can be left out, or is repeated elsewhere
 }
 
 // dockerHost is where docker.io answers the registry API.
@@ -152,7 +161,7 @@ func (c *Client) endpoint(repo string) (*endpoint, error) {
 		return nil, err
 	}
 	e := &endpoint{host: host, path: path, base: &url.URL{Scheme: c.scheme(host), Host: host}}
-	e.auth, err = c.authClient(repo, host)
+	e.login, err = c.loginFor(repo, host)
 	return e, err
 }
 
@@ -193,18 +202,18 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// authClient returns the client that holds the credential for repo. There is
-// one for each credential, since podman's files can have several for one host.
-func (c *Client) authClient(repo, host string) (*auth.Client, error) {
+// loginFor returns the clients that hold the credential for repo. There is one
+// login for each credential, since podman's files can have several for one host.
+func (c *Client) loginFor(repo, host string) (login, error) {
 	key := c.keys.key(repo, host)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := host + " " + key
-	if a := c.auths[id]; a != nil {
-		return a, nil
+	if l, ok := c.auths[id]; ok {
+		return l, nil
 	}
 	if err := c.keys.admit(host); err != nil {
-		return nil, err
+		return login{}, err
 	}
 	a := &auth.Client{
 		Client:     c.http,
@@ -217,8 +226,10 @@ func (c *Client) authClient(repo, host string) (*auth.Client, error) {
 		// A registry on this machine may have its token service here.
 		a.BlockedRealmPrefixes = []netip.Prefix{}
 	}
-	c.auths[id] = a
-	return a, nil
+	once := *a
+	once.Client = c.once
+	c.auths[id] = login{a, &once}
+	return c.auths[id], nil
 }
 
 // url returns where part of the repository is, as in "manifests/latest".

@@ -50,6 +50,7 @@ type question struct {
 	length int64
 	write  bool   // ask for a token that allows writing
 	from   string // and for reading this other repository
+	once   bool   // do not repeat it
 }
 
 // errStalled is the cause of giving up on a body that stands still.
@@ -67,7 +68,11 @@ func (t target) ask(ctx context.Context, q question) (*http.Response, error) {
 		cancel(nil)
 		return nil, t.fail(err, "")
 	}
-	resp, err := t.auth.Do(req)
+	client := t.auth
+	if q.once {
+		client = t.once
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		err = t.lost(req, err)
 		cancel(nil)

@@ -90,7 +90,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("%s://%s: %w", u.Scheme, u.Host, errPlain)
 	}
-	return g.next.RoundTrip(req)
+	resp, err := g.next.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		keepAnswerable(resp.Header)
+	}
+	return resp, err
 }
 
 // errRedirect is why a redirect was not followed.
