@@ -66,6 +66,8 @@ type ImportOptions struct {
 	// MountFrom names further repositories of the destination where content that
 	// the bundle does not carry may be found.
 	MountFrom []string
+	// Resend sends everything, whatever the destination says that it has.
+	Resend bool
 
 	Jobs     int
 	Progress func(layout.Event)
@@ -292,7 +294,7 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 	}
 	commit = i.absent.guard(i.dst, commit)
 	err := layout.Copy(ctx, &committing{i.dst, commit}, i.source, i.g.Without(i.NotCarried()), layout.CopyOptions{
-		Jobs: i.o.Jobs, Names: i.to.names, ReadAll: true,
+		Jobs: i.o.Jobs, Names: i.to.names, ReadAll: true, Resend: i.o.Resend,
 		Rename:   func(repo string) string { return i.to.repos[repo] },
 		Progress: res.count(i.o.Progress),
 	})
@@ -385,6 +387,9 @@ func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
 			res.Sent += e.N
 		case layout.EventSkip:
 			res.Present += e.N
+		case layout.EventResend:
+			res.Sent += e.N
+			res.Present -= e.N * int64(e.Count)
 		}
 		if next != nil {
 			next(e)
@@ -411,4 +416,19 @@ func (s *committing) Mount(ctx context.Context, repo string, d layout.Descriptor
 		return false, nil
 	}
 	return m.Mount(ctx, repo, d, from)
+}
+
+// Prove implements [layout.Prover].
+func (s *committing) Prove(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	return prove(ctx, s.Sink, repo, d)
+}
+
+// prove has dst prove that it serves a blob, where its word alone is none; a store
+// and a file know what they have.
+func prove(ctx context.Context, dst layout.Sink, repo string, d layout.Descriptor) (bool, error) {
+	p, ok := dst.(layout.Prover)
+	if !ok {
+		return true, nil
+	}
+	return p.Prove(ctx, repo, d)
 }

@@ -53,6 +53,14 @@ type Mounter interface {
 	Mount(ctx context.Context, repo string, d Descriptor, from string) (bool, error)
 }
 
+// Prover is a sink whose Has and Mount only repeat what it was told: a registry can
+// answer out of a cache for blobs that it has lost.
+type Prover interface {
+	// Prove says whether repo serves a blob, by reading of it at least the first
+	// and the last byte. An error means that this could not be found out.
+	Prove(ctx context.Context, repo string, d Descriptor) (bool, error)
+}
+
 // Name is a reference and the manifest it stands for.
 type Name struct {
 	Reference  Reference

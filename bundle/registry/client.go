@@ -81,12 +81,17 @@ type Client struct {
 	pending  map[subjectKey][]layout.Descriptor
 	stored   map[manifestKey]bool // manifests known to be at the destination
 	sessions map[string]*url.URL
+	// unmounted are pairs of repositories between which mounting was refused.
+	unmounted map[[2]string]bool
+	// unread are hosts from which no blob could be read, at the first attempt.
+	unread map[string]error
 }
 
 var (
 	_ layout.Source  = (*Client)(nil)
 	_ layout.Sink    = (*Client)(nil)
 	_ layout.Mounter = (*Client)(nil)
+	_ layout.Prover  = (*Client)(nil)
 )
 
 // New returns a client. It reads the files that o names and connects to
@@ -111,7 +116,7 @@ func New(o Options) (*Client, error) {
 		opts: o, keys: keys,
 		auths: map[string]login{}, support: map[string]*support{},
 		pending: map[subjectKey][]layout.Descriptor{}, sessions: map[string]*url.URL{},
-		stored: map[manifestKey]bool{},
+		stored: map[manifestKey]bool{}, unmounted: map[[2]string]bool{}, unread: map[string]error{},
 	}
 	base := &guard{next: o.Transport, plain: o.PlainHTTP}
 	c.once = &http.Client{CheckRedirect: checkRedirect, Transport: base}

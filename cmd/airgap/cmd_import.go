@@ -27,6 +27,7 @@ type importOptions struct {
 	as        string
 	jobs      int
 	overwrite bool
+	resend    bool
 	verify    bool
 	skip      bool // verification
 	partial   bool
@@ -97,6 +98,7 @@ Examples:
 			&cli.StringFlag{Name: "store", Usage: "import into the store in `DIR`, which is made if missing", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
 			mapFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "let tags of the destination move", Destination: &o.overwrite},
+			&cli.BoolFlag{Name: "resend", Usage: "send everything, even what the destination says it has already", Destination: &o.resend},
 			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
@@ -308,7 +310,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 		return err
 	}
 	how := bundle.ImportOptions{
-		Mapping: mapping, Overwrite: o.overwrite, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
+		Mapping: mapping, Overwrite: o.overwrite, Resend: o.resend, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
 		Keys: keys, AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
 	}
 	res := &importResult{Destination: dst.name}
