@@ -78,7 +78,8 @@ const (
 	ReasonForeign  = "a foreign layer, kept outside registries"
 )
 
-// Rejection is something that a source listed as attached and that is not.
+// Rejection is something that a source listed as attached and that is not or, without
+// a digest, an answer of the source that says less than it should.
 type Rejection struct {
 	Repository string
 	Subject    digest.Digest

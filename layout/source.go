@@ -182,6 +182,9 @@ type Inquiry struct {
 	Answer Answer
 	Found  []Descriptor // what it listed; not yet checked
 	Note   string       // with AnswerNone: why what was there was set aside; else what the source said, for people
+	// Doubt, with AnswerUnsupported: why that is less than certain. The source did
+	// not answer as the form's specification has it, or was not asked.
+	Doubt string
 }
 
 // Attachments is all that a source says is attached to one manifest.

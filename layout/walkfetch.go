@@ -138,9 +138,13 @@ func (w *walker) ask(ctx context.Context, t task) error {
 	var next []task
 	for _, inq := range found {
 		answers[inq.Form] = inq.Answer
-		if inq.Note != "" && inq.Answer == AnswerNone {
+		reason := inq.Doubt
+		if inq.Answer == AnswerNone {
+			reason = inq.Note
+		}
+		if reason != "" {
 			w.mu.Lock()
-			w.rejected = append(w.rejected, Rejection{t.repo, t.desc.Digest, "", inq.Form, inq.Note})
+			w.rejected = append(w.rejected, Rejection{t.repo, t.desc.Digest, "", inq.Form, reason})
 			w.mu.Unlock()
 		}
 		if len(inq.Found) > w.opt.maxAttached {

@@ -55,6 +55,10 @@ type Options struct {
 	// 0), where asked is what the registry wants, at most MaxRetryAfter. If
 	// nil, pauses double from a quarter second to ten, with jitter.
 	Wait func(attempt int, asked time.Duration) time.Duration
+	// NoReferrersAPI never asks the referrers API, for a registry in which something
+	// answers in its place that is none. The export record says so.
+	NoReferrersAPI bool
+
 	// Jobs bounds what Commit does at a time; 16 if zero.
 	Jobs int
 
@@ -81,6 +85,7 @@ type Client struct {
 	pending  map[subjectKey][]layout.Descriptor
 	stored   map[manifestKey]bool // manifests known to be at the destination
 	sessions map[string]*url.URL
+	heads    map[string]*heads // by repository
 	// unmounted are pairs of repositories between which mounting was refused.
 	unmounted map[[2]string]bool
 	// unread are hosts from which no blob could be read, at the first attempt.
@@ -116,7 +121,7 @@ func New(o Options) (*Client, error) {
 		opts: o, keys: keys,
 		auths: map[string]login{}, support: map[string]*support{},
 		pending: map[subjectKey][]layout.Descriptor{}, sessions: map[string]*url.URL{},
-		stored: map[manifestKey]bool{}, unmounted: map[[2]string]bool{}, unread: map[string]error{},
+		stored: map[manifestKey]bool{}, unmounted: map[[2]string]bool{}, unread: map[string]error{}, heads: map[string]*heads{},
 	}
 	base := &guard{next: o.Transport, plain: o.PlainHTTP}
 	c.once = &http.Client{CheckRedirect: checkRedirect, Transport: base}

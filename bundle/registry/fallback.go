@@ -118,11 +118,11 @@ func (c *Client) unlisted(ctx context.Context, k subjectKey, ours []layout.Descr
 	if err != nil {
 		return nil, err
 	}
-	found, has, _, err := t.referrers(ctx, k.repo, k.subject, true)
-	if err != nil || !has {
+	a, err := t.referrers(ctx, k.repo, k.subject, true)
+	if err != nil || !a.has {
 		return ours, err
 	}
-	return without(ours, found), nil
+	return without(ours, a.found), nil
 }
 
 // without returns the descriptors of a that are not in b, by digest.

@@ -68,7 +68,7 @@ func (t target) hasManifest(ctx context.Context, repo string, d layout.Descripto
 		return false, nil
 	case err != nil:
 		return false, unlessRefused(err)
-	case m.desc.MediaType != d.MediaType || m.desc.Size != d.Size:
+	case !m.mayBe(d.MediaType) || m.desc.Size != d.Size:
 		return false, nil
 	}
 	doc, err := layout.ParseManifest(d, m.data)
