@@ -268,3 +268,52 @@ func TestHide(t *testing.T) {
 		}
 	}
 }
+
+// TestReferrersDoubt: a repository in which something answers for the referrers API
+// that is none goes by the tags, and says what was answered, subject by subject. One
+// that answers for some manifests and not for others is an error, whichever comes
+// first.
+func TestReferrersDoubt(t *testing.T) {
+	odd := saying(403, "DENIED")
+	for _, test := range []struct {
+		answers []http.HandlerFunc
+		bad     bool
+	}{
+		{[]http.HandlerFunc{odd, odd, odd}, false},
+		{[]http.HandlerFunc{index(1), odd}, true},
+		{[]http.HandlerFunc{odd, index(1)}, true},
+		{[]http.HandlerFunc{odd, saying(404, "")}, false},
+		{[]http.HandlerFunc{odd, saying(404, "MANIFEST_UNKNOWN"), index(0)}, true},
+	} {
+		var asked atomic.Int32
+		c := clientFor(t, place{"tag": index(2), "referrers": func(w http.ResponseWriter, r *http.Request) {
+			test.answers[asked.Add(1)-1](w, r)
+		}})
+		var err error
+		for i, d := range some(len(test.answers)) {
+			var all layout.Attachments
+			if all, err = c.Attached(t.Context(), repo, d); err != nil {
+				break
+			}
+			if all[1].Answer != layout.AnswerFound || i == 0 && !test.bad && !strings.Contains(all[0].Doubt, "403") {
+				t.Errorf("%v", all)
+			}
+		}
+		if test.bad && (!errors.Is(err, ErrRegistry) || !strings.Contains(layout.Hint(err), "--no-referrers-api")) || !test.bad && err != nil {
+			t.Errorf("%d answers: %v, hint %q", len(test.answers), err, layout.Hint(err))
+		}
+		if !test.bad && int(asked.Load()) != len(test.answers) {
+			t.Errorf("asked %d times about %d", asked.Load(), len(test.answers))
+		}
+	}
+}
+
+// TestNoReferrersAPI: it is not asked, and that is a doubt of its own.
+func TestNoReferrersAPI(t *testing.T) {
+	c := clientFor(t, place{"tag": index(2), "referrers": func(http.ResponseWriter, *http.Request) { t.Error("asked") }},
+		func(o *Options) { o.NoReferrersAPI = true })
+	all, err := c.Attached(t.Context(), repo, imageDesc)
+	if err != nil || all[0].Answer != layout.AnswerUnsupported || all[0].Doubt != notAsked || len(all[1].Found) != 2 {
+		t.Errorf("%v, %v", all, err)
+	}
+}

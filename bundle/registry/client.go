@@ -59,6 +59,10 @@ type Options struct {
 	// answers in its place that is none. The export record says so.
 	NoReferrersAPI bool
 
+	// KeepDir is a folder in which manifests that were read are kept for some days, so
+	// that the next run asks with HEAD where it asked with GET; none if empty.
+	KeepDir string
+
 	// Jobs bounds what Commit does at a time; 16 if zero.
 	Jobs int
 
@@ -78,6 +82,7 @@ type Client struct {
 	keys *keychain
 
 	manifests takeOnce
+	keeper    *keeper
 
 	mu       sync.Mutex
 	auths    map[string]login
@@ -118,7 +123,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		opts: o, keys: keys,
+		opts: o, keys: keys, keeper: newKeeper(o.KeepDir, time.Now()),
 		auths: map[string]login{}, support: map[string]*support{},
 		pending: map[subjectKey][]layout.Descriptor{}, sessions: map[string]*url.URL{},
 		stored: map[manifestKey]bool{}, unmounted: map[[2]string]bool{}, unread: map[string]error{}, heads: map[string]*heads{},

@@ -76,7 +76,8 @@ func (m *fetched) mayBe(mediaType string) bool {
 		m.guessed && layout.IsManifest(mediaType) && layout.IsIndex(mediaType) == layout.IsIndex(m.desc.MediaType)
 }
 
-// fetch gets a manifest by digest or, if ref has none, by tag.
+// fetch gets a manifest by digest or, if ref has none, by tag. For reading, one that an
+// earlier run kept will do.
 func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fetched, error) {
 	part := string(ref.Digest)
 	if part == "" {
@@ -84,6 +85,11 @@ func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fe
 	}
 	if err := checkPart(ref); err != nil {
 		return fetched{}, t.fail(err, "")
+	}
+	if !write {
+		if m, ok := t.kept(ctx, ref.Repository, part); ok {
+			return m, nil
+		}
 	}
 	resp, err := t.ask(ctx, question{
 		method: http.MethodGet, url: t.url("manifests/" + part), write: write,
@@ -93,10 +99,22 @@ func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fe
 		return fetched{}, err
 	}
 	defer resp.Body.Close()
+	m, err := t.manifest(resp, ref)
+	if err == nil && !write {
+		tag := ""
+		if ref.Digest == "" {
+			tag = ref.Tag
+		}
+		t.client.keeper.put(ref.Repository, tag, m)
+	}
+	return m, err
+}
+
+// manifest reads the answer to a GET of ref.
+func (t target) manifest(resp *http.Response, ref layout.Reference) (m fetched, err error) {
 	if resp.StatusCode != http.StatusOK {
 		return fetched{}, t.refused(resp)
 	}
-	var m fetched
 	if m.data, err = t.body(resp, layout.MaxManifestBytes); err != nil {
 		return fetched{}, err
 	}
