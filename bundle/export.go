@@ -44,7 +44,10 @@ type ExportOptions struct {
 
 	Platforms   []layout.Platform
 	SkipForeign bool
-	Jobs        int
+	// AllowMissing lists manifests that a source may list as attached though it does
+	// not have them. The record names each that was left out for it.
+	AllowMissing []digest.Digest
+	Jobs         int
 
 	// OnManifest is called while the graph is walked, with the number of
 	// manifests so far; Progress while content moves.
@@ -102,6 +105,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	}
 	g, err := layout.Walk(ctx, src, refs, layout.WalkOptions{
 		Platforms: o.Platforms, SkipForeign: o.SkipForeign, Keep: true, MayMiss: all.mayMiss, OnManifest: o.OnManifest,
+		MayMissAttached: set(o.AllowMissing),
 	})
 	if err != nil {
 		return nil, err
@@ -154,6 +158,14 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		return res, exportStream(ctx, src, plan, o, res)
 	}
 	return res, exportFile(ctx, src, carried, plan, o, res)
+}
+
+func set(list []digest.Digest) map[digest.Digest]bool {
+	out := make(map[digest.Digest]bool, len(list))
+	for _, d := range list {
+		out[d] = true
+	}
+	return out
 }
 
 func (o *ExportOptions) beforeName(res *ExportResult) error {

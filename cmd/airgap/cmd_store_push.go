@@ -48,7 +48,7 @@ func (o *pushOptions) flags() []cli.Flag {
 // pushFlags are the flags that go with store push.
 var pushFlags = []string{
 	"to", "all", "map", "overwrite", "resend", "mount-from", "jobs", "by", "reason",
-	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config",
+	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config", "no-referrers-api",
 }
 
 func (o *storeOptions) checkPush() error {
