@@ -36,8 +36,8 @@ type ImportOptions struct {
 	Overwrite bool
 	// Judge says what may enter.
 	Judge *verify.Judge
-	// Partial imports what passed and leaves the rest; without it nothing
-	// enters unless everything passed.
+	// Partial imports what passed, and what the destination can hold, and leaves
+	// the rest; without it nothing enters unless everything does.
 	Partial bool
 	// InsecureSkipVerify imports without asking any policy. Integrity is
 	// checked all the same.
@@ -87,7 +87,10 @@ type ImportResult struct {
 	Overridden []string `json:"overridden,omitempty"`
 	Notes      []string `json:"notes,omitempty"`
 	// Report has the verdicts; nil if no policy was asked.
-	Report   *verify.Report `json:"report,omitempty"`
+	Report *verify.Report `json:"report,omitempty"`
+	// LeftOut are images that passed, if a policy was asked, and that the
+	// destination cannot hold; with Partial only.
+	LeftOut  []LeftOutImage `json:"leftOut,omitempty"`
 	Contents Contents       `json:"contents"`
 	Sent     int64          `json:"sentBytes"`
 	Present  int64          `json:"presentBytes"` // not sent, for they were there
@@ -98,6 +101,13 @@ type ImportedTag struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
 	Digest      string `json:"digest"`
+}
+
+// LeftOutImage is an image that was not imported.
+type LeftOutImage struct {
+	Source string `json:"source"`
+	Digest string `json:"digest"`
+	Reason string `json:"reason"`
 }
 
 // Import brings everything in b to dst: blobs, then manifests, then names. It
@@ -125,6 +135,24 @@ func (i *importing) run(ctx context.Context) (*ImportResult, error) {
 		}
 		return &ImportResult{Bundle: i.Path, Proven: i.Own(), Report: i.report, Names: []ImportedTag{}}, err
 	}
+	overrides := i.overrides
+	res, err := i.enter(ctx)
+	if err == nil || !i.o.Partial || !errors.Is(err, layout.ErrAlgorithm) {
+		return res, err
+	}
+	left, err := i.leaveOut(ctx, err)
+	if err != nil {
+		return nil, err
+	}
+	i.overrides = overrides
+	if res, err = i.enter(ctx); res != nil {
+		res.LeftOut = left
+	}
+	return res, err
+}
+
+// enter brings in what was admitted.
+func (i *importing) enter(ctx context.Context) (*ImportResult, error) {
 	if err := i.prepare(ctx); err != nil {
 		if errors.Is(err, ErrMissing) {
 			return &ImportResult{Bundle: i.Path, Proven: i.Own(), Report: i.report, Names: []ImportedTag{}, Contents: i.contents(i.g)}, err

@@ -17,6 +17,8 @@ var (
 	ErrLimit = errors.New("over the limit")
 	// ErrUnsupported: well-formed, but nothing airgap can carry.
 	ErrUnsupported = errors.New("not supported")
+	// ErrAlgorithm: the side takes no content by a digest of this algorithm.
+	ErrAlgorithm = errors.New("digest algorithm not supported")
 )
 
 // Side names an end of a transfer in errors and messages.

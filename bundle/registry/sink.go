@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -127,10 +128,26 @@ func (t target) finished(ctx context.Context, resp *http.Response, repo string, 
 			return errors.Join(t.bad(resp, "the upload is accepted (202), and the blob is not served"), err)
 		}
 	default:
-		return t.refused(resp)
+		return t.byAlgorithm(t.refused(resp), d)
 	}
 	defer resp.Body.Close()
 	return t.checkStored(resp, d)
+}
+
+// byAlgorithm says of content by a digest other than sha256, which is all that some
+// registries have, that its refusal may be for that.
+func (t target) byAlgorithm(err error, d layout.Descriptor) error {
+	var re *RequestError
+	if d.Digest.Algorithm() == digest.Canonical || !errors.As(err, &re) {
+		return err
+	}
+	switch re.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType,
+		http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusNotImplemented:
+		return t.fail(fmt.Errorf("%w: %w", layout.ErrAlgorithm, re),
+			"the registry seems to have no "+string(d.Digest.Algorithm())+": use one that has, or leave out the images that need it (import: --partial)")
+	}
+	return err
 }
 
 // withDigest adds the digest to the query of an upload's Location. That query is the
@@ -325,7 +342,7 @@ func (t target) putManifest(ctx context.Context, repo string, d layout.Descripto
 		return t.fail(err, "")
 	}
 	if err := t.write(ctx, d, data, string(d.Digest)); err != nil {
-		return err
+		return t.byAlgorithm(err, d)
 	}
 	t.client.note(repo, m, d)
 	return nil
