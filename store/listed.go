@@ -56,7 +56,7 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 	all, known := s.indexes[repo]
 	if err == nil && !known {
 		err = s.store.view(func(tx *bbolt.Tx) (err error) {
-			all, err = s.store.listed(tx, repo)
+			all, err = s.store.indexesIn(tx, repo)
 			return err
 		})
 	}
@@ -71,8 +71,9 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 	return all[dgst], nil
 }
 
-// listed is empty for a repository that is not there.
-func (s *Store) listed(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
+// indexesIn finds, for each manifest that an index of repo lists, the names of those. It is
+// empty for a repository that is not there.
+func (s *Store) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
 	out := map[digest.Digest][]layout.Name{}
 	if repo == "" {
 		return out, nil
@@ -149,7 +150,7 @@ func (s *Session) checkListed(tx *bbolt.Tx) error {
 	for at, was := range s.expectations.listed {
 		if now[at.repo] == nil {
 			var err error
-			if now[at.repo], err = s.store.listed(tx, at.repo); err != nil {
+			if now[at.repo], err = s.store.indexesIn(tx, at.repo); err != nil {
 				return err
 			}
 		}
