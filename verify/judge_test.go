@@ -391,3 +391,40 @@ func TestSourceFails(t *testing.T) {
 		t.Errorf("%v, %v", r, err)
 	}
 }
+
+// What is missing is said, and not that the keys of something else are wrong.
+func TestNoneOfThatKind(t *testing.T) {
+	key, other := signing.InsecureKey("key"), signing.InsecureKey("other")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	statement := func(k crypto.Signer) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.BundleAttestation(d, scan("LOW"), k)) }
+	}
+	signature := func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, other)) }
+	const slsa = "https://slsa.dev/provenance/v1"
+	for _, c := range []struct {
+		require, reason string
+		attached        []func(layout.Descriptor) signing.Artifact
+	}{
+		{"attestation: {predicateType: " + slsa + ", signedBy: {key: release}}", "no attestation of type " + slsa + " is attached", nil},
+		{"attestation: {predicateType: " + slsa + ", signedBy: {key: release}}", "no attestation of type " + slsa + " is attached",
+			[]func(layout.Descriptor) signing.Artifact{statement(other), statement(key), signature}},
+		{"attestation: {predicateType: " + slsa + ", signedBy: {key: nobody}}", "no attestation of type " + slsa + " is attached",
+			[]func(layout.Descriptor) signing.Artifact{statement(other)}},
+		{"cosign: {key: release}", "no cosign signature is attached", []func(layout.Descriptor) signing.Artifact{statement(other), statement(key)}},
+	} {
+		f := newFixture(t)
+		image := f.image("v1")
+		for _, a := range c.attached {
+			f.attach(a(image))
+		}
+		v := f.judge(&verify.Judge{Policy: ruled(t, c.require), Trust: tr}, "v1")
+		if v.State != verify.Refused || v.Outcome.Reason != c.reason || len(v.Outcome.Tried) != len(c.attached) {
+			t.Errorf("%s: %+v", c.require, v.Outcome)
+		}
+		for _, a := range v.Outcome.Tried {
+			if strings.Contains(a.Reason, "key") {
+				t.Errorf("%s: %+v", c.require, a)
+			}
+		}
+	}
+}
