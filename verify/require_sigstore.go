@@ -178,7 +178,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		if err := x.load(ctx, s.collector); err != nil {
 			return err
 		}
-		if o.otherKind(x, kind) {
+		if o.otherKind(x, kind, want.Pinned != nil) {
 			continue
 		}
 		if !found {
@@ -199,12 +199,20 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 	return nil
 }
 
-// otherKind notes a piece that cannot be what is wanted.
-func (o *Outcome) otherKind(x *piece, kind wanted) bool {
+// errForeignRecord says why a custody record does not count under the policy of
+// another tool.
+var errForeignRecord = errors.New("it is a custody record, which the tool whose policy this is does not read")
+
+// otherKind notes a piece that cannot be what is wanted. foreign says that the policy is
+// another tool's.
+func (o *Outcome) otherKind(x *piece, kind wanted, foreign bool) bool {
 	if x.err != nil {
 		return false
 	}
 	err := kind.other(x.envelope)
+	if err == nil && foreign && x.kind == kindRecord {
+		err = errForeignRecord
+	}
 	if err == nil {
 		return false
 	}

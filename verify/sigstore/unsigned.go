@@ -43,7 +43,7 @@ func (e *Envelope) Says() (s *Statement, ok bool) {
 func (e *Envelope) Kind() (isSignature bool, predicateType string, ok bool) {
 	switch {
 	case e.stmt != nil:
-		return e.stmt.predicateType == PredicateCosignSign, e.stmt.predicateType, true
+		return e.record == nil && e.stmt.predicateType == PredicateCosignSign, e.stmt.predicateType, true
 	case e.other != "":
 		return false, "", false
 	}
