@@ -166,6 +166,7 @@ type importing struct {
 	// exportRecord is the digest of its manifest; empty for what another tool made.
 	exportRecord digest.Digest
 	report       *verify.Report // nil if no policy was asked
+	starts       layout.Inspector
 	to           *mapped
 	absent       *standIns // of what the bundle does not carry
 
@@ -203,6 +204,9 @@ func (i *importing) admit(ctx context.Context) error {
 		if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
 			return err
 		}
+		if err := i.complete(ctx); err != nil {
+			return err
+		}
 		if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {
 			return err
 		}
@@ -210,7 +214,7 @@ func (i *importing) admit(ctx context.Context) error {
 	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
 		return err
 	}
-	return i.recall(r, func() error { return r.tags(i.g, i.to.names) })
+	return i.recall(r, func() error { return r.tags(ctx, i.source, &i.starts, i.g, i.to.names) })
 }
 
 // recall holds something of the bundle against what is remembered.
@@ -347,7 +351,7 @@ func (i *importing) commit(ctx context.Context, names []layout.Name) error {
 	if err := i.logImport(); err != nil {
 		return err
 	}
-	if err := i.holdRiders(); err != nil {
+	if err := i.quarantineUnjudged(ctx); err != nil {
 		return err
 	}
 	if i.o.Memory != nil {

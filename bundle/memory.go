@@ -230,12 +230,15 @@ func (r *recall) gap(delta bool, format string, args ...any) {
 // nobody could tell it from the present one by its signatures. It is known again inside
 // an index, or without the one that it was in, under the name outside and under the one
 // here.
-func (r *recall) tags(g *layout.Graph, to []layout.Name) error {
+func (r *recall) tags(ctx context.Context, src layout.Source, starts *layout.Inspector, g *layout.Graph, to []layout.Name) error {
 	for i, n := range g.Roots {
 		if n.Reference.Tag == "" {
 			continue
 		}
-		leads := started(g, n)
+		leads, err := started(ctx, src, starts, g, n)
+		if err != nil {
+			return err
+		}
 		for _, name := range slices.Compact([]string{tagName(n.Reference), tagName(to[i].Reference)}) {
 			if err := r.tag(name, n, leads); err != nil {
 				return err
@@ -246,9 +249,8 @@ func (r *recall) tags(g *layout.Graph, to []layout.Name) error {
 }
 
 // started lists what a root leads to that can be started, or that leads to such: the
-// root itself, and of an index all below it that is here, but for BuildKit's
-// attestations.
-func started(g *layout.Graph, root layout.Name) []digest.Digest {
+// root itself, and of an index all below it that is here, but for attestations.
+func started(ctx context.Context, src layout.Source, starts *layout.Inspector, g *layout.Graph, root layout.Name) ([]digest.Digest, error) {
 	out := []digest.Digest{root.Descriptor.Digest}
 	seen := map[digest.Digest]bool{root.Descriptor.Digest: true}
 	for next := 0; next < len(out); next++ {
@@ -257,12 +259,16 @@ func started(g *layout.Graph, root layout.Name) []digest.Digest {
 				continue
 			}
 			seen[c.Digest] = true
-			if n := g.Nodes[c.Digest]; n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+			why, err := g.Startable(ctx, src, starts, root.Reference.Repository, c.Digest)
+			if err != nil {
+				return nil, err
+			}
+			if why != "" {
 				out = append(out, c.Digest)
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (r *recall) tag(name string, n layout.Name, leads []digest.Digest) error {

@@ -112,8 +112,8 @@ func (s *scene) signaturesOf(ctx context.Context, d digest.Digest) ([]Vouched, e
 
 // signedLayers are those layers of an artifact that hold signatures.
 func (s *scene) signedLayers(ctx context.Context, n *layout.Node) ([]layout.Descriptor, error) {
-	if !inert(n) {
-		return nil, nil // an image that is attached vouches for nothing
+	if why, err := s.g.Startable(ctx, s.src, &s.starts, s.repo, n.Descriptor.Digest); err != nil || why != "" {
+		return nil, err // an image that is attached vouches for nothing
 	}
 	raw, err := s.g.ReadManifest(ctx, s.src, n.Descriptor.Digest)
 	if err != nil {
@@ -325,10 +325,12 @@ func (s *scene) notary(ctx context.Context, v *Vouched, subject digest.Digest, e
 // its images beside it.
 func (s *scene) buildkit(ctx context.Context, p, above *Provenance, index *layout.Node) error {
 	for _, c := range index.Children {
-		if !c.BuildKit || c.About != p.Digest || !inert(s.g.Nodes[c.Digest]) {
+		if _, here := s.g.Place(s.repo, c.Digest); !here || c.About != p.Digest {
 			continue
 		}
-		if _, here := s.g.Place(s.repo, c.Digest); !here {
+		if is, err := s.isAttestation(ctx, c); err != nil {
+			return err
+		} else if !is {
 			continue
 		}
 		if err := s.listed(ctx, p, above, index, c.Digest); err != nil {

@@ -99,31 +99,12 @@ func predicateKind(predicate string) (Kind, bool) {
 	return "in-toto attestation", predicate != ""
 }
 
-// runnable says whether a container can be started from m: its config is that of
-// an image, and so is the type of every layer. cosign's tag forms and BuildKit's
-// attestations pose as images, but for their layers.
-func runnable(m *Manifest) bool {
-	if m.Config == nil || m.Config.MediaType != MediaTypeImageConfig && m.Config.MediaType != MediaTypeDockerConfig {
-		return false
-	}
-	for _, l := range m.Layers {
-		if !strings.HasPrefix(l.MediaType, "application/vnd.oci.image.layer.") &&
-			!strings.HasPrefix(l.MediaType, "application/vnd.docker.image.rootfs.") {
-			return false
-		}
-	}
-	return true
-}
-
-// Runnable says whether a container can be started from a manifest that is no index.
-func Runnable(m *Manifest) bool { return runnable(m) }
-
 // KindOf names a manifest.
 func KindOf(m *Manifest) Kind {
 	if IsIndex(m.MediaType) {
 		return KindIndex
 	}
-	if runnable(m) {
+	if HasImageTypes(m) {
 		return KindImage
 	}
 	if k, ok := predicateKind(predicateOf(m)); ok {

@@ -124,7 +124,8 @@ type load struct {
 // skipped is a blob that is left out, and why.
 type skipped struct {
 	Blob
-	reason string
+	reason    string
+	elsewhere bool // see [Omission]
 }
 
 type walker struct {

@@ -48,7 +48,7 @@ func (w *walker) failed(t task, err error) error {
 	if errors.Is(err, ErrNotFound) && t.parent != "" && w.opt.MayMiss != nil && w.opt.MayMiss(t.repo, t.parent, t.desc) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.missing = append(w.missing, Omission{t.repo, t.parent, t.desc, ReasonAbsent})
+		w.missing = append(w.missing, Omission{Repository: t.repo, Parent: t.parent, Descriptor: t.desc, Reason: ReasonAbsent})
 		return nil
 	}
 	what, hint := "", ""

@@ -169,14 +169,14 @@ func (w *walker) link(g *Graph) {
 			if s := w.spots[at]; s != nil && s.entered {
 				continue
 			}
-			o := Omission{p.Repository, p.Digest, d.Descriptor, ReasonPlatform}
+			o := Omission{p.Repository, p.Digest, d.Descriptor, ReasonPlatform, d.elsewhere}
 			if absent[at] {
 				o.Reason = ReasonAbsent
 			}
 			g.Omitted = append(g.Omitted, o)
 		}
 		for _, b := range l.skip {
-			g.Omitted = append(g.Omitted, Omission{p.Repository, p.Digest, b.Descriptor(), b.reason})
+			g.Omitted = append(g.Omitted, Omission{Repository: p.Repository, Parent: p.Digest, Descriptor: b.Descriptor(), Reason: b.reason, Elsewhere: b.elsewhere})
 		}
 	}
 }

@@ -18,10 +18,11 @@ type listing struct {
 	Descriptor               // trimmed, with its platform
 	buildkit   bool          // says that it is a BuildKit attestation
 	about      digest.Digest // of what
+	elsewhere  bool          // its descriptor has data or urls
 }
 
 func newListing(d Descriptor) listing {
-	l := listing{Descriptor: trim(d)}
+	l := listing{Descriptor: trim(d), elsewhere: d.Data != nil || len(d.URLs) > 0}
 	l.Platform = d.Platform
 	if d.Annotations[AnnotationBuildKitType] == BuildKitAttestation {
 		l.buildkit = true
@@ -80,7 +81,7 @@ func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
 	if err != nil {
 		return err
 	}
-	n := &Node{Descriptor: trim(t.desc), Kind: KindOf(m), HasConfig: m.Config != nil, Runnable: runnable(m)}
+	n := &Node{Descriptor: trim(t.desc), Kind: KindOf(m), HasConfig: m.Config != nil, Image: HasImageTypes(m)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.Descriptor.ArtifactType = w.intern(m.ArtifactType)
@@ -91,11 +92,11 @@ func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
 	for _, d := range m.Blobs() {
 		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
 		if absent[b.Digest] {
-			l.skip = append(l.skip, skipped{b, ReasonAbsent})
+			l.skip = append(l.skip, skipped{b, ReasonAbsent, d.Data != nil || len(d.URLs) > 0})
 			continue
 		}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {
-			l.skip = append(l.skip, skipped{b, ReasonForeign})
+			l.skip = append(l.skip, skipped{Blob: b, reason: ReasonForeign})
 			continue
 		}
 		n.Blobs = append(n.Blobs, b)

@@ -137,6 +137,9 @@ func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) 
 	if parsed.Subject != nil {
 		in.result.Subject = parsed.Subject.Digest
 	}
+	if _, err := p.store.startable(parsed); err != nil { // remembered, so that nobody waits for it below
+		return in.result, p.store.wrap(m.Digest, err)
+	}
 	p.putting.Lock()
 	defer p.putting.Unlock()
 	if err := in.commit(ctx); err != nil {

@@ -73,6 +73,7 @@ type Store struct {
 	broken error
 
 	outlines outlines
+	starts   layout.Inspector
 }
 
 var _ layout.Source = (*Store)(nil)

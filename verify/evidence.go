@@ -107,13 +107,15 @@ func (a *artifact) typ() string { return a.node.Descriptor.ArtifactType }
 
 // collector reads what is attached, each manifest once.
 type collector struct {
-	src  layout.Source
-	g    *layout.Graph
-	work *work
+	src    layout.Source
+	g      *layout.Graph
+	work   *work
+	starts *layout.Inspector
 
-	mu    sync.Mutex
-	known map[key]*pieces
-	bytes int64 // read so far
+	mu      sync.Mutex
+	known   map[key]*pieces
+	attests map[digest.Digest]bool // manifests that are BuildKit attestations, or not
+	bytes   int64                  // read so far
 }
 
 type key struct {
@@ -147,16 +149,11 @@ func (c *collector) collect(ctx context.Context, repo string, dgst digest.Digest
 	d := c.g.Nodes[dgst].Descriptor
 	out := &pieces{subject: layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}}
 	for _, e := range place.Attached {
-		n := c.g.Nodes[e.Digest]
-		raw, err := c.g.ReadManifest(ctx, c.src, e.Digest)
+		m, err := c.manifest(ctx, e.Digest)
 		if err != nil {
 			return nil, err
 		}
-		m, err := layout.ParseManifest(n.Descriptor, raw)
-		if err != nil {
-			return nil, err
-		}
-		out.artifacts = append(out.artifacts, &artifact{n, m.Layers})
+		out.artifacts = append(out.artifacts, &artifact{c.g.Nodes[e.Digest], m.Layers})
 		for _, l := range m.Layers {
 			out.add(&piece{manifest: e.Digest, layer: l, repo: repo})
 		}

@@ -321,35 +321,6 @@ func TestNestedIndex(t *testing.T) {
 	}
 }
 
-// What is listed as an attestation of BuildKit's and can be run is judged like any
-// other child: whoever may not sign could else slip an image in.
-func TestDisguisedChild(t *testing.T) {
-	key := signing.InsecureKey("key")
-	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
-	for what, test := range map[string]struct {
-		disguised func(b *layouttest.Builder) layout.Descriptor
-		state     verify.State
-	}{
-		"an attestation": {func(b *layouttest.Builder) layout.Descriptor { return b.BuildKit(b.Image("good")) }, verify.Passed},
-		"an image":       {func(b *layouttest.Builder) layout.Descriptor { return b.Image("evil") }, verify.Refused},
-		"an index":       {func(b *layouttest.Builder) layout.Descriptor { return b.Index(b.Image("evil")) }, verify.Refused},
-	} {
-		f := newFixture(t)
-		b := layouttest.New(repo)
-		good := b.Image("good")
-		d := layouttest.ForPlatform(test.disguised(b), "linux", "arm64")
-		d.Annotations = map[string]string{layout.AnnotationBuildKitType: layout.BuildKitAttestation, layout.AnnotationBuildKitSubject: good.Digest.String()}
-		b.Tag("v1", b.Index(layouttest.ForPlatform(good, "linux", "amd64"), d))
-		f.content(b.Content())
-		f.attach(must(signing.BundleSignature(good, key)))
-		p := ruled(t, "cosign: {key: release}")
-		p.Rules[0].Index = policy.IndexChildren
-		if v := f.judge(&verify.Judge{Policy: p, Trust: tr}, "v1"); v.State != test.state {
-			t.Errorf("%s: %s, want %s", what, v.State, test.state)
-		}
-	}
-}
-
 // An image that no rule is for is refused, with a word of why.
 func TestNoRule(t *testing.T) {
 	f := newFixture(t)

@@ -107,7 +107,7 @@ func Of(ctx context.Context, src layout.Source, g *layout.Graph, repo string, dg
 // read returns nil for what is no record. Its error is one of the source.
 func read(ctx context.Context, src layout.Source, g *layout.Graph, repo string, d, subject digest.Digest, keys []Key) (*Found, error) {
 	n := g.Nodes[d]
-	if n.Subject != subject || n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+	if n.Subject != subject || layout.IsIndex(n.Descriptor.MediaType) {
 		return nil, nil
 	}
 	raw, err := g.ReadManifest(ctx, src, d)

@@ -335,6 +335,29 @@ func (l *lateSink) HoldBack(repo string, dgst digest.Digest, reason string) (boo
 	return false, nil
 }
 
+// Serves says whether the sink serves a manifest, as far as it can tell; see
+// [store.Session.Serves].
+func (l *lateSink) Serves(ctx context.Context, repo string, dgst digest.Digest) (bool, error) {
+	if !l.there() {
+		return false, nil
+	}
+	if err := l.opened(); err != nil {
+		return false, err
+	}
+	return l.sink.(storeSink).Serves(ctx, repo, dgst)
+}
+
+// Listed finds the indexes of the sink that list a manifest; see [store.Session.Listed].
+func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error) {
+	if !l.there() {
+		return nil, nil
+	}
+	if err := l.opened(); err != nil {
+		return nil, err
+	}
+	return l.sink.(storeSink).Listed(ctx, repo, dgst)
+}
+
 // Commit implements [layout.Sink].
 func (l *lateSink) Commit(ctx context.Context, names []layout.Name) error {
 	if err := l.opened(); err != nil {
