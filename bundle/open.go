@@ -66,7 +66,7 @@ func (b *Bundle) openTar(ctx context.Context, r ReaderAtCloser, size int64, o Op
 	b.close = append(b.close, r.Close)
 	b.Size = size
 	b.reader, err = layout.OpenTar(b.Path, r, size)
-	return err
+	return b.incomplete(ctx, r, size, err)
 }
 
 // ReaderAtCloser is what a file is to OpenReader.
