@@ -47,6 +47,9 @@ type ExportOptions struct {
 	// FetchForeign opens a URL that a manifest names for a foreign layer, which the
 	// source does not have; nil never does.
 	FetchForeign func(ctx context.Context, url string) (io.ReadCloser, error)
+	// AllowMissing lists manifests that a source may list as attached though it does
+	// not have them. The record names each that was left out for it.
+	AllowMissing []digest.Digest
 	Jobs         int
 
 	// OnManifest is called while the graph is walked, with the number of
@@ -108,6 +111,7 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	}
 	g, err := layout.Walk(ctx, src, refs, layout.WalkOptions{
 		Platforms: o.Platforms, SkipForeign: o.SkipForeign, Keep: true, MayMiss: all.mayMiss, OnManifest: o.OnManifest,
+		MayMissAttached: set(o.AllowMissing),
 	})
 	if err != nil {
 		return nil, err
@@ -165,6 +169,14 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	err = exportFile(ctx, src, carried, plan, o, res)
 	res.ForeignLayers = foreign.list()
 	return res, err
+}
+
+func set(list []digest.Digest) map[digest.Digest]bool {
+	out := make(map[digest.Digest]bool, len(list))
+	for _, d := range list {
+		out[d] = true
+	}
+	return out
 }
 
 func (o *ExportOptions) beforeName(res *ExportResult) error {

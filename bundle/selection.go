@@ -169,8 +169,6 @@ func merge(all layout.Attachments, inq layout.Inquiry) layout.Attachments {
 	if rank[inq.Answer] > rank[all[i].Answer] {
 		all[i].Answer = inq.Answer
 	}
-	if all[i].Note == "" {
-		all[i].Note = inq.Note
-	}
+	all[i].Note, all[i].Doubt = cmp.Or(all[i].Note, inq.Note), cmp.Or(all[i].Doubt, inq.Doubt)
 	return all
 }

@@ -22,6 +22,8 @@ var (
 	// ErrNotBundle: it is a file or a folder of another kind. It is ErrUnsupported
 	// too.
 	ErrNotBundle error = notBundle{}
+	// ErrAlgorithm: the side takes no content by a digest of this algorithm.
+	ErrAlgorithm = errors.New("digest algorithm not supported")
 )
 
 type incomplete struct{}

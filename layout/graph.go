@@ -81,7 +81,12 @@ const (
 	ReasonForeign  = "a foreign layer, kept outside registries"
 )
 
-// Rejection is something that a source listed as attached and that is not.
+// ReasonMissingReferrer is why what a source listed as attached was rejected, if the
+// source does not have it, and [WalkOptions] allow that.
+const ReasonMissingReferrer = "not in the source any more; whoever exported allowed that by its digest"
+
+// Rejection is something that a source listed as attached and that is not or, without
+// a digest, an answer of the source that says less than it should.
 type Rejection struct {
 	Repository string
 	Subject    digest.Digest

@@ -18,7 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func gzipOf(t testing.TB, data []byte) []byte {
+func gzipped(t testing.TB, data []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := gzip.NewWriter(&buf)
@@ -58,7 +58,7 @@ func namedDocker(t testing.TB, img dockerImage, config string, layers ...member)
 func TestDockerArchiveNames(t *testing.T) {
 	img := newDocker(t, "names", "one", "two")
 	plain, hex := img.layers, func(b []byte) string { return digest.FromBytes(b).Encoded() }
-	packed := [][]byte{gzipOf(t, plain[0]), gzipOf(t, plain[1])}
+	packed := [][]byte{gzipped(t, plain[0]), gzipped(t, plain[1])}
 	small := [][]byte{zstded(t, plain[0]), zstded(t, plain[1])}
 	for what, members := range map[string][]member{
 		"Jib":                           namedDocker(t, img, "config.json", member{name: hex(packed[0]) + ".tar.gz", data: packed[0]}, member{name: hex(packed[1]) + ".tar.gz", data: packed[1]}),
@@ -107,7 +107,7 @@ func TestDockerArchiveNamesDamaged(t *testing.T) {
 	img := newDocker(t, "names", "one", "two")
 	other := newDocker(t, "other", "three").layers[0]
 	hex := func(b []byte) string { return digest.FromBytes(b).Encoded() }
-	packed := gzipOf(t, img.layers[0])
+	packed := gzipped(t, img.layers[0])
 	second := member{name: "2", data: img.layers[1]}
 	flipped := bytes.Clone(packed)
 	flipped[len(flipped)/2] ^= 1
@@ -117,7 +117,7 @@ func TestDockerArchiveNamesDamaged(t *testing.T) {
 	}{
 		"config under another's digest":   {namedDocker(t, img, hex(other)+".json", member{name: "1", data: packed}, second), layout.ErrCorrupt},
 		"a layer that is another":         {namedDocker(t, img, "c", member{name: "1", data: other}, second), layout.ErrCorrupt},
-		"a gzip'd layer that is another":  {namedDocker(t, img, "c", member{name: "1", data: gzipOf(t, other)}, second), layout.ErrCorrupt},
+		"a gzip'd layer that is another":  {namedDocker(t, img, "c", member{name: "1", data: gzipped(t, other)}, second), layout.ErrCorrupt},
 		"a gzip'd layer with a flip":      {namedDocker(t, img, "c", member{name: "1", data: flipped}, second), layout.ErrCorrupt},
 		"and one named by its digest":     {namedDocker(t, img, "c", member{name: hex(packed) + ".tar.gz", data: flipped}, second), layout.ErrCorrupt},
 		"a gzip'd layer cut short":        {namedDocker(t, img, "c", member{name: "1", data: packed[:len(packed)-9]}, second), layout.ErrIncomplete},

@@ -29,6 +29,9 @@ type WalkOptions struct {
 	// MayMiss says whether a child that the source does not have was left
 	// out earlier, so that the index is sparse; nil means none was.
 	MayMiss func(repo string, parent digest.Digest, child Descriptor) bool
+	// MayMissAttached lists manifests that a source may list as attached though it
+	// does not have them. They become rejections; nil allows none.
+	MayMissAttached map[digest.Digest]bool
 	// OnManifest is called with the number of manifests seen so far.
 	OnManifest func(n int)
 
@@ -125,7 +128,7 @@ type load struct {
 type skipped struct {
 	Blob
 	reason    string
-	elsewhere bool // see [Omission]
+	elsewhere bool // see Omission
 }
 
 type walker struct {

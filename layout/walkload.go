@@ -22,7 +22,7 @@ type listing struct {
 }
 
 func newListing(d Descriptor) listing {
-	l := listing{Descriptor: trim(d), elsewhere: d.Data != nil || len(d.URLs) > 0}
+	l := listing{Descriptor: trim(d), elsewhere: isElsewhere(d)}
 	l.Platform = d.Platform
 	if d.Annotations[AnnotationBuildKitType] == BuildKitAttestation {
 		l.buildkit = true
@@ -30,6 +30,9 @@ func newListing(d Descriptor) listing {
 	}
 	return l
 }
+
+// isElsewhere says whether a descriptor embeds its content or says where else it is.
+func isElsewhere(d Descriptor) bool { return d.Data != nil || len(d.URLs) > 0 }
 
 // load fetches a manifest from the repository of t, and reads it.
 func (w *walker) load(ctx context.Context, t task) (*load, error) {
@@ -92,11 +95,11 @@ func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
 	for _, d := range m.Blobs() {
 		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
 		if absent[b.Digest] {
-			l.skip = append(l.skip, skipped{b, ReasonAbsent, d.Data != nil || len(d.URLs) > 0})
+			l.skip = append(l.skip, skipped{b, ReasonAbsent, isElsewhere(d)})
 			continue
 		}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {
-			l.skip = append(l.skip, skipped{Blob: b, reason: ReasonForeign})
+			l.skip = append(l.skip, skipped{b, ReasonForeign, false})
 			continue
 		}
 		n.Blobs = append(n.Blobs, b)

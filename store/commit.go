@@ -45,11 +45,25 @@ func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 		s.ended = fmt.Errorf("an earlier commit failed: %w", err)
 		return s.store.wrap("", err)
 	}
-	s.ended, s.staged, s.gains = ErrClosed, nil, nil
+	s.finish()
 	// It is committed, whatever becomes of this: what is left of it goes with the
 	// process.
 	_ = s.claims.drop()
 	return nil
+}
+
+// finish ends a session that is committed.
+func (s *Session) finish() {
+	written := sorted(s.staged)
+	for _, dgst := range written {
+		if s.broken[dgst] {
+			s.repaired = append(s.repaired, dgst)
+		}
+	}
+	if s.origin.at != 0 || s.repaired != nil { // who pushes relies on it next
+		s.store.proveWritten(written)
+	}
+	s.ended, s.staged, s.gains = ErrClosed, nil, nil
 }
 
 // usable fails once the disk has lost something.
@@ -111,13 +125,8 @@ const maxTagBytes = 128
 // publish makes the session's files part of the store, and durable, before the
 // database speaks of them.
 func (s *Session) publish(ctx context.Context, names []layout.Name) error {
-	for _, dgst := range sorted(s.staged) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.move(dgst, s.staged[dgst]); err != nil {
-			return err
-		}
+	if err := s.moveAll(ctx); err != nil {
+		return err
 	}
 	if err := s.store.fs.Flush(); err != nil {
 		s.store.lost("disk", err)
@@ -133,6 +142,26 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 		s.store.lost("database", err)
 	}
 	return err
+}
+
+// moveAll gives the session's files their final names.
+func (s *Session) moveAll(ctx context.Context) error {
+	if len(s.broken) > 0 {
+		// A file may have been repaired meanwhile: it is replaced only by one that a loss
+		// of power leaves whole.
+		if err := s.store.fs.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, dgst := range sorted(s.staged) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.move(dgst, s.staged[dgst]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // undone says whether a transaction failed because there was no room for it, and has left
@@ -151,7 +180,8 @@ func (s *Store) undone(err error, state int) bool {
 	return verr == nil && before
 }
 
-// move gives a file its final name, unless another session has done so.
+// move gives a file its final name, unless another session has done so. What this session
+// has found damaged is replaced.
 func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
 	size := int64(-1)
 	err := s.store.view(func(tx *bbolt.Tx) error {
@@ -163,7 +193,7 @@ func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
 	if err != nil {
 		return err
 	}
-	if size >= 0 {
+	if size >= 0 && !s.broken[dgst] {
 		have, err := s.store.fileSize(dgst)
 		if err != nil {
 			return err

@@ -74,6 +74,7 @@ type Store struct {
 
 	outlines outlines
 	starts   layout.Inspector
+	proofs   proofs
 }
 
 var _ layout.Source = (*Store)(nil)
@@ -254,6 +255,8 @@ func (s *Store) wrap(dgst digest.Digest, err error) error {
 		e.Hint = "run it again; nothing was changed by this one"
 	case errors.Is(err, syscall.ENOSPC):
 		e.Hint = "free some space and run it again; nothing has changed"
+	case errors.Is(err, errDatabase):
+		e.Hint = hintRebuild
 	case errors.Is(err, layout.ErrUnsupported):
 		e.Hint = "use the version of airgap that wrote it, or a later one"
 	}
@@ -269,6 +272,6 @@ func (s *Store) missing(name string, dgst digest.Digest) error {
 func (s *Store) damaged(dgst digest.Digest, err error) error {
 	return &layout.Error{
 		Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err,
-		Hint: "the disk lost or changed it: import it again from a bundle that has it",
+		Hint: "the disk lost or changed it: import it again from a bundle that has it, or run airgap store check --repair BUNDLE",
 	}
 }

@@ -46,6 +46,8 @@ func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigsto
 func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 	w.AuthorityURL, w.LogURL = p.Authority, p.Log
 	w.InsecureNoSCT, w.CarriedChain, w.ByEmail = p.InsecureNoSCT, p.CarriedChain, p.ByEmail
+	// The tools whose policies bring keys along hash with SHA-256 alone.
+	w.ExactPayload, w.OnlySHA256 = p.ExactPayload, true
 	if len(p.Keys) == 0 {
 		return []sigstore.Want{w}
 	}

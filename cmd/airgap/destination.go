@@ -358,6 +358,14 @@ func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) 
 	return l.sink.(storeSink).Listed(ctx, repo, dgst)
 }
 
+// Repaired lists what the sink has repaired.
+func (l *lateSink) Repaired() []digest.Digest {
+	if l.sink == nil {
+		return nil
+	}
+	return repairedBy(l.sink)
+}
+
 // Commit implements [layout.Sink].
 func (l *lateSink) Commit(ctx context.Context, names []layout.Name) error {
 	if err := l.opened(); err != nil {

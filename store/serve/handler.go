@@ -221,6 +221,10 @@ func (h *Handler) base(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {
+	if f := h.absentToPusher(r, a); f != nil {
+		f.answer(w, r)
+		return
+	}
 	c := h.content(a)
 	d, err := c.Resolve(r.Context(), layout.Reference{Repository: a.repo, Tag: a.tag, Digest: a.digest})
 	var data []byte
@@ -237,6 +241,10 @@ func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {
 }
 
 func (h *Handler) blob(w http.ResponseWriter, r *http.Request, a asked) {
+	if f := h.absentToPusher(r, a); f != nil {
+		f.answer(w, r)
+		return
+	}
 	f, err := h.content(a).Blob(r.Context(), a.repo, a.digest)
 	if err != nil {
 		h.failed(w, r, codeBlobUnknown, err)

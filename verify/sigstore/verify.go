@@ -63,6 +63,9 @@ func (e *Envelope) checkSubject(subject digest.Digest, w Want) error {
 		if e.simple.digest != subject {
 			return failf(WrongSubject, "it is about %.100q", e.simple.digest)
 		}
+		if w.ExactPayload && e.simple.inexact != nil {
+			return failf(Malformed, "payload, as containers/image reads it: %w", e.simple.inexact)
+		}
 		return nil
 	case e.stmt != nil:
 		if !e.stmt.about(subject) {
