@@ -66,7 +66,7 @@ func (b *Bundle) openTar(ctx context.Context, r ReaderAtCloser, size int64, o Op
 	b.close = append(b.close, r.Close)
 	b.Size = size
 	b.reader, err = layout.OpenTar(b.Path, r, size)
-	return err
+	return b.incomplete(ctx, r, size, err)
 }
 
 // ReaderAtCloser is what a file is to OpenReader.
@@ -204,6 +204,15 @@ func (b *Bundle) Source() layout.Source { return b.source }
 
 // References returns the names of all that the bundle holds.
 func (b *Bundle) References() []layout.Reference { return b.refs }
+
+// AttachedFrom lists further repositories in which what is attached was looked for when
+// the bundle was made.
+func (b *Bundle) AttachedFrom() []string {
+	if b.Record == nil {
+		return nil
+	}
+	return b.Record.AttachedFrom
+}
 
 // Own says whether airgap made the bundle, so that it can be proven whole.
 func (b *Bundle) Own() bool { return b.Record != nil }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -17,26 +18,39 @@ import (
 // ignore case.
 var manifestKeys = []string{"config", "manifests", "fsLayers", "schemaVersion", "mediaType", "history"}
 
-// ReadsAsManifest reports whether an engine could read content as a manifest,
-// whatever media type it is listed under: docker and podman start a child of an index
-// whose type they do not know. All of the content is read and checked against d. What
-// is known to be no manifest is content that does not begin with a JSON object, and an
-// object with none of the members of a manifest; anything else is taken for one.
-func ReadsAsManifest(ctx context.Context, src Source, repo string, d Descriptor) (bool, error) {
-	rc, err := src.Open(ctx, repo, d)
+// ReadsAsManifest says why an engine could read content as a manifest, whatever media
+// type an index lists it under; it is empty if none could. docker and podman start a
+// child of an index whose type they do not know. All of the content is read and checked
+// against d. What is known to be no manifest is content that does not begin with a JSON
+// object, and an object with none of the members of a manifest; anything else is taken
+// for one, and so is what is not here or is damaged. open is as for
+// [Inspector.Startable].
+func ReadsAsManifest(d Descriptor, open func(Descriptor) (io.ReadCloser, error)) (why string, err error) {
+	rc, err := open(d)
 	if err != nil {
-		return false, err
+		return unreadable(d.Digest, err), readable(err)
 	}
 	defer rc.Close()
 	r := Verify(rc, d)
 	head, err := io.ReadAll(io.LimitReader(r, MaxManifestBytes+1))
+	if err == nil {
+		_, err = copyBuffer(io.Discard, r)
+	}
 	if err != nil {
-		return false, err
+		return unreadable(d.Digest, err), readable(err)
 	}
-	if _, err := copyBuffer(io.Discard, &ctxReader{ctx, r}); err != nil {
-		return false, err
+	if mayBeManifest(head) {
+		return fmt.Sprintf("%s is listed as %.100q, and could be read as a manifest", d.Digest, d.MediaType), nil
 	}
-	return mayBeManifest(head), nil
+	return "", nil
+}
+
+// readable drops an error that unreadable has explained.
+func readable(err error) error {
+	if unreadable("", err) != "" {
+		return nil
+	}
+	return err
 }
 
 // absentOpaque lists what an index lists that is no manifest, and that the source does

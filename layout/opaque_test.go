@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -37,8 +38,9 @@ func TestIndexListsNoManifest(t *testing.T) {
 		}
 	}
 	for d, want := range map[*layout.Descriptor]bool{&xml: false, &disguised: true, &untyped: false} {
-		if got, err := layout.ReadsAsManifest(t.Context(), m, repo, *d); err != nil || got != want {
-			t.Errorf("ReadsAsManifest(%s) = %v, %v, want %v", d.MediaType, got, err, want)
+		open := func(d layout.Descriptor) (io.ReadCloser, error) { return m.Open(t.Context(), repo, d) }
+		if why, err := layout.ReadsAsManifest(*d, open); err != nil || (why != "") != want {
+			t.Errorf("ReadsAsManifest(%s) = %q, %v, want %v", d.MediaType, why, err, want)
 		}
 	}
 }

@@ -62,6 +62,42 @@ func OpenTar(name string, r io.ReaderAt, size int64) (*Reader, error) {
 	return rd, nil
 }
 
+// OpenBeginning reads what is there of a bundle of ours that ends early, as far as its
+// headers go; it is not to be believed.
+func OpenBeginning(name string, r io.ReaderAt, size int64) (*Reader, error) {
+	a := newArchive(name, r)
+	a.own = true
+	if err := scanTar(r, size, a.add); !errors.Is(err, ErrIncomplete) {
+		return nil, err
+	}
+	rd := &Reader{files: a, own: true}
+	raw, err := a.file(ocispec.ImageIndexFile, MaxIndexBytes)
+	if err == nil {
+		err = rd.setLayout(raw)
+	}
+	return rd, rd.fail("", err)
+}
+
+// Files returns the size of each file of an archive that is no blob, by name.
+func (r *Reader) Files() map[string]int64 {
+	out := map[string]int64{}
+	if a, ok := r.files.(*archive); ok {
+		for name, s := range a.plain {
+			out[name] = s.size
+		}
+	}
+	return out
+}
+
+// TarSize returns how many bytes a bundle of files of these sizes has, by name.
+func TarSize(files map[string]int64) int64 {
+	n := int64(endBlocks * blockSize)
+	for name, size := range files {
+		n += headerSize(name) + size + padding(size)
+	}
+	return n
+}
+
 const notBundleHint = "give a bundle, an archive of images (OCI layout, docker save), or a layout folder"
 
 // withBundleHint says what could be given instead of what is no bundle.

@@ -67,24 +67,15 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	}
 }
 
-// cutAt says that a file of size bytes is the beginning of one of want bytes, or of at
-// least that many.
+// cutAt says that a file of size bytes is the beginning of one of want bytes, or of more
+// if that is not all that is known to be missing.
 func cutAt(size, want int64, exact bool) error {
-	least := "at least "
+	more := " or more"
 	if exact {
-		least = ""
+		more = ""
 	}
-	return &cut{have: size, want: want, err: fmt.Errorf("%w: %d of %s%d bytes", ErrIncomplete, size, least, want)}
+	return fmt.Errorf("%w: %d of %d bytes%s", ErrIncomplete, size, want, more)
 }
-
-// cut is the error of cutAt.
-type cut struct {
-	have, want int64
-	err        error
-}
-
-func (c *cut) Error() string { return c.err.Error() }
-func (c *cut) Unwrap() error { return c.err }
 
 func scanEnd(win *window, at int64) error {
 	if win.size < at+endBlocks*blockSize {

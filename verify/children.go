@@ -116,12 +116,8 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 // that is no manifest's, what an engine could read as one and start.
 func (b *bench) posing(ctx context.Context, opaque []layout.Blob) (string, error) {
 	for _, o := range opaque {
-		manifest, err := layout.ReadsAsManifest(ctx, b.src, b.repo, o.Descriptor())
-		if err != nil {
-			return "", err
-		}
-		if manifest {
-			return fmt.Sprintf("the index lists %s as %q, which is no manifest's type; engines could read it as a manifest, and nobody judges it", o.Digest, o.MediaType), nil
+		if why, err := layout.ReadsAsManifest(o.Descriptor(), b.opener(ctx, b.repo)); why != "" || err != nil {
+			return why, err
 		}
 	}
 	return "", nil

@@ -379,7 +379,7 @@ func (t target) rejected(err error, d layout.Descriptor) error {
 	switch {
 	case layout.IsIndex(d.MediaType) && (re.Code == errcode.ErrorCodeManifestBlobUnknown ||
 		re.Code == errcode.ErrorCodeManifestUnknown || re.Status == http.StatusNotFound || re.Code == errcode.ErrorCodeManifestInvalid):
-		le.Hint = "the registry wants every image that the index lists: export again without --platform, or allow sparse indexes in the registry's configuration"
+		le.Hint = "the registry wants every image that the index lists, and takes none that lists anything else: export again without --platform, allow sparse indexes in the registry's configuration, or import into a store"
 	case d.MediaType != layout.MediaTypeManifest && d.MediaType != layout.MediaTypeIndex:
 		le.Hint = "the registry does not take manifests of type " + d.MediaType + "; use one that does, or leave this one out at export"
 	}

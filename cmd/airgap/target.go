@@ -289,7 +289,7 @@ func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, local(err)
 	}
-	return &opened{t, bundle.Selection{Source: b.Source(), Kind: custody.InBundle, References: refs, MayMiss: b.MayMiss, Lists: lists, NotCarried: b.NotCarried()}, b, g}, nil
+	return &opened{t, bundle.Selection{Source: b.Source(), Kind: custody.InBundle, References: refs, MayMiss: b.MayMiss, Lists: lists, NotCarried: b.NotCarried(), AttachedFrom: b.AttachedFrom()}, b, g}, nil
 }
 
 func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {
