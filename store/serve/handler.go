@@ -105,6 +105,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if f := h.answer(w, r, seen); f != nil {
 		f.answer(w, r)
 	}
+	drain(w, r)
 }
 
 // answer answers a request, or says how.
