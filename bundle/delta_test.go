@@ -581,6 +581,38 @@ func TestDestinationLosesBlob(t *testing.T) {
 	}
 }
 
+// forgetful says that it has every blob, and can prove what it has.
+type forgetful struct{ *layout.Memory }
+
+func (f forgetful) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	if layout.IsManifest(d.MediaType) {
+		return f.Memory.Has(ctx, repo, d)
+	}
+	return true, nil
+}
+
+func (f forgetful) Prove(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	return f.Memory.Has(ctx, repo, d)
+}
+
+// A destination that says it has what a delta does not carry, and has not, is found out
+// before anything is written; one that has it is believed.
+func TestDeltaToALiar(t *testing.T) {
+	path := smallDelta(t)
+	dst := forgetful{layout.NewMemory()}
+	_, err := tryImport(t, path, dst, bundle.ImportOptions{})
+	var missing *bundle.MissingError
+	if !errors.As(err, &missing) || missing.Late {
+		t.Errorf("Import = %v, want an early MissingError", err)
+	}
+	if err := putHeld(dst.Memory); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tryImport(t, path, dst, bundle.ImportOptions{}); err != nil {
+		t.Errorf("it has it: %v", err)
+	}
+}
+
 // A store whose file of a blob is gone, or of another size, does not have it: not at
 // the beginning, and not at the end.
 func TestStoreLosesBlob(t *testing.T) {
