@@ -167,9 +167,7 @@ func isUnknown(p *layout.Platform) bool {
 // isAttestation says whether a manifest that is here is a BuildKit attestation by its
 // bytes, however it is listed.
 func (c *collector) isAttestation(ctx context.Context, d digest.Digest) (bool, error) {
-	c.mu.Lock()
 	is, known := c.attests[d]
-	c.mu.Unlock()
 	if known {
 		return is, nil
 	}
@@ -180,8 +178,6 @@ func (c *collector) isAttestation(ctx context.Context, d digest.Digest) (bool, e
 	if is, err = c.starts.IsAttestation(m, c.opener(ctx, c.g.Nodes[d].Repository)); err != nil {
 		return false, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.attests[d] = is
 	return is, nil
 }

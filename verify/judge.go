@@ -50,6 +50,7 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 		group.Go(func() error {
 			// What is read for one manifest is let go of with it.
 			c := jm.collector()
+			defer c.close()
 			for _, i := range same {
 				root := g.Roots[i]
 				v, err := jm.bench(c, root.Reference.Repository).root(gctx, root)
@@ -92,6 +93,7 @@ type judgement struct {
 	pins   pins
 	stale  string
 	work   *work
+	room   *room
 	starts *layout.Inspector
 }
 
@@ -104,14 +106,14 @@ func (j *Judge) begin(src layout.Source, g *layout.Graph) *judgement {
 	if starts == nil {
 		starts = &layout.Inspector{}
 	}
-	jm := &judgement{judge: j, src: src, g: g, now: now().UTC(), work: newWork(g), starts: starts}
+	jm := &judgement{judge: j, src: src, g: g, now: now().UTC(), work: newWork(g), room: newRoom(), starts: starts}
 	jm.pins = pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
 	jm.stale = j.stale(jm.now)
 	return jm
 }
 
 func (jm *judgement) collector() *collector {
-	return &collector{src: jm.src, g: jm.g, work: jm.work, starts: jm.starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}}
+	return &collector{src: jm.src, g: jm.g, work: jm.work, room: jm.room, starts: jm.starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}}
 }
 
 func (jm *judgement) bench(c *collector, repo string) *bench {

@@ -126,7 +126,12 @@ func (s *scene) listedFor(ctx context.Context, o *Outcome, r *policy.Requirement
 // statement holds one statement against what is wanted of image; why says what is
 // not as it should be.
 func (s *scene) statement(ctx context.Context, r *policy.Requirement, l layout.Descriptor, image digest.Digest) (says string, why, err error) {
-	data, bad, fatal := s.read(ctx, s.repo, l)
+	free, err := s.room.take(ctx, l.Size)
+	if err != nil {
+		return "", nil, err
+	}
+	defer free()
+	data, bad, fatal := s.read(ctx, s.repo, l, false)
 	if bad != nil || fatal != nil {
 		return "", bad, fatal
 	}

@@ -175,20 +175,24 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 	var wants []sigstore.Want
 	found := false
 	for _, x := range p.sigstore {
-		if err := x.load(ctx, s.collector); err != nil {
+		done, err := x.load(ctx, s.collector)
+		if err != nil {
 			return err
 		}
-		if o.otherKind(x, kind, want.Pinned != nil) {
-			continue
-		}
-		if !found {
-			found = true
-			if wants, err = s.wants(want, same, sameAs.log); err != nil {
-				o.State, o.Reason = Undecided, err.Error()
-				return nil
+		if !o.otherKind(x, kind, want.Pinned != nil) {
+			if !found {
+				found = true
+				wants, err = s.wants(want, same, sameAs.log)
+			}
+			if err == nil {
+				s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
 			}
 		}
-		s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
+		done()
+		if err != nil {
+			o.State, o.Reason = Undecided, err.Error()
+			return nil
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -19,6 +19,10 @@ const (
 	// conditionCost is how much work one condition may do, in the units of CEL's
 	// cost model: about that many comparisons.
 	conditionCost = 1_000_000
+	// maxConditionValues is how many values the JSON may hold that conditions look at:
+	// CEL works on all of them in memory, at some hundred bytes each. SBOMs of tens of
+	// megabytes have fewer than a million.
+	maxConditionValues = 2 << 20
 )
 
 // about is what conditions are about: the name of the variable that holds it.
@@ -145,6 +149,9 @@ func (r *Requirement) Holds(data []byte) error {
 	if len(list) == 0 {
 		return nil
 	}
+	if n := countValues(data, maxConditionValues); n > maxConditionValues {
+		return &tooCostly{fmt.Errorf("it holds more than %d values: %w", maxConditionValues, ErrCost)}
+	}
 	values, err := about.values(typ, data)
 	if err != nil {
 		return fmt.Errorf("what the conditions are about: %v: %w", err, ErrCondition)
@@ -159,4 +166,20 @@ func (r *Requirement) Holds(data []byte) error {
 		}
 	}
 	return nil
+}
+
+// countValues counts the values in JSON, or a few more, up to one beyond most.
+func countValues(data []byte, most int) int {
+	n, quoted := 1, false
+	for i := 0; i < len(data) && n <= most; i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }

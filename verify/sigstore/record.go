@@ -101,8 +101,11 @@ func (e *Envelope) verifyRecord(subject digest.Digest, m Material, w Want) (*Sig
 	if w.RequireLog || !w.NoLog && len(m.Roots) > 0 {
 		return nil, failf(NoLogEntry, "records are in no log")
 	}
+	if err := e.stmt.check(); err != nil {
+		return nil, err
+	}
 	return &Signed{
 		Signer:        Signer{KeyFingerprint: name},
-		StatementType: e.stmt.typ, PredicateType: e.stmt.predicateType, Predicate: e.stmt.predicate,
+		StatementType: e.stmt.typ, PredicateType: e.stmt.predicateType, Predicate: json.RawMessage(e.stmt.predicate),
 	}, nil
 }

@@ -19,10 +19,13 @@ type Statement struct {
 func ParseStatement(raw []byte) (s *Statement, err error) {
 	defer recovered(&err)
 	stmt, err := parseStatement(raw)
+	if err == nil {
+		err = stmt.check()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Statement{stmt.predicateType, stmt.predicate, stmt}, nil
+	return &Statement{stmt.predicateType, json.RawMessage(stmt.predicate), stmt}, nil
 }
 
 // About says whether any subject of the statement is d.
@@ -32,10 +35,10 @@ func (s *Statement) About(d digest.Digest) bool { return s.stmt.about(d) }
 // false for one that holds none. It is for people, and to find out whether verifying
 // is worth while.
 func (e *Envelope) Says() (s *Statement, ok bool) {
-	if e.stmt == nil {
+	if e.stmt == nil || e.stmt.check() != nil {
 		return nil, false
 	}
-	return &Statement{e.stmt.predicateType, e.stmt.predicate, e.stmt}, true
+	return &Statement{e.stmt.predicateType, json.RawMessage(e.stmt.predicate), e.stmt}, true
 }
 
 // Kind says what the envelope holds, without asking who signed it: a plain signature,

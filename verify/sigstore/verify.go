@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -241,7 +242,10 @@ func (c *candidate) report(stamps []verify.TimestampVerificationResult) (*Signed
 		s.Annotations, s.Reference = c.simple.annotations, c.simple.reference
 	}
 	if st := c.stmt; st != nil {
-		s.StatementType, s.PredicateType, s.Predicate = st.typ, st.predicateType, st.predicate
+		if err := checkUnique(st.raw); err != nil {
+			return nil, failf(Malformed, "statement: %w", err)
+		}
+		s.StatementType, s.PredicateType, s.Predicate = st.typ, st.predicateType, json.RawMessage(st.predicate)
 		s.IsSignature = st.predicateType == PredicateCosignSign
 	}
 	return s, nil
