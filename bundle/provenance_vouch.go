@@ -139,10 +139,10 @@ func (p *Provenance) add(v Vouched, c said) {
 		p.Signatures = append(p.Signatures, v)
 		return
 	}
-	switch predicate.KindOf(c.predicateType) {
-	case predicate.Provenance:
+	switch kind := predicate.KindOf(c.predicateType); {
+	case kind == predicate.Provenance:
 		p.addBuild(v, predicate.ParseBuild(c.predicateType, c.predicate))
-	case predicate.Summary:
+	case kind == predicate.Summary && predicate.Passed(c.predicateType, c.predicate) == nil:
 		p.Approvals = append(p.Approvals, v)
 	default:
 		p.Documents = append(p.Documents, v)

@@ -11,13 +11,12 @@ import (
 )
 
 // wants lists whose signatures would do: the one that the policy names, or each
-// who met the requirement that it refers to. sameLog demands a log entry because that
-// requirement did.
-func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigstore.Want, error) {
+// who met the requirement that it refers to, on its terms.
+func (s *scene) wants(want policy.Signer, same []signer, as sameSigner) ([]sigstore.Want, error) {
 	if want != (policy.Signer{}) {
-		want.Log = want.Log || sameLog
+		want.Log = want.Log || as.log
 		w := sigstore.Want{
-			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: want.Key != "" && !want.Log,
+			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: (want.Key != "" || want.Stamped) && !want.Log,
 		}
 		if want.Pinned != nil {
 			return pinnedWants(w, want.Pinned), nil
@@ -34,9 +33,9 @@ func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigsto
 	var out []sigstore.Want
 	for _, who := range same {
 		if who.key != nil {
-			out = append(out, sigstore.Want{Key: who.key, RequireLog: sameLog, NoLog: !sameLog})
+			out = append(out, sigstore.Want{Key: who.key, RequireLog: as.log, NoLog: !as.log})
 		} else {
-			out = append(out, sigstore.Want{Identity: who.identity, Issuer: who.issuer})
+			out = append(out, sigstore.Want{Identity: who.identity, Issuer: who.issuer, RequireLog: as.log, NoLog: as.stamped})
 		}
 	}
 	return out, nil
@@ -49,6 +48,7 @@ func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 	// The tools whose policies bring keys along hash with SHA-256 alone.
 	w.ExactPayload, w.OnlySHA256 = p.ExactPayload, true
 	if len(p.Keys) == 0 {
+		w.RequireLog, w.NoLog = true, false // as those tools do, whatever the root
 		return []sigstore.Want{w}
 	}
 	var out []sigstore.Want
@@ -60,7 +60,7 @@ func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 }
 
 func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) error {
-	same := sameSigner{want.SameSignerAs, want.SameLog}
+	same := sameSigner{want.SameSignerAs, want.SameLog, want.SameStamped}
 	return s.sigstore(ctx, o, want.Signer, same, wanted{what: "cosign signature"}, func(signed *sigstore.Signed) error {
 		if !signed.IsSignature {
 			return notSignature(signed.PredicateType)
@@ -74,7 +74,7 @@ func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) err
 
 func (s *scene) attestation(ctx context.Context, o *Outcome, r *policy.Requirement) error {
 	want := r.Attestation
-	same := sameSigner{want.SameSignerAs, want.SameLog}
+	same := sameSigner{want.SameSignerAs, want.SameLog, want.SameStamped}
 	kind := wanted{"attestation of type " + want.PredicateType, want.PredicateType}
 	return s.sigstore(ctx, o, want.SignedBy, same, kind, func(signed *sigstore.Signed) error {
 		if err := kind.check(signed.IsSignature, signed.PredicateType); err != nil {
@@ -142,10 +142,10 @@ func (s *scene) age(signed *sigstore.Signed, want *policy.Attestation) error {
 }
 
 // sameSigner is whose signature is wanted too: of who met the requirement of a name,
-// with a log entry if that asked for one.
+// with a log entry if that asked for one, or a timestamp if that took one.
 type sameSigner struct {
-	name string
-	log  bool
+	name         string
+	log, stamped bool
 }
 
 // sigstore tries every piece of Sigstore's forms for every signer that would do;
@@ -182,7 +182,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		if !o.otherKind(x, kind, want.Pinned != nil) {
 			if !found {
 				found = true
-				wants, err = s.wants(want, same, sameAs.log)
+				wants, err = s.wants(want, same, sameAs)
 			}
 			if err == nil {
 				s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)

@@ -364,3 +364,60 @@ func newSigstore(t *testing.T) *made {
 	}
 	return m
 }
+
+// What is enough beside an identity's signature, the trusted root and the policy say;
+// the policies of other tools want a log entry whatever the root.
+func TestTimestampsAlone(t *testing.T) {
+	s, err := sigstoretest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := s.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := root.NewTrustedRoot(root.TrustedRootMediaType01, full.FulcioCertificateAuthorities(), nil, full.TimestampingAuthorities(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const typ = "https://example.com/x"
+	by := "identity: \"" + testIdentity + "\", issuer: \"" + testIssuer + "\""
+	rule := func(more string) *policy.Policy {
+		return verifytest.Policy(t, "attestation: {predicateType: \""+typ+"\", signedBy: {"+by+more+"}}")
+	}
+	stampedBy := func(o sigstoretest.Signing) sign {
+		o.Identity, o.Issuer, o.NoLog = testIdentity, testIssuer, true
+		return stated(s, typ, o)
+	}
+	both := verifytest.Policy(t, "allOf:\n- {name: x, attestation: {predicateType: \""+typ+"\", signedBy: {"+by+", logOrTimestamp: true}}}\n- attestation: {predicateType: \""+typ+"\", sameSignerAs: x}")
+	controller := clusterPolicies(t, cluster("p", `{images: [{glob: "**"}], authorities: [{keyless: {identities: [{issuer: "`+testIssuer+`", subject: "`+testIdentity+`"}]}, attestations: [{name: a, predicateType: "`+typ+`"}]}]}`))
+	for what, c := range map[string]struct {
+		root   *root.TrustedRoot
+		policy *policy.Policy
+		sign   sign
+		state  verify.State
+		why    string
+	}{
+		"a root without logs":              {private, rule(""), stampedBy(sigstoretest.Signing{NoSCT: true}), verify.Passed, "timestamp authority"},
+		"a root without logs, not stamped": {private, rule(""), stampedBy(sigstoretest.Signing{NoSCT: true, NoTimestamp: true}), verify.Refused, "no timestamp"},
+		"a log is demanded":                {private, rule(", transparencyLog: true"), stampedBy(sigstoretest.Signing{NoSCT: true}), verify.Refused, "no log entry"},
+		"a root with a log":                {full, rule(""), stampedBy(sigstoretest.Signing{}), verify.Refused, "no log entry"},
+		"a root with a log, either":        {full, rule(", logOrTimestamp: true"), stampedBy(sigstoretest.Signing{}), verify.Passed, "timestamp authority"},
+		"either, and neither is there":     {full, rule(", logOrTimestamp: true"), stampedBy(sigstoretest.Signing{NoTimestamp: true}), verify.Refused, "no timestamp"},
+		"the same signer, either":          {full, both, stampedBy(sigstoretest.Signing{}), verify.Passed, ""},
+		"the controller":                   {private, controller, stampedBy(sigstoretest.Signing{NoSCT: true}), verify.Refused, "no log entry"},
+	} {
+		r := verifytest.NewRepository(t)
+		r.Attach(c.sign(t, r.Image("v1")))
+		j := &verify.Judge{Policy: c.policy, Trust: verifytest.Trust(t, verifytest.Pins{}), Roots: []*root.TrustedRoot{c.root}}
+		v := r.Judge(j, "v1").Verdicts[0]
+		if text := quoted(t, v); v.State != c.state || !strings.Contains(text, c.why) {
+			t.Errorf("%s: %s\n%s", what, v.State, text)
+		}
+	}
+	for _, bad := range []string{"cosign: {key: a, logOrTimestamp: true}", "cosign: {" + by + ", logOrTimestamp: true, transparencyLog: true}"} {
+		if _, err := policy.Parse("p.yaml", []byte("version: airgap.policy/v1\nrules:\n- name: r\n  match: [\"**\"]\n  require: {"+bad+"}\n"), ""); err == nil {
+			t.Errorf("%s can be used", bad)
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (c *candidate) diagnose(tm root.TrustedMaterial, a attempt, cause error) *F
 		}
 	}
 	if c.leaf != nil {
-		if _, f := c.checkLeaf(tm, times); f != nil {
+		if _, f := c.checkLeaf(tm, times, a.sct); f != nil {
 			return f
 		}
 		return c.badSignature(c.leaf.PublicKey, cause)
@@ -156,8 +156,9 @@ func (c *candidate) noTime(cause error) *Failure {
 	return &Failure{Reason: NoTimestamp, Err: cause}
 }
 
-// checkLeaf checks the certificate at each time, and that it was made public.
-func (c *candidate) checkLeaf(tm root.TrustedMaterial, times []time.Time) ([][]*x509.Certificate, *Failure) {
+// checkLeaf checks the certificate at each time and, if sct is wanted, that it was made
+// public.
+func (c *candidate) checkLeaf(tm root.TrustedMaterial, times []time.Time, sct bool) ([][]*x509.Certificate, *Failure) {
 	leaf := *c.leaf
 	// Fulcio's form of name that the standard library does not know is read by
 	// the library instead, and is critical.
@@ -175,7 +176,7 @@ func (c *candidate) checkLeaf(tm root.TrustedMaterial, times []time.Time) ([][]*
 			return nil, failf(Untrusted, "no pinned authority issued the certificate: %w", err)
 		}
 	}
-	if c.needsSCT() {
+	if sct {
 		if err := verify.VerifySignedCertificateTimestamp(chains, 1, tm); err != nil {
 			return nil, failf(Untrusted, "no pinned certificate log knows the certificate: %w", err)
 		}

@@ -135,19 +135,20 @@ func (c *candidate) judge() (*Signed, *Failure) {
 	if f != nil {
 		return nil, f
 	}
-	for _, tm := range c.trusted {
+	for _, tr := range c.trusted {
+		tm := tr.material
 		if len(chain) > 0 {
 			tm = &throughChain{tm, chain}
 		}
 		var cause error
-		for _, a := range c.attempts {
+		for _, a := range tr.attempts {
 			stamps, err := c.try(tm, a)
 			if err == nil {
 				return c.report(stamps)
 			}
 			cause = err
 		}
-		worst = further(worst, c.diagnose(tm, c.attempts[len(c.attempts)-1], cause))
+		worst = further(worst, c.diagnose(tm, tr.attempts[len(tr.attempts)-1], cause))
 	}
 	return nil, worst
 }
@@ -180,7 +181,7 @@ func (c *candidate) otherSigner() *Failure {
 // try asks the library.
 func (c *candidate) try(tm root.TrustedMaterial, a attempt) ([]verify.TimestampVerificationResult, error) {
 	if a.log && oldEntryOf(c.bundle) != nil {
-		return c.tryOld(tm)
+		return c.tryOld(tm, a)
 	}
 	v, err := verify.NewVerifier(tm, c.options(a)...)
 	if err != nil {
@@ -210,13 +211,11 @@ func (c *candidate) options(a attempt) []verify.VerifierOption {
 	default:
 		opts = append(opts, verify.WithNoObserverTimestamps())
 	}
-	if c.needsSCT() {
+	if a.sct {
 		opts = append(opts, verify.WithSignedCertificateTimestamps(1))
 	}
 	return opts
 }
-
-func (c *candidate) needsSCT() bool { return !c.want.byKey() && !c.want.InsecureNoSCT }
 
 // report says what was verified.
 func (c *candidate) report(stamps []verify.TimestampVerificationResult) (*Signed, *Failure) {
