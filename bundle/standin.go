@@ -196,9 +196,14 @@ func (s *standIns) bring(ctx context.Context, dst layout.Sink, one *standIn) err
 	d := one.blob.Descriptor()
 	for _, repo := range one.lacking {
 		if m, ok := dst.(layout.Mounter); ok && one.other == nil {
-			if ok, err := m.Mount(ctx, repo, d, one.from); err != nil {
+			ok, err := m.Mount(ctx, repo, d, one.from)
+			if err == nil && ok {
+				ok, _ = prove(ctx, dst, repo, d)
+			}
+			if err != nil {
 				return err
-			} else if ok {
+			}
+			if ok {
 				continue
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // EventKind says what happened to one piece of content.
@@ -215,11 +216,14 @@ func waitCause(ctx context.Context, g *errgroup.Group) error {
 func (c *copier) manifests(ctx context.Context, level []*Node) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.opt.Jobs * smallFactor)
+	room := semaphore.NewWeighted(MaxManifestsAtOnce)
 	for _, n := range level {
-		if ctx.Err() != nil {
-			break
+		weight := min(n.Descriptor.Size, MaxManifestsAtOnce)
+		if room.Acquire(ctx, weight) != nil {
+			break // ctx has ended
 		}
 		g.Go(func() error {
+			defer room.Release(weight)
 			return c.move(ctx, c.nodes[n.Descriptor.Digest])
 		})
 	}
@@ -395,16 +399,10 @@ func (s *sourceReader) Read(b []byte) (int, error) {
 // commit publishes the names, with the bytes of their manifests.
 func (c *copier) commit(ctx context.Context) error {
 	names := slices.Clone(c.opt.Names)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.opt.Jobs * smallFactor)
 	for i := range names {
-		g.Go(func() (err error) {
-			names[i].Manifest, err = c.graph.ReadManifest(gctx, c.src, names[i].Descriptor.Digest)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
+		names[i].Read = func(ctx context.Context) ([]byte, error) {
+			return c.graph.ReadManifest(ctx, c.src, names[i].Descriptor.Digest)
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -66,8 +66,9 @@ type Name struct {
 	Reference  Reference
 	Descriptor Descriptor
 	// Manifest holds the manifest's bytes while names are committed: a
-	// registry wants them again with each tag.
+	// registry wants them again with each tag. Where it is nil, Read may read them.
 	Manifest []byte
+	Read     func(context.Context) ([]byte, error)
 }
 
 // Form is a convention by which a manifest is attached to another.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,14 +36,16 @@ const maxInspected = 1 << 18
 //
 // Engines do not go by what a manifest says of itself. podman unpacks a tar of any media
 // type; containerd takes the file system from the config's diff_ids and does not look
-// at the layers, if it has unpacked the same ones before. So a manifest is harmless only
-// if its structure and its bytes show it:
+// at the layers, if it has unpacked the same ones before; containerd and podman find
+// layers that they have by a digest of text, and that text can be a layer. So a manifest
+// is harmless only if its structure and its bytes show it:
 //
 //   - it is no index;
 //   - its config, if it has one, is a JSON object that names no layers (no "rootfs"), or
 //     exactly its own layers by their digests, as BuildKit and cosign write it;
 //   - every layer is text (JSON, XML, an SBOM), or a COSE signature (RFC 9052,
-//     COSE_Sign1), and no tar, which text can be, too.
+//     COSE_Sign1), and no tar, which text can be, too, and not the name of layers;
+//   - no layer's annotations tell an engine to take its files from elsewhere.
 //
 // Everything else can be started: what is not here, what is larger than MaxInertBytes,
 // and what has a form that this function does not know.
@@ -57,6 +60,9 @@ func (i *Inspector) Startable(m *Manifest, open func(Descriptor) (io.ReadCloser,
 		return "it is an image", nil
 	}
 	for _, l := range m.Layers {
+		if key := fileSystemAnnotation(l); key != "" {
+			return fmt.Sprintf("%s has the annotation %.100q, by which engines find file systems", l.Digest, key), nil
+		}
 		if why, err := i.layer(l, open); why != "" || err != nil {
 			return why, err
 		}
@@ -101,6 +107,21 @@ func HasImageTypes(m *Manifest) bool {
 		}
 	}
 	return true
+}
+
+// fileSystemAnnotation returns the annotation of a layer by which engines find a file
+// system that they have, or parts of it, without reading the layer: the table of contents
+// of containers/storage (pkg/chunked/toc) and of eStargz, and what other remote
+// snapshotters of containerd are told.
+func fileSystemAnnotation(d Descriptor) string {
+	for key := range d.Annotations {
+		for _, prefix := range []string{"io.github.containers.zstd-chunked.", "io.containers.zstd-chunked.", "containerd.io/snapshot/"} {
+			if strings.HasPrefix(key, prefix) {
+				return key
+			}
+		}
+	}
+	return ""
 }
 
 // startableConfig says what a container could be made of by this config, whose layers
@@ -217,6 +238,8 @@ func inspect(r io.Reader, d Descriptor) (why string, err error) {
 		return fmt.Sprintf("%s could be read as bzip2", d.Digest), nil
 	case bytes.HasPrefix(head, coseSign1):
 		ok, err = isCOSE(rest, d.Size)
+	case d.Size <= tarBlock && namesLayers(head):
+		return fmt.Sprintf("%s could be read as the name of layers that a node has", d.Digest), nil
 	default:
 		ok, err = isText(rest)
 	}
@@ -224,6 +247,18 @@ func inspect(r io.Reader, d Descriptor) (why string, err error) {
 		why = fmt.Sprintf("%s is neither text nor a signature", d.Digest)
 	}
 	return why, err
+}
+
+// longHex is a SHA-256 digest, or the most of a longer one.
+var longHex = regexp.MustCompile("[0-9a-f]{64}")
+
+// namesLayers says whether a short text could be what an engine hashes to name a layer
+// with all that is below it. Such a text is a layer, too, with that name for its digest,
+// and the engine has files for it without reading it. Examples are
+// "sha256:HEX sha256:HEX" (OCI image-spec, config.md, "Layer ChainID") and "HEX+HEX"
+// (containers/image, storage/storage_dest.go). It is not JSON or XML, and has one line.
+func namesLayers(text []byte) bool {
+	return !bytes.ContainsAny(text, "{<\r\n") && longHex.Match(text)
 }
 
 // bzip2Magic is the one mark of a compressed stream that is text.
@@ -295,6 +330,9 @@ func maybeTar(block []byte) bool {
 		unsigned, signed = unsigned+int64(c), signed+int64(int8(c))
 	}
 	for _, sum := range []int64{unsigned, signed} {
+		if sum == 0 && len(bytes.Trim(field, " \x00")) == 0 {
+			return true // no number is nought
+		}
 		if bytes.Contains(field, fmt.Appendf(nil, "%o", max(sum, -sum))) {
 			return true
 		}

@@ -45,6 +45,34 @@ func polyglot(t testing.TB) []byte {
 	return text
 }
 
+// blankPolyglot is the like without any sum, which is right for readers that add signed
+// bytes: these come to nought.
+func blankPolyglot(t testing.TB) []byte {
+	t.Helper()
+	text := polyglot(t)
+	copy(text[148:156], "        ")
+	for i := 158; i < 510; i += 2 {
+		copy(text[i:], "é")
+	}
+	var sum int
+	for _, c := range text[:512] {
+		sum += int(int8(c))
+	}
+	const pair = 'a' + 'a' - (0xc3 - 0x100) - (0xa9 - 0x100)
+	i := 158
+	for ; sum <= -pair; i, sum = i+2, sum+pair {
+		copy(text[i:], "aa")
+	}
+	for i--; sum < 0; i-- {
+		more := min(-sum, 'z'-'a')
+		text[i], sum = text[i]+byte(more), sum+more
+	}
+	if _, err := tar.NewReader(bytes.NewReader(text)).Next(); err != nil || !json.Valid(text) {
+		t.Fatalf("it is no tar, or no JSON: %d, %v", sum, err)
+	}
+	return text
+}
+
 // tarWith is a tar of one file whose header was changed and summed up anew.
 func tarWith(t testing.TB, change func(header []byte), sum string) []byte {
 	t.Helper()
@@ -126,6 +154,13 @@ func TestStartableLayers(t *testing.T) {
 		"a tar, a byte behind NUL":    {tarWith(t, plain, "%06o\x00x"), true},
 		"a tar, a byte behind space":  {tarWith(t, plain, "%06o x"), true},
 		"a tar that is a statement":   {polyglot(t), true},
+		"… whose sum is nought":       {blankPolyglot(t), true},
+		"a chain ID's text":           {[]byte("sha256:" + elsewhereHex + " sha256:" + elsewhereHex), true},
+		"… of longer digests":         {[]byte("sha512:" + elsewhereHex + elsewhereHex + " sha512:" + elsewhereHex + elsewhereHex), true},
+		"a layer ID's text":           {[]byte(elsewhereHex + "+" + elsewhereHex), true},
+		"… with a table of contents":  {[]byte(elsewhereHex + "+@TOC=" + elsewhereHex), true},
+		"JSON of digests":             {[]byte(`{"a":"sha256:` + elsewhereHex + `"}`), false},
+		"lines of digests":            {[]byte(elsewhereHex + "  run\n"), false},
 		"gzip":                        {gzipped(t, layer), true},
 		"gzip of text":                {gzipped(t, []byte("hello")), true},
 		"bzip2":                       {[]byte("BZh91AY&SY0000"), true},
@@ -145,6 +180,28 @@ func TestStartableLayers(t *testing.T) {
 			if err != nil || (why != "") != test.startable {
 				t.Errorf("%s as %s: %q, %v, want startable: %v", what, mediaType, why, err, test.startable)
 			}
+		}
+	}
+}
+
+// elsewhereHex is the digest of something.
+var elsewhereHex = strings.Repeat("0123456789abcdef", 4)
+
+// What annotations of a layer say is taken for its files.
+func TestStartableAnnotations(t *testing.T) {
+	b := contents{}
+	config, text := b.add(layout.MediaTypeEmpty, []byte("{}")), b.add("text/plain", []byte("hello"))
+	for key, startable := range map[string]bool{
+		"org.opencontainers.image.title":                      false,
+		"io.github.containers.zstd-chunked.manifest-checksum": true,
+		"containerd.io/snapshot/stargz/toc.digest":            true,
+		"containerd.io/snapshot/nydus-bootstrap":              true,
+	} {
+		l := text
+		l.Annotations = map[string]string{key: "sha256:" + elsewhereHex}
+		why, err := new(layout.Inspector).Startable(asManifest(t, &config, l), b.open)
+		if err != nil || (why != "") != startable {
+			t.Errorf("%s: %q, %v", key, why, err)
 		}
 	}
 }
@@ -277,6 +334,7 @@ func TestIsAttestation(t *testing.T) {
 // What Go's archive/tar takes for a header is never found to be harmless.
 func FuzzStartable(f *testing.F) {
 	f.Add(polyglot(f))
+	f.Add(blankPolyglot(f))
 	f.Add([]byte(statementJSON))
 	f.Add(tarWith(f, func([]byte) {}, "%06o\x00 "))
 	f.Add(tarWith(f, func(h []byte) { clear(h[257:345]) }, "%o\x00 "))
@@ -284,7 +342,7 @@ func FuzzStartable(f *testing.F) {
 	config := b.add(layout.MediaTypeEmpty, []byte("{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Most of what is tried has a wrong sum: try it with the right one, too.
-		for _, form := range []string{"", "%06o\x00 ", "%07o ", "%o   "} {
+		for _, form := range []string{"", "%06o\x00 ", "%07o ", "%o   ", "blank"} {
 			data := bytes.Clone(data)
 			if form != "" && len(data) >= 512 {
 				copy(data[148:156], "        ")
@@ -292,7 +350,9 @@ func FuzzStartable(f *testing.F) {
 				for _, c := range data[:512] {
 					sum += int(c)
 				}
-				copy(data[148:156], fmt.Sprintf(form, sum))
+				if form != "blank" {
+					copy(data[148:156], fmt.Sprintf(form, sum))
+				}
 			}
 			_, err := tar.NewReader(bytes.NewReader(data)).Next()
 			b := contents{config.Digest: b[config.Digest]}

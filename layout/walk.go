@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // WalkOptions tune [Walk]. The zero value walks everything.
@@ -23,8 +24,8 @@ type WalkOptions struct {
 	SkipForeign bool
 	// Jobs is how many requests run at once; 0 means DefaultWalkJobs.
 	Jobs int
-	// Keep holds every manifest's bytes in memory, for sources that are
-	// slow to ask again.
+	// Keep holds the manifests' bytes in memory, MaxManifestsKept of them, for
+	// sources that are slow to ask again.
 	Keep bool
 	// MayMiss says whether a child that the source does not have was left
 	// out earlier, so that the index is sparse; nil means none was.
@@ -56,6 +57,7 @@ func Walk(ctx context.Context, src Source, refs []Reference, o WalkOptions) (*Gr
 		src: src, opt: o,
 		loads: map[digest.Digest]*load{}, spots: map[placeKey]*spot{}, answers: map[string]map[Form]Answer{},
 		interned: map[string]string{},
+		room:     semaphore.NewWeighted(MaxManifestsAtOnce),
 	}
 	w.wake = sync.NewCond(&w.mu)
 	seen := map[string]bool{}
@@ -132,8 +134,9 @@ type skipped struct {
 }
 
 type walker struct {
-	src Source
-	opt WalkOptions
+	src  Source
+	opt  WalkOptions
+	room *semaphore.Weighted // bytes of manifests under way
 
 	mu       sync.Mutex
 	wake     *sync.Cond
@@ -148,8 +151,9 @@ type walker struct {
 	tags     []Name
 	missing  []Omission
 	rejected []Rejection
-	count    int // of manifests
-	listed   int // of what they list
+	count    int   // of manifests
+	kept     int64 // bytes of manifests
+	listed   int   // of what they list
 }
 
 // run drains the queue with a fixed number of workers. The queue is a stack, so

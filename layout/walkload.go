@@ -63,6 +63,11 @@ func (w *walker) read(ctx context.Context, t task, l *load) error {
 	if !IsManifest(t.desc.MediaType) {
 		return fmt.Errorf("media type %.100q is no manifest: %w", t.desc.MediaType, ErrUnsupported)
 	}
+	weight := min(max(t.desc.Size, 0), MaxManifestsAtOnce)
+	if err := w.room.Acquire(ctx, weight); err != nil {
+		return err
+	}
+	defer w.room.Release(weight)
 	rc, err := w.src.Open(ctx, t.repo, t.desc)
 	if err != nil {
 		return err
@@ -108,7 +113,8 @@ func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
 		c.MediaType = w.intern(c.MediaType)
 		l.listed = append(l.listed, newListing(c))
 	}
-	if w.opt.Keep {
+	if w.opt.Keep && w.kept+int64(len(raw)) <= MaxManifestsKept {
+		w.kept += int64(len(raw))
 		n.raw = raw
 	}
 	l.node = n

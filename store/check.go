@@ -61,6 +61,11 @@ func (r Report) Err() error {
 }
 
 func (r Report) hint() string {
+	for _, p := range r.Problems {
+		if errors.Is(p.Err, errDatabase) {
+			return hintRebuild
+		}
+	}
 	if len(r.Damaged) > 0 {
 		return hintRepair
 	}

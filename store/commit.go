@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"syscall"
 
 	"airgap/layout"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Commit implements [layout.Sink]. It publishes everything put in this session,
@@ -132,16 +130,11 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 		s.store.lost("disk", err)
 		return err
 	}
-	recorded, state := false, 0
-	err := s.store.update(func(tx *bbolt.Tx) error {
-		err := s.record(tx, names)
-		recorded, state = err == nil, tx.ID()
-		return err
-	})
-	if recorded && err != nil && !s.store.undone(err, state) { // else nothing was written
-		s.store.lost("database", err)
+	change := s.store.change
+	if len(s.staged)+len(s.gains) == 0 { // it takes something away, or keeps it from being served
+		change = s.store.changeFreeing
 	}
-	return err
+	return change(func(tx *bbolt.Tx) error { return s.record(tx, names) })
 }
 
 // moveAll gives the session's files their final names.
@@ -168,7 +161,7 @@ func (s *Session) moveAll(ctx context.Context) error {
 // the database as it was: bbolt makes a transaction count with its last write, of a page
 // that is there. Of any other failure of the disk nobody knows what it has left.
 func (s *Store) undone(err error, state int) bool {
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, berrors.ErrMaxSizeReached) {
+	if !isFull(err) {
 		return false
 	}
 	s.db.settle() // what bbolt remembers of it is not used again

@@ -75,6 +75,8 @@ type Store struct {
 	outlines outlines
 	starts   layout.Inspector
 	proofs   proofs
+
+	changeFails func() error // for tests: why the next change fails
 }
 
 var _ layout.Source = (*Store)(nil)
@@ -129,7 +131,11 @@ func (s *Store) begin() error {
 		return err
 	}
 	defer s.publishing.unlock()
-	return errors.Join(s.migrate(), s.ingest.clear(nil))
+	err := errors.Join(s.migrate(), s.ingest.clear(nil))
+	if err == nil {
+		s.makeReserve()
+	}
+	return err
 }
 
 func (s *Store) openFolder() error {
@@ -253,8 +259,10 @@ func (s *Store) wrap(dgst digest.Digest, err error) error {
 		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it"
 	case errors.Is(err, ErrChanged):
 		e.Hint = "run it again; nothing was changed by this one"
-	case errors.Is(err, syscall.ENOSPC):
-		e.Hint = "free some space and run it again; nothing has changed"
+	case isFull(err):
+		e.Hint = "free some space (airgap store gc removes what no name leads to) and run it again; nothing has changed"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		e.Hint = "allow more open files (ulimit -n, or LimitNOFILE= of the service), or move fewer layers at once (--jobs)"
 	case errors.Is(err, errDatabase):
 		e.Hint = hintRebuild
 	case errors.Is(err, layout.ErrUnsupported):

@@ -71,10 +71,15 @@ func (c *Client) tag(ctx context.Context, n layout.Name) error {
 		return err
 	}
 	data := n.Manifest
-	if data == nil {
-		if data, err = c.readBack(ctx, ref.Repository, n.Descriptor); err != nil {
-			return err
-		}
+	switch {
+	case data != nil:
+	case n.Read != nil:
+		data, err = n.Read(ctx)
+	default:
+		data, err = c.readBack(ctx, ref.Repository, n.Descriptor)
+	}
+	if err != nil {
+		return err
 	}
 	if err := layout.CheckBytes(data, n.Descriptor); err != nil {
 		return t.fail(err, "")

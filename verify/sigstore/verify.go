@@ -30,6 +30,9 @@ func (e *Envelope) Verify(subject digest.Digest, m Material, w Want) (*Signed, e
 
 func (e *Envelope) verify(subject digest.Digest, m Material, w Want) (s *Signed, err error) {
 	defer recovered(&err)
+	if e.record != nil {
+		return e.verifyRecord(subject, m, w)
+	}
 	p, err := newPlan(m, w)
 	if err != nil {
 		return nil, err
