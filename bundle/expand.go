@@ -69,6 +69,8 @@ func expandHint(err error, dir string) string {
 		return "a compressed bundle is decompressed in the store's file system: free some space there, or decompress it yourself elsewhere"
 	case errors.Is(err, layout.ErrLimit):
 		return "no honest archive of images is like this; if it is one, decompress it yourself"
+	case errors.Is(err, layout.ErrCorrupt):
+		return "copy it again from where it was made; compare its size and checksum there"
 	}
 	return ""
 }

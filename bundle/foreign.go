@@ -59,7 +59,8 @@ func (f *foreignSource) remember(rc io.ReadCloser, d layout.Descriptor) (io.Read
 	var m struct {
 		Layers []layout.Descriptor `json:"layers"`
 	}
-	if json.Unmarshal(raw, &m) == nil { // else the walk refuses it
+	// What does not parse is refused by the walk.
+	if bytes.Contains(raw, []byte(`"urls"`)) && json.Unmarshal(raw, &m) == nil {
 		f.mu.Lock()
 		for _, l := range m.Layers {
 			if layout.IsForeign(l.MediaType) && len(l.URLs) > 0 && f.urls[l.Digest] == nil {

@@ -119,8 +119,9 @@ func (b *Bundle) openReader(ctx context.Context, o OpenOptions) error {
 		return err
 	}
 	err = b.openTar(ctx, f, info.Size(), o)
-	if err != nil && strings.HasSuffix(b.Path, layout.PartialSuffix) {
-		err = &layout.Error{Err: b.fail(err), Hint: "it is what an export left that did not come to its end: run that export again, it goes on from there"}
+	if errors.Is(err, layout.ErrCorrupt) && strings.HasSuffix(b.Path, layout.PartialSuffix) {
+		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: fmt.Errorf("%w: an export that has not come to its end", layout.ErrIncomplete),
+			Hint: "run that export again: it goes on from what is there"}
 	}
 	return err
 }

@@ -152,7 +152,7 @@ func (e *expander) explain(err error) error {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, xz.ErrMemlimit):
 		return fmt.Errorf("%s needs more than %d bytes of memory to be decompressed: %w", e.format, MaxExpandWindow, ErrLimit)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, xz.ErrBuf):
-		return fmt.Errorf("%s: the compressed data ends early, after %d bytes: %w", e.format, e.in.n, ErrIncomplete)
+		return fmt.Errorf("%w: the %s data ends early, after %d bytes", ErrIncomplete, e.format, e.in.n)
 	}
 	return fmt.Errorf("%s: %v: %w", e.format, err, ErrCorrupt)
 }

@@ -41,7 +41,7 @@ func (c *Client) Open(ctx context.Context, repo string, d layout.Descriptor) (io
 		return nil, t.fail(err, "")
 	}
 	if !layout.IsManifest(d.MediaType) {
-		return t.openBlob(ctx, d)
+		return t.openContent(ctx, d)
 	}
 	data, ok := c.manifests.take(repo, d.Digest)
 	if !ok {
