@@ -18,6 +18,7 @@
 //	blobs/<alg>/<hex>   every blob and manifest, a plain file each, as in an OCI layout
 //	ingest/<process>/   what the sessions of a process write, and what they count on
 //	lock/               what processes share the store by; holds nothing
+//	reserve             1 MiB that is given up when the disk is full; see reserve.go
 //
 // The database says which blobs there are. A file that it does not list was left
 // by a crash; it is never served, is replaced when its content is put again, and
@@ -50,8 +51,11 @@
 // too long. The store has to be on a file system of this machine.
 //
 // Every reader that [Store.Open] gives checks digest and size as it goes, so that
-// damage on the disk is found when it is read. [Store.Check] looks for it, and
-// [Rebuild] makes a database that was lost anew.
+// damage on the disk is found when it is read. What a session relies on, because it is
+// there already, is hashed first, and replaced if it is damaged (intact.go).
+// [Store.Check] looks for damage, [Session.Repair] replaces a file, and [Rebuild] makes a
+// database that was lost anew. The pages of the database are checked before bbolt reads
+// them (opendb.go).
 //
 // Stores that earlier versions made can be read as they are, and become what this
 // version makes when something is written.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,6 +38,9 @@ type RebuildOptions struct {
 	// The ledger keeps the name that the checkpoint has; its key is a new one.
 	Entries    [][]byte
 	Checkpoint ledger.Checkpoint
+	// Kept, if it is given, is an earlier state that somebody has kept elsewhere, and that
+	// the entries have to continue; else Rebuild fails with ledger.ErrFork.
+	Kept *ledger.Checkpoint
 	// OnBlob is called after each file with its size.
 	OnBlob func(size int64)
 
@@ -225,6 +229,9 @@ func (r *rebuilding) record(tx *bbolt.Tx, sessions []*Session) error {
 // writeLedger writes the entries, which have to be those of the checkpoint.
 func (r *rebuilding) writeLedger(tx *bbolt.Tx) error {
 	if len(r.o.Entries) == 0 {
+		if r.o.Kept != nil && r.o.Kept.Size > 0 {
+			return fmt.Errorf("there are no entries, and %d are kept: %w", r.o.Kept.Size, ledger.ErrFork)
+		}
 		return nil
 	}
 	if err := nameLedger(tx, r.o.Checkpoint.Origin); err != nil {
@@ -241,10 +248,16 @@ func (r *rebuilding) writeLedger(tx *bbolt.Tx) error {
 		}
 	}
 	if err := l.Extends(r.o.Checkpoint.Origin, r.o.Checkpoint); err != nil {
-		return fmt.Errorf("the entries: %w", err)
+		return fmt.Errorf("the entries: %w (%w)", err, layout.ErrCorrupt)
+	}
+	if r.o.Kept != nil {
+		if err := l.Extends(r.o.Checkpoint.Origin, *r.o.Kept); err != nil {
+			return err
+		}
 	}
 	r.Entries = len(r.o.Entries)
-	return nil
+	n := binary.BigEndian.AppendUint64(nil, uint64(r.Entries))
+	return tx.Bucket(metaBucket).Put(rebuiltKey, n)
 }
 
 // replace puts the new database in the place of the old one, which stays under another

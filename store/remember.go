@@ -22,11 +22,13 @@ import (
 //
 //	ledger/…             see package ledger
 //	meta/ledgerKey       signs its checkpoints (C2SP signed note)
+//	meta/rebuilt         how many entries it had when the database was made anew, 8 bytes
 //	marks/<name>         a value for the caller to understand
 var (
 	ledgerBucket = []byte("ledger")
 	marksBucket  = []byte("marks")
 	ledgerKey    = []byte("ledgerKey")
+	rebuiltKey   = []byte("rebuilt")
 )
 
 // Limits of marks.
@@ -93,6 +95,47 @@ func (s *Store) Marked(name string) (value []byte, err error) {
 		return nil
 	})
 	return value, s.wrap("", err)
+}
+
+// Marks returns all marks.
+func (s *Store) Marks() (map[string][]byte, error) {
+	out := map[string][]byte{}
+	err := s.view(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(marksBucket)
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(k, v []byte) error {
+			out[string(k)] = bytes.Clone(v)
+			return nil
+		})
+	})
+	return out, s.wrap("", err)
+}
+
+// RebuiltAt returns how many entries the ledger had when the database was made anew: marks
+// tell only of later ones. It is 0 for a database that never was.
+func (s *Store) RebuiltAt() (n int64, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		n, _ = parseSize(tx.Bucket(metaBucket).Get(rebuiltKey))
+		return nil
+	})
+	return n, s.wrap("", err)
+}
+
+// LedgerKey returns the key that verifies the ledger's checkpoints, as a line of text (C2SP
+// signed note, "verifier keys"). For a ledger without entries it fails with
+// layout.ErrNotFound.
+func (s *Store) LedgerKey() (key string, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		private := string(tx.Bucket(metaBucket).Get(ledgerKey))
+		if private == "" {
+			return fmt.Errorf("the ledger has no entries: %w", layout.ErrNotFound)
+		}
+		key, err = ledger.VerifierKey(private)
+		return err
+	})
+	return key, s.wrap("", err)
 }
 
 func marked(tx *bbolt.Tx, name string) []byte {

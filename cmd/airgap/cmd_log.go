@@ -58,8 +58,9 @@ that is changed, or taken out, shows.
                 still begins with what that stood for: one that was cut off, put back to
                 an earlier state or written anew does not (exit code 6)
     export      write it to the folder in --output: tiles and a checkpoint that other
-                tools can check (c2sp.org/tlog-tiles), ledger.txt to read, and
-                names.json; with it store rebuild can make the database anew
+                tools can check (c2sp.org/tlog-tiles), the key that verifies it,
+                ledger.txt to read, and names.json; with it store rebuild can make the
+                database anew
     checkpoint  print its state, signed, in a few lines: to be kept elsewhere, on paper
                 or at the other side, and shown again
 
@@ -224,14 +225,9 @@ type logVerified struct {
 func runLogVerify(ctx context.Context, u *ui, s *store.Store, o logOptions) error {
 	var check *ledger.Checkpoint
 	if o.checkpoint != "" {
-		msg, err := readSmall(o.checkpoint, ledger.MaxCheckpointBytes)
-		if err == nil {
-			var c ledger.Checkpoint
-			c, err = ledger.ParseCheckpoint(msg)
-			check = &c
-		}
-		if err != nil {
-			return usagef("--checkpoint %s: %w", o.checkpoint, err)
+		var err error
+		if check, err = readCheckpoint(o.checkpoint); err != nil {
+			return err
 		}
 	}
 	res := &logVerified{}
@@ -367,6 +363,13 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 		if names, err = exportNames(ctx, s); err == nil {
 			err = put(namesName, names)
 		}
+	}
+	var key string
+	if err == nil {
+		key, err = s.LedgerKey()
+	}
+	if err == nil {
+		err = put(keyName, []byte(key+"\n"))
 	}
 	if err == nil {
 		err = put("checkpoint", msg)

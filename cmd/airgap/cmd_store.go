@@ -39,7 +39,7 @@ var storeVerbs = []verb[storeOptions]{
 	{"gc", []string{"grace", "dry-run"}, runStoreGC},
 	{"check", checkFlags, runStoreCheck},
 	{"backup", []string{"output"}, runStoreBackup},
-	{"rebuild", []string{"ledger"}, runStoreRebuild},
+	{"rebuild", []string{"ledger", "checkpoint"}, runStoreRebuild},
 	{"ls", []string{"repositories"}, runStoreLs},
 	{"stats", nil, runStoreStats},
 	{"push", pushFlags, runStorePush},
@@ -86,7 +86,9 @@ func storeCommand(u *ui) *cli.Command {
     backup  write a copy of the database to --output, as it is at one moment; copy the
             folder blobs after it. It holds the key of the ledger
     rebuild make the database anew from the blobs, each of which is hashed, and from
-            --ledger, which airgap log export wrote. Nobody else may use the store.
+            --ledger, which airgap log export wrote, signed by the ledger's key. With
+            --checkpoint it also has to continue one that was kept elsewhere (exit code
+            6 if not). Nobody else may use the store.
             What came in later has no name any more. The old database stays beside it
 
 Examples:
@@ -103,7 +105,7 @@ Examples:
    airgap store check --store /srv/airgap --fast
    airgap store check --store /srv/airgap --repair app.tar --repair harbor.corp/mirror
    airgap store backup --store /srv/airgap -o monday.db
-   airgap store rebuild --store /srv/airgap --ledger ./ledger`,
+   airgap store rebuild --store /srv/airgap --ledger ./ledger --checkpoint monday.note`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "store", Usage: "the store in `DIR`", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
 			&cli.BoolFlag{Name: "repositories", Usage: "ls: a line for each repository, not for each name", Destination: &o.repositories},

@@ -22,7 +22,9 @@ type careOptions struct {
 	fast   bool
 	repair cli.StringSlice
 	ledger string
-	output string
+	// checkpoint: of rebuild
+	checkpoint string
+	output     string
 }
 
 // defaultGarbageGrace is how long what was pushed is kept without a name. A client
@@ -36,6 +38,7 @@ func (o *careOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "fast", Usage: "check: compare sizes, and read no blob", Destination: &o.fast},
 		&cli.StringSliceFlag{Name: "repair", Usage: "check: replace damaged and missing files from `FROM`: a bundle, store:DIR, or a registry HOST[/PREFIX]; repeatable", DefaultText: "none", Destination: &o.repair},
 		&cli.StringFlag{Name: "ledger", Usage: "rebuild: the ledger that airgap log export wrote to `DIR`", DefaultText: "none", Destination: &o.ledger},
+		&cli.StringFlag{Name: "checkpoint", Usage: "rebuild: fail unless --ledger continues the checkpoint in `FILE`, which airgap log checkpoint wrote", DefaultText: "none", Destination: &o.checkpoint},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "backup: write to `FILE`, which must not be there; load: write what docker load, podman load and ctr images import read to it, or to stdout if it is -", DefaultText: "none", Destination: &o.output},
 	}
 }

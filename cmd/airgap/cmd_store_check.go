@@ -72,11 +72,29 @@ func runStoreCheck(ctx context.Context, u *ui, o storeOptions) (err error) {
 		for _, found := range report.Problems {
 			res.Problems = append(res.Problems, storeProblem{found.Repository, found.Digest, found.Err.Error()})
 		}
-		if err := u.result(o.outputOptions, "StoreCheckResult", res, func(w io.Writer) { writeChecked(w, res) }); err != nil {
-			return err
+		err = report.Err()
+		if err == nil {
+			err = res.replay(ctx, st)
 		}
-		return local(report.Err())
+		if rerr := u.result(o.outputOptions, "StoreCheckResult", res, func(w io.Writer) { writeChecked(w, res) }); rerr != nil {
+			return rerr
+		}
+		return local(err)
 	})
+}
+
+// replay adds where a store that is sound is not what its ledger says. The error is about
+// the first of these.
+func (res *storeCheckResult) replay(ctx context.Context, st *store.Store) error {
+	found, err := ledgerProblems(ctx, st)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	res.Problems = append(res.Problems, found...)
+	p := found[0]
+	return &layout.Error{Side: layout.SideStore, Name: p.Repository, Digest: p.Digest,
+		Err:  fmt.Errorf("%s (%s: %w)", p.Problem, plural(len(found), "problem"), layout.ErrCorrupt),
+		Hint: "somebody has edited the database: airgap log verify --checkpoint says whether the ledger is what it was; airgap log export and airgap store rebuild make names and quarantine what it says"}
 }
 
 // check checks a store. If only is given, no other blob is hashed.

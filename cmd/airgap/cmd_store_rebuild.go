@@ -10,7 +10,9 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"airgap/bundle"
 	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/layout/disk"
@@ -18,6 +20,7 @@ import (
 	"airgap/store/ledger"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // storeRebuildResult is what store rebuild reports.
@@ -52,14 +55,17 @@ func runStoreRebuild(ctx context.Context, u *ui, o storeOptions) error {
 	if err := looksLikeStore(dir); err != nil {
 		return err
 	}
-	how, err := readExport(o.care.ledger)
+	how, err := o.readLedger(u, dir)
 	if err != nil {
-		return local(fmt.Errorf("--ledger %s: %w", o.care.ledger, err))
+		return err
 	}
 	p := u.progress("rebuild", o.outputOptions)
 	defer p.close()
 	how.OnBlob = func(size int64) { p.event(layout.Event{Kind: layout.EventSkip, N: size}) }
 	r, err := store.Rebuild(ctx, dir, how)
+	if errors.Is(err, ledger.ErrFork) && !errors.Is(err, layout.ErrCorrupt) {
+		err = &adviceError{fmt.Errorf("%w: %w", bundle.ErrRollback, err), "the export in --ledger is not of the ledger, or not of the state, that the checkpoint was made of: find out who edited it"}
+	}
 	if err != nil {
 		return local(err)
 	}
@@ -121,20 +127,120 @@ const (
 	maxNamesBytes = 1 << 30
 )
 
-// readExport reads what log export wrote.
-func readExport(dir string) (store.RebuildOptions, error) {
+// keyName is what log export calls the key that verifies the checkpoint.
+const keyName = "key"
+
+// readLedger reads --ledger and --checkpoint, and checks by what the export is believed.
+func (o *storeOptions) readLedger(u *ui, dir string) (store.RebuildOptions, error) {
+	var how store.RebuildOptions
+	var kept *ledger.Checkpoint
+	if o.care.checkpoint != "" {
+		var err error
+		if kept, err = readCheckpoint(o.care.checkpoint); err != nil {
+			return how, err
+		}
+	}
+	e := &export{kept: kept != nil, own: ownKey(dir)}
+	how, err := e.read(o.care.ledger)
+	if err != nil {
+		return how, local(fmt.Errorf("--ledger %s: %w", o.care.ledger, err))
+	}
+	how.Kept = kept
+	if e.claim && kept == nil {
+		u.warn("the export was checked by the key that came with it, for the database cannot be read: whoever can write to the export can replace both. --checkpoint FILE holds it against a checkpoint that was kept elsewhere")
+	}
+	return how, nil
+}
+
+// readCheckpoint reads a checkpoint that a user has kept.
+func readCheckpoint(path string) (*ledger.Checkpoint, error) {
+	msg, err := readSmall(path, ledger.MaxCheckpointBytes)
+	if err == nil {
+		var c ledger.Checkpoint
+		if c, err = ledger.ParseCheckpoint(msg); err == nil {
+			return &c, nil
+		}
+	}
+	return nil, usagef("--checkpoint %s: %w", path, err)
+}
+
+// ownKey is the key in the database that is to be replaced; "" if that cannot be read.
+func ownKey(dir string) string {
+	s, err := store.Open(dir, store.Options{ReadOnly: true})
+	if err != nil {
+		return ""
+	}
+	key, err := s.LedgerKey()
+	if err := errors.Join(err, s.Close()); err != nil {
+		return ""
+	}
+	return key
+}
+
+// export is what log export wrote.
+type export struct {
+	own   string // the key in the store's database, if that can be read
+	kept  bool   // the export is held against a checkpoint that was kept
+	claim bool   // its checkpoint was verified by the key that came with it
+}
+
+// open reads a checkpoint that one of the keys has signed: the one in the database; else,
+// or for a ledger that continues a checkpoint that was kept, the one in the export.
+func (e *export) open(d disk.FS) (ledger.Checkpoint, error) {
+	msg, err := disk.ReadFile(d, "checkpoint", ledger.MaxCheckpointBytes)
+	if err != nil {
+		return ledger.Checkpoint{}, err
+	}
+	if e.own != "" {
+		c, err := openBy(msg, e.own)
+		if err == nil || !e.kept {
+			return c, err
+		}
+	}
+	came, err := disk.ReadFile(d, keyName, ledger.MaxCheckpointBytes)
+	switch {
+	case err == nil:
+		e.claim = true
+		return openBy(msg, strings.TrimSpace(string(came)))
+	case errors.Is(err, fs.ErrNotExist) && e.kept: // of an earlier version
+		c, err := ledger.ParseCheckpoint(msg)
+		return c, asDamage(err)
+	case errors.Is(err, fs.ErrNotExist):
+		return ledger.Checkpoint{}, &adviceError{fmt.Errorf("it has no file %q, and the database cannot be read: nothing says by which key its checkpoint is signed: %w", keyName, layout.ErrCorrupt),
+			"--checkpoint FILE holds it against a checkpoint that was kept elsewhere (airgap log checkpoint)"}
+	}
+	return ledger.Checkpoint{}, err
+}
+
+func openBy(msg []byte, key string) (ledger.Checkpoint, error) {
+	by, err := note.NewVerifier(key)
+	if err != nil {
+		return ledger.Checkpoint{}, asDamage(err)
+	}
+	c, err := ledger.OpenCheckpoint(msg, by)
+	if err == nil && c.Origin != by.Name() {
+		err = fmt.Errorf("it is of %q, and signed by %q: %w", c.Origin, by.Name(), ledger.ErrCheckpoint)
+	}
+	return c, asDamage(err)
+}
+
+func asDamage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("checkpoint: %w (%w)", err, layout.ErrCorrupt)
+}
+
+// read reads the folder of an export.
+func (e *export) read(dir string) (store.RebuildOptions, error) {
 	var o store.RebuildOptions
 	d, err := disk.Open(dir)
 	if err != nil {
 		return o, err
 	}
 	defer d.Close()
-	msg, err := disk.ReadFile(d, "checkpoint", ledger.MaxCheckpointBytes)
-	if err != nil {
+	if o.Checkpoint, err = e.open(d); err != nil {
 		return o, err
-	}
-	if o.Checkpoint, err = ledger.ParseCheckpoint(msg); err != nil {
-		return o, fmt.Errorf("%w (%w)", err, layout.ErrCorrupt)
 	}
 	o.Entries, err = ledger.ReadEntries(o.Checkpoint.Size, func(name string) ([]byte, error) {
 		return disk.ReadFile(d, name, maxTileBytes)

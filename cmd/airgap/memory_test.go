@@ -317,7 +317,7 @@ func TestExportWhileTheLedgerGrows(t *testing.T) {
 	if _, err := exportLog(t.Context(), &pushingFS{folder, push}, openStore(t, dir)); err != nil {
 		t.Fatal(err)
 	}
-	o, err := readExport(out)
+	o, err := (&export{own: ownKey(dir)}).read(out)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,6 +51,8 @@ func TestMain(m *testing.M) {
 //	planned BUNDLE JSON        the bundle is what --dry-run said
 //	unname DIR                 leave bare tags in a layout, as other tools write them
 //	removelargest DIR          remove a layout's largest blob
+//	editcheckpoint DIR         take the last line out of an exported ledger, and leave the signature
+//	otherledger DIR            take the last line out of it, and sign it by another key
 //	pins                       write release.pub and root.pem, whose signatures "signed" has, and other.pub
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -60,6 +63,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("HOSTILE", escName)
 			env.Setenv("LATIN", "K\xfcrze")
 			env.Values[registriesKey{}] = &registries{byName: map[string]*testRegistry{}}
+			env.Defer(func() { ledgersHold(t, env.WorkDir) })
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -96,8 +100,32 @@ func TestScript(t *testing.T) {
 			"planned":       scriptPlanned,
 			"unname":        scriptUnname,
 			"removelargest": scriptRemoveLargest,
+
+			"editcheckpoint": scriptEditCheckpoint,
+			"otherledger":    scriptOtherLedger,
 		},
 	})
+}
+
+// ledgersHold checks that every store which a script leaves is what its ledger says.
+func ledgersHold(t *testing.T, dir string) {
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || !e.IsDir() || !store.Is(path) {
+			return err
+		}
+		s, err := store.Open(path, store.Options{ReadOnly: true})
+		if err != nil {
+			return nil // the script has damaged it
+		}
+		found, err := ledgerProblems(context.Background(), s)
+		for _, p := range found {
+			t.Errorf("%s: %s %s", path, p.Digest, p.Problem)
+		}
+		return errors.Join(err, s.Close())
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func wantArgs(ts *testscript.TestScript, neg bool, args []string, least, most int) {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -82,6 +83,24 @@ func parseText(text string) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("%v: %w", err, ErrCheckpoint)
 	}
 	return c, nil
+}
+
+// VerifierKey returns the key that verifies what a signer's key signs (C2SP signed note,
+// "verifier keys"). It can be shown to anybody.
+func VerifierKey(signer string) (string, error) {
+	parts := strings.SplitN(signer, "+", 5) // PRIVATE+KEY+<name>+<hash>+<data>
+	if len(parts) != 5 {
+		return "", fmt.Errorf("a key in no known form: %w", ErrCheckpoint)
+	}
+	data, err := base64.StdEncoding.DecodeString(parts[4])
+	if err == nil && len(data) != 1+ed25519.SeedSize {
+		err = errors.New("it is of another length")
+	}
+	if err != nil {
+		return "", fmt.Errorf("the signer's key: %v: %w", err, ErrCheckpoint)
+	}
+	public := ed25519.NewKeyFromSeed(data[1:]).Public().(ed25519.PublicKey)
+	return note.NewEd25519VerifierKey(parts[2], public)
 }
 
 // ErrFork says that a log does not begin with what a checkpoint stands for: it was

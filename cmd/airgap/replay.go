@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"airgap/bundle"
+	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/store"
+	"airgap/store/ledger"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// ledgerProblems goes through the ledger of a store and says where names, quarantine or
+// marks are not what it says: somebody has edited the database. It says nothing of tags that
+// lead to what is attached, which have no lines, nor of a store without a ledger.
+func ledgerProblems(ctx context.Context, st *store.Store) ([]storeProblem, error) {
+	for try := 1; ; try++ {
+		before, err := st.State()
+		if err != nil {
+			return nil, err
+		}
+		found, err := oneReplay(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		after, err := st.State()
+		if err != nil || before == after || found == nil || try == maxEnterTries {
+			return found, err
+		}
+	}
+}
+
+// oneReplay reads the ledger and the store, which somebody may change meanwhile.
+func oneReplay(ctx context.Context, st *store.Store) ([]storeProblem, error) {
+	var says store.RebuildOptions
+	var entries []custody.Entry
+	err := st.Ledger(func(_ string, l ledger.Log) error {
+		for n := range l.Size() {
+			data, err := l.Entry(n)
+			if err != nil {
+				return err
+			}
+			says.Entries = append(says.Entries, data)
+		}
+		return eachEntry(ctx, l, func(_ int64, e custody.Entry) { entries = append(entries, e) })
+	})
+	if err != nil || len(entries) == 0 {
+		return nil, damagedLedger(err)
+	}
+	if err := replay(&says); err != nil {
+		return nil, err
+	}
+	c := &replayCheck{st: st, says: says, entries: entries, here: map[string]digest.Digest{}, repos: map[string]bool{}}
+	err = errors.Join(c.names(ctx), c.quarantine(ctx), c.notAdmitted(ctx), c.marks())
+	return c.found, err
+}
+
+// replayCheck compares a store with what its ledger says.
+type replayCheck struct {
+	st      *store.Store
+	says    store.RebuildOptions
+	entries []custody.Entry
+	here    map[string]digest.Digest // names of the store
+	repos   map[string]bool
+	found   []storeProblem
+}
+
+func (c *replayCheck) add(repo string, dgst digest.Digest, format string, args ...any) {
+	c.found = append(c.found, storeProblem{repo, dgst, "ledger: " + fmt.Sprintf(format, args...)})
+}
+
+// names compares names. Of a name that is not there the ledger may speak for a registry,
+// whose imports this store remembers: it counts only in repositories that are here.
+func (c *replayCheck) names(ctx context.Context) error {
+	all, err := c.st.Judged().Names(ctx)
+	if err != nil {
+		return err
+	}
+	repos, err := c.st.Repositories(ctx)
+	if err != nil {
+		return err
+	}
+	for _, repo := range repos {
+		c.repos[repo] = true
+	}
+	said := map[string]store.RebuiltName{}
+	for _, n := range c.says.Names {
+		if !n.Unnamed {
+			said[n.Reference.Name()] = n
+		}
+	}
+	for _, n := range all {
+		name := n.Reference.Name()
+		c.here[name] = n.Descriptor.Digest
+		was, ok := said[name]
+		switch {
+		case layout.IsDerivedTag(n.Reference.Tag):
+		case !ok:
+			c.add(n.Reference.Repository, n.Descriptor.Digest, "no line gives %s its name", name)
+		case was.Digest != n.Descriptor.Digest:
+			c.add(n.Reference.Repository, n.Descriptor.Digest, "%s is %s by its last line", name, was.Digest)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		n := said[name]
+		if _, ok := c.here[name]; !ok && !n.Pushed && c.repos[n.Reference.Repository] && !layout.IsDerivedTag(n.Reference.Tag) {
+			c.add(n.Reference.Repository, n.Digest, "%s is gone, and no line takes it away", name)
+		}
+	}
+	return nil
+}
+
+// quarantine looks for what is served although the ledger says that it is quarantined. An
+// import admits what its images lead to, which has no lines: a digest counts only if nothing
+// was imported into its repository since.
+func (c *replayCheck) quarantine(ctx context.Context) error {
+	held := c.heldSince()
+	for _, n := range c.says.Names {
+		if n.Hold == "" || !c.repos[n.Reference.Repository] || layout.IsDerivedTag(n.Reference.Tag) || n.Reference.Tag == "" && !held[n.Reference.Name()] {
+			continue
+		}
+		d, err := c.st.Resolve(ctx, n.Reference)
+		switch {
+		case errors.Is(err, store.ErrQuarantined), errors.Is(err, layout.ErrNotFound) && !errors.Is(err, layout.ErrCorrupt):
+		case err != nil:
+			return err
+		case d.Digest == n.Digest:
+			c.add(n.Reference.Repository, n.Digest, "%s is served, and quarantined by its last line: %s", n.Reference.Name(), n.Hold)
+		}
+	}
+	return nil
+}
+
+// heldSince lists the names whose last line quarantines them, after the last import into
+// their repository.
+func (c *replayCheck) heldSince() map[string]bool {
+	out, since := map[string]bool{}, map[string][]string{} // by name, and by repository
+	for _, e := range c.entries {
+		ref, err := layout.ParseReference(e.Reference)
+		if err != nil || e.Reference == "" {
+			continue
+		}
+		name, repo := nameIn(ref).Name(), ref.Repository
+		switch e.Act {
+		case custody.Quarantine, custody.Push:
+			if out[name] = e.Act == custody.Quarantine || e.Reason != ""; out[name] {
+				since[repo] = append(since[repo], name)
+			}
+		case custody.Import:
+			for _, name := range since[repo] {
+				delete(out, name)
+			}
+			delete(since, repo)
+		}
+	}
+	return out
+}
+
+// notAdmitted compares the marks of repositories that clients have made.
+func (c *replayCheck) notAdmitted(ctx context.Context) error {
+	marked, err := c.st.NotAdmitted(ctx)
+	if err != nil {
+		return err
+	}
+	for _, repo := range c.says.NotAdmitted {
+		if c.repos[repo] && !slices.Contains(marked, repo) {
+			c.add(repo, "", "only clients have pushed to it, and it passes for admitted")
+		}
+	}
+	for _, repo := range marked {
+		if !slices.Contains(c.says.NotAdmitted, repo) {
+			c.add(repo, "", "it has admitted content, and is marked as not admitted")
+		}
+	}
+	return nil
+}
+
+// marks compares what is remembered against rollbacks. A database that was made anew has
+// lost what it remembered of earlier lines.
+func (c *replayCheck) marks() error {
+	marks, err := c.st.Marks()
+	if err != nil {
+		return err
+	}
+	rebuilt, err := c.st.RebuiltAt()
+	if err != nil {
+		return err
+	}
+	for _, text := range bundle.MarksAgainst(marks, c.entries[min(rebuilt, int64(len(c.entries))):]) {
+		c.add("", "", "%s", text)
+	}
+	return nil
+}
