@@ -201,16 +201,18 @@ func TestImmutableTag(t *testing.T) {
 	for _, status := range []int{400, 403, 405, 409, 412} {
 		f := &fake{}
 		load(t, f, b.Content())
+		puts := 0
 		f.before = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/v1") {
 				return false
 			}
+			puts++
 			fail(w, status, "TAG_INVALID")
 			return true
 		}
 		name := layout.Name{Reference: layout.Reference{Repository: repo, Tag: "v1"}, Descriptor: one}
-		if err := clientFor(t, f).Commit(t.Context(), []layout.Name{name}); err != nil {
-			t.Errorf("status %d, nothing to change: %v", status, err)
+		if err := clientFor(t, f).Commit(t.Context(), []layout.Name{name}); err != nil || puts > 0 {
+			t.Errorf("status %d, nothing to change: %v, written %d times", status, err, puts)
 		}
 		name.Descriptor = two
 		err := clientFor(t, f).Commit(t.Context(), []layout.Name{name})

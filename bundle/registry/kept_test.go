@@ -103,13 +103,24 @@ func TestKept(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
-	for _, path := range files {
-		if err := os.WriteFile(path, []byte("{\"digest\":\"sha256:0\"}\nx"), 0o600); err != nil {
-			t.Fatal(err)
+	for what, harm := range map[string]func([]byte) []byte{
+		"replaced":       func([]byte) []byte { return []byte("{\"digest\":\"sha256:0\"}\nx") },
+		"cut":            func(b []byte) []byte { return b[:len(b)-1] },
+		"a changed byte": func(b []byte) []byte { b[len(b)-2] ^= 1; return b },
+		"longer":         func(b []byte) []byte { return append(b, ' ') },
+	} {
+		for _, path := range files {
+			data, err := os.ReadFile(path)
+			if err == nil {
+				err = os.WriteFile(path, harm(data), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if g, n, err := walk(); err != nil || n == 0 || !reflect.DeepEqual(first, g) {
-		t.Errorf("what was kept is damaged: %d GETs, %v", n, err)
+		if g, n, err := walk(); err != nil || n == 0 || !reflect.DeepEqual(first, g) {
+			t.Errorf("what was kept is %s: %d GETs, %v", what, n, err)
+		}
 	}
 	for _, status := range []int{400, 401, 403, 405, 500, 501} {
 		f.before = func(w http.ResponseWriter, r *http.Request) bool {
