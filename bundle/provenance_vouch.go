@@ -27,7 +27,7 @@ const (
 )
 
 func isSigned(mediaType string) bool {
-	return mediaType == typeSimpleSigning || mediaType == typeDSSE || strings.HasPrefix(mediaType, bundlePrefix) || slices.Contains(notary.MediaTypes, mediaType)
+	return mediaType == predicate.RecordMediaType || mediaType == typeSimpleSigning || mediaType == typeDSSE || strings.HasPrefix(mediaType, bundlePrefix) || slices.Contains(notary.MediaTypes, mediaType)
 }
 
 // attached fills in what is attached beside records.
@@ -201,6 +201,8 @@ func parseSigned(l layout.Descriptor, data []byte) (*sigstore.Envelope, error) {
 		return sigstore.ParseSimpleSigning(data, l.Annotations)
 	case typeDSSE:
 		return sigstore.ParseDSSE(data, l.Annotations)
+	case predicate.RecordMediaType:
+		return sigstore.ParseRecord(data)
 	}
 	return sigstore.ParseBundle(data)
 }
@@ -230,7 +232,8 @@ func (s *scene) sigstore(v *Vouched, subject digest.Digest, env *sigstore.Envelo
 	st, isStatement := env.Says()
 	c := said{signature: !isStatement}
 	if isStatement {
-		c = said{st.PredicateType == predicate.CosignSign, st.PredicateType, st.Predicate}
+		isSignature, _, _ := env.Kind()
+		c = said{isSignature, st.PredicateType, st.Predicate}
 	}
 	v.Reason = custody.NotPinned(claimed, s.o.Keys)
 	if claimed != (sigstore.Signer{}) {

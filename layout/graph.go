@@ -16,7 +16,7 @@ type Node struct {
 	Descriptor Descriptor // media type, artifact type, digest, size
 	Kind       Kind
 	Children   []Child       // of an index, as listed, without those left out
-	Blobs      []Blob        // config first
+	Blobs      []Blob        // config first; of an index, what it lists that is no manifest
 	HasConfig  bool          // Blobs[0] is the config
 	Image      bool          // it has the media types of a container image; see [HasImageTypes]
 	Subject    digest.Digest // what it says it is attached to; may be empty
@@ -81,7 +81,12 @@ const (
 	ReasonForeign  = "a foreign layer, kept outside registries"
 )
 
-// Rejection is something that a source listed as attached and that is not.
+// ReasonMissingReferrer is why what a source listed as attached was rejected, if the
+// source does not have it, and [WalkOptions] allow that.
+const ReasonMissingReferrer = "not in the source any more; whoever exported allowed that by its digest"
+
+// Rejection is something that a source listed as attached and that is not or, without
+// a digest, an answer of the source that says less than it should.
 type Rejection struct {
 	Repository string
 	Subject    digest.Digest

@@ -47,6 +47,7 @@ var byArtifactType = map[string]Kind{
 	"application/vnd.unknown.config.v1+json":                     KindArtifact,
 	"application/vnd.oci.empty.v1+json":                          KindArtifact,
 	"application/vnd.airgap.claim.v1+json":                       "custody claim",
+	"application/vnd.airgap.record.v1+json":                      "custody record",
 	"application/vnd.cyclonedx":                                  "CycloneDX SBOM",
 	"application/vnd.cyclonedx+json":                             "CycloneDX SBOM",
 	"application/vnd.cyclonedx+xml":                              "CycloneDX SBOM",
@@ -75,10 +76,12 @@ var byPredicate = []struct {
 }
 
 // predicateOf finds a predicate type where the tools write one: on the manifest
-// (Sigstore bundles), or on a layer (cosign .att, BuildKit).
+// (Sigstore bundles, custody records), or on a layer (cosign .att, BuildKit).
 func predicateOf(m *Manifest) string {
-	if p := m.Annotations["dev.sigstore.bundle.predicateType"]; p != "" {
-		return p
+	for _, key := range []string{"dev.sigstore.bundle.predicateType", "in-toto.io/predicate-type"} {
+		if p := m.Annotations[key]; p != "" {
+			return p
+		}
 	}
 	for _, l := range m.Layers {
 		for _, key := range []string{"predicateType", "in-toto.io/predicate-type"} {

@@ -137,7 +137,7 @@ func blobEntries(g *Graph, nodes []*Node) []Entry {
 	var out []Entry
 	for _, n := range nodes {
 		for i, b := range n.Blobs {
-			layer := !attached[n.Descriptor.Digest] && !(i == 0 && n.HasConfig)
+			layer := !attached[n.Descriptor.Digest] && !(i == 0 && n.HasConfig) && !IsIndex(n.Descriptor.MediaType)
 			at, ok := seen[b.Digest]
 			if !ok {
 				at = len(out)

@@ -3,7 +3,6 @@ package layout_test
 import (
 	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,17 +94,6 @@ func tarWith(t testing.TB, change func(header []byte), sum string) []byte {
 	}
 	copy(data[148:156], fmt.Sprintf(sum, n))
 	return data
-}
-
-func gzipped(t testing.TB, data []byte) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	w := gzip.NewWriter(&buf)
-	_, err := w.Write(data)
-	if err = errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
 }
 
 // contents opens what it holds.

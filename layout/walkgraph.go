@@ -84,7 +84,8 @@ func (g *Graph) setRoots(roots []Name) error {
 			g.Roots = append(g.Roots, n)
 		case d != n.Descriptor.Digest:
 			return &Error{Side: SideSource, Name: name, Digest: n.Descriptor.Digest,
-				Err: fmt.Errorf("one name was given for two digests, the other is %s: %w", d, ErrUnsupported)}
+				Err:  fmt.Errorf("one name was given for two digests, the other is %s: %w", d, ErrUnsupported),
+				Hint: "take one of them by its digest: of a layout as in oci:DIR#" + string(d) + ", of a registry as in REPOSITORY@" + string(d)}
 		}
 	}
 	return nil
@@ -175,7 +176,7 @@ func (w *walker) link(g *Graph) {
 			g.Omitted = append(g.Omitted, o)
 		}
 		for _, b := range l.skip {
-			g.Omitted = append(g.Omitted, Omission{Repository: p.Repository, Parent: p.Digest, Descriptor: b.Descriptor(), Reason: ReasonForeign})
+			g.Omitted = append(g.Omitted, Omission{Repository: p.Repository, Parent: p.Digest, Descriptor: b.Descriptor(), Reason: b.reason, Elsewhere: b.elsewhere})
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"airgap/layout"
 	"airgap/store/ledger"
+	"airgap/store/pages"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
@@ -20,6 +21,8 @@ type CheckOptions struct {
 	// Hashes reads every blob and compares its digest, and every manifest
 	// with what the database says of it. Without, only sizes are compared.
 	Hashes bool
+	// Only limits hashing to these blobs; nil means all. Manifests are read in any case.
+	Only map[digest.Digest]bool
 	// OnBlob is called after each blob with its size.
 	OnBlob func(size int64)
 }
@@ -29,6 +32,8 @@ type Report struct {
 	Blobs    int   // looked at, manifests included
 	Bytes    int64 // their sizes
 	Problems []Problem
+	// Damaged lists what has a damaged or missing file; each is among Problems, too.
+	Damaged []Damage
 	// Orphans are files that the database does not list: left by a crash,
 	// never served, and no problem.
 	Orphans int
@@ -51,9 +56,27 @@ func (r Report) Err() error {
 	return &layout.Error{
 		Side: layout.SideStore, Name: p.Repository, Digest: p.Digest,
 		Err:  fmt.Errorf("%w (%d problems: %w)", p.Err, len(r.Problems), layout.ErrCorrupt),
-		Hint: "import it again from a bundle that has it",
+		Hint: r.hint(),
 	}
 }
+
+func (r Report) hint() string {
+	for _, p := range r.Problems {
+		if errors.Is(p.Err, errDatabase) {
+			return hintRebuild
+		}
+	}
+	if len(r.Damaged) > 0 {
+		return hintRepair
+	}
+	return hintRebuild
+}
+
+// The ways out of damage: of files, and of the database.
+const (
+	hintRepair  = "airgap store check --repair BUNDLE replaces what a bundle has, and so does to import it again"
+	hintRebuild = "put a copy of the database back (airgap store backup makes one), or make it anew with airgap store rebuild"
+)
 
 func (r *Report) add(repo string, dgst digest.Digest, err error) {
 	r.Problems = append(r.Problems, Problem{Repository: repo, Digest: dgst, Err: err})
@@ -70,10 +93,21 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (Report, error) {
 			return r, s.wrap("", err)
 		}
 	}
-	return r, nil
+	return r, s.wrap("", s.describeDamaged(ctx, &r))
 }
 
-// checkDatabase has bbolt check its own pages, which must not change meanwhile: no
+func (s *Store) describeDamaged(ctx context.Context, r *Report) (err error) {
+	var all []digest.Digest
+	for _, d := range r.Damaged {
+		all = append(all, d.Digest)
+	}
+	if all != nil {
+		r.Damaged, err = s.damages(ctx, all)
+	}
+	return err
+}
+
+// checkDatabase checks the pages of the database, which must not change meanwhile: no
 // other process can change them, since this one has the database open.
 func (s *Store) checkDatabase(ctx context.Context, r *Report, _ CheckOptions) error {
 	if !s.readOnly {
@@ -82,12 +116,38 @@ func (s *Store) checkDatabase(ctx context.Context, r *Report, _ CheckOptions) er
 		}
 		defer s.publishing.unlock()
 	}
-	return s.view(func(tx *bbolt.Tx) error {
-		for err := range tx.Check() {
-			r.add("", "", err)
+	return s.view(func(*bbolt.Tx) error {
+		problems, err := checkPages(s.db.path)
+		for _, p := range problems {
+			r.add("", "", fmt.Errorf("%w: %w", errDatabase, p))
 		}
-		return nil
+		return err
 	})
+}
+
+// checkPages checks all pages of a database that nobody writes.
+func checkPages(path string) ([]error, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	m, err := pages.ReadMeta(f, info.Size())
+	if err != nil {
+		return []error{err}, nil
+	}
+	var out []error
+	for _, p := range pages.Check(f, m, true) {
+		out = append(out, p)
+	}
+	if n := pages.Lost(f, m); n > 0 && out == nil {
+		out = append(out, fmt.Errorf("%d pages are neither in use nor free: %w", n, pages.ErrDamaged))
+	}
+	return out, nil
 }
 
 // checkLedger computes the ledger anew.
@@ -148,6 +208,7 @@ func (s *Store) checkListed(ctx context.Context, r *Report, b blobEntry, o Check
 			return err
 		}
 		r.add("", b.digest, bad)
+		r.Damaged = append(r.Damaged, Damage{Descriptor: layout.Descriptor{Digest: b.digest}})
 	}
 	r.Blobs, r.Bytes = r.Blobs+1, r.Bytes+b.size
 	return nil
@@ -165,7 +226,7 @@ func (s *Store) blobBatch(from []byte) (out []blobEntry, next []byte, err error)
 			dgst, rest, err := parseKey(k)
 			size, ok := parseSize(v)
 			if err != nil || len(rest) > 0 || !ok {
-				return fmt.Errorf("database: blob %x is %x: %w", k, v, layout.ErrCorrupt)
+				return fmt.Errorf("blob %x is %x: %w", k, v, errDatabase)
 			}
 			out = append(out, blobEntry{dgst, size})
 		}
@@ -183,7 +244,7 @@ func (s *Store) checkBlob(ctx context.Context, b blobEntry, o CheckOptions) erro
 		return fmt.Errorf("its file is gone: %w", layout.ErrCorrupt)
 	case size != b.size:
 		return fmt.Errorf("its file has %d bytes instead of %d: %w", size, b.size, layout.ErrCorrupt)
-	case !o.Hashes:
+	case !o.Hashes || o.Only != nil && !o.Only[b.digest]:
 		return nil
 	}
 	f, err := s.fs.Open(layout.BlobPath(b.digest), os.O_RDONLY, 0)

@@ -15,12 +15,87 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// sweep removes what was marked: first from the database, in one transaction, and then
-// the files.
+// sweep removes what was marked: first from the database, and then the files. If the disk is
+// too full for that, files that the database never listed go first, then the reserve; and
+// what is left goes in parts, each of which needs little.
 func (c *collection) sweep(ctx context.Context) error {
+	err := c.forget(ctx, c.repos, c.store.change)
+	if c.stillFull(err) {
+		if err = c.removeOrphans(ctx); err == nil {
+			err = c.again(ctx, c.store.changeFreeing)
+		}
+	}
+	for c.stillFull(err) {
+		part := takePart(c.repos)
+		if part == nil {
+			return err
+		}
+		if err = c.forget(ctx, part, c.store.change); err != nil {
+			return err
+		}
+		err = c.again(ctx, c.store.change)
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.removeOrphans(ctx); err != nil {
+		return err
+	}
+	c.store.makeReserve()
+	return nil
+}
+
+// stillFull reports whether it failed for lack of space, and left the store as it was.
+func (c *collection) stillFull(err error) bool { return isFull(err) && c.store.usable() == nil }
+
+// again marks once more, since others may have published meanwhile, and forgets all of it.
+func (c *collection) again(ctx context.Context, change changeFunc) error {
+	c.repos = map[string]*garbage{}
+	if err := c.store.view(func(tx *bbolt.Tx) error { return c.mark(ctx, tx) }); err != nil {
+		return err
+	}
+	return c.forget(ctx, c.repos, change)
+}
+
+// changeFunc is Store.change or Store.changeFreeing.
+type changeFunc = func(func(*bbolt.Tx) error) error
+
+// partSize is how many pieces a part has that is forgotten when the disk is full.
+const partSize = 20
+
+// takePart chooses a few pieces of what was marked, of one repository, with the tags that
+// lead to them; nil if nothing was marked.
+func takePart(marked map[string]*garbage) map[string]*garbage {
+	for _, repo := range slices.Sorted(maps.Keys(marked)) {
+		g := marked[repo]
+		part := &garbage{manifests: map[digest.Digest]bool{}, blobs: map[digest.Digest]bool{}, tags: map[string]digest.Digest{}}
+		for _, pair := range [][2]map[digest.Digest]bool{{g.manifests, part.manifests}, {g.blobs, part.blobs}} {
+			for _, dgst := range sorted(pair[0]) {
+				if len(part.manifests)+len(part.blobs) < partSize {
+					pair[1][dgst] = true
+				}
+			}
+		}
+		for tag, dgst := range g.tags {
+			if part.manifests[dgst] {
+				part.tags[tag] = dgst
+			}
+		}
+		if len(part.manifests)+len(part.blobs) > 0 {
+			return map[string]*garbage{repo: part}
+		}
+	}
+	return nil
+}
+
+// forget takes garbage out of the database, in one transaction, and removes its files.
+func (c *collection) forget(ctx context.Context, repos map[string]*garbage, change changeFunc) error {
 	s := c.store
+	before := c.Collected
+	before.Spared = 0 // they are counted again
 	s.looking.Lock()
-	err := s.update(func(tx *bbolt.Tx) (err error) {
+	err := change(func(tx *bbolt.Tx) (err error) {
+		c.repos, c.Collected = clonedGarbage(repos), before // it may be tried again
 		// Whoever makes a claim after this looks at what is left.
 		if c.claimed, err = s.claimed(); err != nil {
 			return err
@@ -33,6 +108,7 @@ func (c *collection) sweep(ctx context.Context) error {
 	})
 	s.looking.Unlock()
 	if err != nil {
+		c.repos, c.Collected = repos, before
 		return err
 	}
 	// Who reads an earlier state in this process counts on its files.
@@ -42,7 +118,16 @@ func (c *collection) sweep(ctx context.Context) error {
 			return err // the file is one that the database does not list
 		}
 	}
-	return c.removeOrphans(ctx)
+	return nil
+}
+
+// clonedGarbage copies what is changed while it is removed.
+func clonedGarbage(repos map[string]*garbage) map[string]*garbage {
+	out := make(map[string]*garbage, len(repos))
+	for repo, g := range repos {
+		out[repo] = &garbage{manifests: maps.Clone(g.manifests), blobs: maps.Clone(g.blobs), tags: maps.Clone(g.tags)}
+	}
+	return out
 }
 
 // removeFile removes the file of a blob, unless it was put again meanwhile.

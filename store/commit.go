@@ -8,13 +8,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"syscall"
 
 	"airgap/layout"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Commit implements [layout.Sink]. It publishes everything put in this session,
@@ -45,11 +43,25 @@ func (s *Session) Commit(ctx context.Context, names []layout.Name) error {
 		s.ended = fmt.Errorf("an earlier commit failed: %w", err)
 		return s.store.wrap("", err)
 	}
-	s.ended, s.staged, s.gains = ErrClosed, nil, nil
+	s.finish()
 	// It is committed, whatever becomes of this: what is left of it goes with the
 	// process.
 	_ = s.claims.drop()
 	return nil
+}
+
+// finish ends a session that is committed.
+func (s *Session) finish() {
+	written := sorted(s.staged)
+	for _, dgst := range written {
+		if s.broken[dgst] {
+			s.repaired = append(s.repaired, dgst)
+		}
+	}
+	if s.origin.at != 0 || s.repaired != nil { // who pushes relies on it next
+		s.store.proveWritten(written)
+	}
+	s.ended, s.staged, s.gains = ErrClosed, nil, nil
 }
 
 // usable fails once the disk has lost something.
@@ -111,6 +123,29 @@ const maxTagBytes = 128
 // publish makes the session's files part of the store, and durable, before the
 // database speaks of them.
 func (s *Session) publish(ctx context.Context, names []layout.Name) error {
+	if err := s.moveAll(ctx); err != nil {
+		return err
+	}
+	if err := s.store.fs.Flush(); err != nil {
+		s.store.lost("disk", err)
+		return err
+	}
+	change := s.store.change
+	if len(s.staged)+len(s.gains) == 0 { // it takes something away, or keeps it from being served
+		change = s.store.changeFreeing
+	}
+	return change(func(tx *bbolt.Tx) error { return s.record(tx, names) })
+}
+
+// moveAll gives the session's files their final names.
+func (s *Session) moveAll(ctx context.Context) error {
+	if len(s.broken) > 0 {
+		// A file may have been repaired meanwhile: it is replaced only by one that a loss
+		// of power leaves whole.
+		if err := s.store.fs.Flush(); err != nil {
+			return err
+		}
+	}
 	for _, dgst := range sorted(s.staged) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -119,27 +154,14 @@ func (s *Session) publish(ctx context.Context, names []layout.Name) error {
 			return err
 		}
 	}
-	if err := s.store.fs.Flush(); err != nil {
-		s.store.lost("disk", err)
-		return err
-	}
-	recorded, state := false, 0
-	err := s.store.update(func(tx *bbolt.Tx) error {
-		err := s.record(tx, names)
-		recorded, state = err == nil, tx.ID()
-		return err
-	})
-	if recorded && err != nil && !s.store.undone(err, state) { // else nothing was written
-		s.store.lost("database", err)
-	}
-	return err
+	return nil
 }
 
 // undone says whether a transaction failed because there was no room for it, and has left
 // the database as it was: bbolt makes a transaction count with its last write, of a page
 // that is there. Of any other failure of the disk nobody knows what it has left.
 func (s *Store) undone(err error, state int) bool {
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, berrors.ErrMaxSizeReached) {
+	if !isFull(err) {
 		return false
 	}
 	s.db.settle() // what bbolt remembers of it is not used again
@@ -151,7 +173,8 @@ func (s *Store) undone(err error, state int) bool {
 	return verr == nil && before
 }
 
-// move gives a file its final name, unless another session has done so.
+// move gives a file its final name, unless another session has done so. What this session
+// has found damaged is replaced.
 func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
 	size := int64(-1)
 	err := s.store.view(func(tx *bbolt.Tx) error {
@@ -163,7 +186,7 @@ func (s *Session) move(dgst digest.Digest, b *stagedBlob) error {
 	if err != nil {
 		return err
 	}
-	if size >= 0 {
+	if size >= 0 && !s.broken[dgst] {
 		have, err := s.store.fileSize(dgst)
 		if err != nil {
 			return err

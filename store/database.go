@@ -6,17 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"strings"
-	"syscall"
-	"time"
 
 	"airgap/layout"
 
 	"github.com/opencontainers/go-digest"
 	"go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // The schema. Digests are keys in binary (see key).
@@ -89,7 +85,7 @@ func parseKey(k []byte) (digest.Digest, []byte, error) {
 			return digest.NewDigestFromEncoded(alg, hex.EncodeToString(k[1:n])), k[n:], nil
 		}
 	}
-	return "", nil, fmt.Errorf("database: key %x: %w", k, layout.ErrCorrupt)
+	return "", nil, fmt.Errorf("key %x: %w", k, errDatabase)
 }
 
 func putSize(b *bbolt.Bucket, dgst digest.Digest, size int64) error {
@@ -140,59 +136,13 @@ func manifest(tx *bbolt.Tx, repo string, dgst digest.Digest) (r record, ok bool,
 		return record{}, false, nil
 	}
 	if err := json.Unmarshal(v, &r); err != nil {
-		return record{}, false, fmt.Errorf("database: manifest %s: %v: %w", dgst, err, layout.ErrCorrupt)
+		return record{}, false, fmt.Errorf("manifest %s: %v: %w", dgst, err, errDatabase)
 	}
 	return r, true, nil
 }
 
-// openDatabase opens path. bbolt panics, and the memory map faults, when the file
-// is damaged; it then stays locked until the process ends.
-func openDatabase(path string, readOnly bool, wait time.Duration, maxSize int) (db *bbolt.DB, err error) {
-	defer recoverDamage(&err)()
-	db, err = bbolt.Open(path, 0o644, &bbolt.Options{
-		ReadOnly:     readOnly,
-		Timeout:      wait,
-		FreelistType: bbolt.FreelistMapType,
-		MaxSize:      maxSize,
-	})
-	if err != nil {
-		return nil, openError(err)
-	}
-	if err := checkLength(db, path); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
-}
-
-// openError sorts out what bbolt.Open fails with: the operating system refuses,
-// the lock is taken, or else the file is not what it should be.
-func openError(err error) error {
-	if errors.Is(err, berrors.ErrTimeout) {
-		return ErrLocked
-	}
-	if errno := syscall.Errno(0); errors.As(err, &errno) {
-		return err
-	}
-	return fmt.Errorf("database: %v: %w", err, layout.ErrCorrupt)
-}
-
-// checkLength refuses a file that is shorter than its own account of it: to touch
-// a mapped page beyond the end is fatal in a goroutine that is not ours.
-func checkLength(db *bbolt.DB, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	return db.View(func(tx *bbolt.Tx) error {
-		if info.Size() < tx.Size() {
-			return fmt.Errorf("database: cut off after %d of %d bytes: %w", info.Size(), tx.Size(), layout.ErrCorrupt)
-		}
-		return nil
-	})
-}
-
 func createDatabase(path string) error {
-	db, err := openDatabase(path, false, DefaultWait, 0)
+	db, err := openDatabase(databaseOptions{path: path, wait: DefaultWait})
 	if err != nil {
 		return err
 	}
@@ -211,7 +161,7 @@ func createDatabase(path string) error {
 func checkSchema(tx *bbolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil || tx.Bucket(blobsBucket) == nil || tx.Bucket(reposBucket) == nil {
-		return fmt.Errorf("%s is no airgap store: %w", databaseName, layout.ErrCorrupt)
+		return fmt.Errorf("%s is no airgap store: %w", databaseName, errDatabase)
 	}
 	switch got := string(meta.Get(schemaKey)); got {
 	case schema, firstSchema:
@@ -254,7 +204,7 @@ func recoverDamage(err *error) func() {
 	return func() {
 		debug.SetPanicOnFault(before)
 		if r := recover(); r != nil {
-			*err = fmt.Errorf("database: %v: %w", r, layout.ErrCorrupt)
+			*err = fmt.Errorf("%w: %v", errDatabase, r)
 		}
 	}
 }

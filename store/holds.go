@@ -12,15 +12,14 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Holds says whether the store has all of a blob, in whatever repository: it was
-// verified when it was put, and its file has that size. What only this session has
-// put does not count.
+// Holds reports whether the store has a blob, in whatever repository. Its file is hashed.
+// What only this session has put does not count.
 func (s *Session) Holds(ctx context.Context, d layout.Descriptor) (bool, error) {
 	err := errors.Join(ctx.Err(), layout.CheckDescriptor(d))
 	ok := false
 	if err == nil {
 		err = s.look(ctx, d.Digest, func() error {
-			ok, err = s.store.whole(d)
+			ok, err = s.intact(ctx, d)
 			return err
 		})
 	}

@@ -40,6 +40,7 @@ type database struct {
 	mu     sync.Mutex
 	turn   *gate // nil until somebody made it
 	cur    *lease
+	state  checkedState
 	wanted int       // updates that wait
 	rest   time.Time // until when others may open it
 	reads  time.Time // until when it is opened for those who read alone
@@ -48,12 +49,12 @@ type database struct {
 
 // lease is the database while it is open.
 type lease struct {
-	db       *bbolt.DB
+	db       *boltFile
 	writable bool
 	users    int
 	used     bool          // since the last tick
 	ending   bool          // takes no users any more
-	torn     bool          // an update panicked: bbolt may wait for it for ever
+	torn     bool          // an update panicked, and bbolt may never close the file
 	gone     chan struct{} // closed once it is
 	timer    *time.Timer
 }
@@ -106,6 +107,9 @@ func (d *database) take(write bool) (*lease, error) {
 			// Whoever reads opens it for those who wait to write, too.
 			alone := write || d.wanted > 0 && time.Now().After(d.reads)
 			err := d.open(alone, deadline)
+			if alone && !write && errors.Is(err, errDatabase) {
+				err = d.open(false, deadline) // it may be good enough to read
+			}
 			if alone && errors.Is(err, ErrLocked) && time.Now().Before(deadline) {
 				d.letRead(write)
 			} else if err != nil {
@@ -160,9 +164,14 @@ func (d *database) end(l *lease) {
 		return
 	}
 	l.timer.Stop()
-	if l.torn {
-		go l.db.Close() // if that does not end, the file is locked as long as the process runs
-	} else {
+	switch {
+	case l.torn:
+		d.state.known = false
+		l.db.abandon()
+	case l.writable:
+		d.state.written(l.db.file)
+		fallthrough
+	default:
 		_ = l.db.Close() // every transaction has ended
 	}
 	d.cur = nil
@@ -219,7 +228,7 @@ func (d *database) open(write bool, deadline time.Time) error {
 	if write {
 		wait = min(wait, patience)
 	}
-	db, err := openDatabase(d.path, !write, wait, d.maxSize)
+	db, err := openDatabase(databaseOptions{path: d.path, readOnly: !write, wait: wait, maxSize: d.maxSize, checked: &d.state})
 	if d.turn != nil && (err != nil || !write) {
 		d.turn.leave()
 	}

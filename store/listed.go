@@ -56,7 +56,7 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 	all, known := s.indexes[repo]
 	if err == nil && !known {
 		err = s.store.view(func(tx *bbolt.Tx) (err error) {
-			all, err = s.store.listed(tx, repo)
+			all, err = s.store.indexesIn(tx, repo)
 			return err
 		})
 	}
@@ -71,8 +71,9 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 	return all[dgst], nil
 }
 
-// listed is empty for a repository that is not there.
-func (s *Store) listed(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
+// indexesIn finds, for each manifest that an index of repo lists, the names of those. It is
+// empty for a repository that is not there.
+func (s *Store) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
 	out := map[digest.Digest][]layout.Name{}
 	if repo == "" {
 		return out, nil
@@ -106,7 +107,7 @@ func (s *Store) allBelow(tx *bbolt.Tx, repo string, index digest.Digest) ([]dige
 	seen := map[digest.Digest]bool{index: true}
 	out := []digest.Digest{}
 	for todo := []digest.Digest{index}; len(todo) > 0; todo = todo[1:] {
-		children, err := s.children(tx, repo, todo[0])
+		children, err := s.listedIn(tx, repo, todo[0])
 		if err != nil && !errors.Is(err, layout.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -118,6 +119,19 @@ func (s *Store) allBelow(tx *bbolt.Tx, repo string, index digest.Digest) ([]dige
 		}
 	}
 	return out, nil
+}
+
+// listedIn is everything that an index of repo lists, under whatever media type.
+func (s *Store) listedIn(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {
+	rec, ok, err := manifest(tx, repo, dgst)
+	if err != nil || !ok || !layout.IsIndex(rec.MediaType) {
+		return nil, err
+	}
+	o, err := s.outline(rec.descriptor(dgst))
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(o.children, o.blobs), nil
 }
 
 // checkListed fails if what Serves and Listed told is not so any more. The locks are held.
@@ -136,7 +150,7 @@ func (s *Session) checkListed(tx *bbolt.Tx) error {
 	for at, was := range s.expectations.listed {
 		if now[at.repo] == nil {
 			var err error
-			if now[at.repo], err = s.store.listed(tx, at.repo); err != nil {
+			if now[at.repo], err = s.store.indexesIn(tx, at.repo); err != nil {
 				return err
 			}
 		}

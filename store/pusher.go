@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ type PushOptions struct {
 	// Sparse takes manifests that list blobs which their repository does not
 	// have. Indexes may always list what is not there.
 	Sparse bool
+	// Repaired is called for each file that was damaged or missing, and that what a
+	// client pushed has replaced. It may be called by several goroutines.
+	Repaired func(digest.Digest)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -120,11 +124,46 @@ func (p *Pusher) mountable(ctx context.Context, dgst digest.Digest, from string,
 			continue
 		}
 		size, given, err := p.view.blobSize(repo, dgst)
-		if err != nil || given {
-			return size, errors.Join(err, ctx.Err())
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return 0, err
 		}
+		if !given {
+			continue
+		}
+		// A damaged one has to be pushed again.
+		if state, err := p.store.examine(ctx, layout.Descriptor{Digest: dgst, Size: size}); err != nil || state == stateSound {
+			return size, err
+		}
+		break // all repositories have the same file
 	}
 	return 0, p.store.missing(from, dgst)
+}
+
+// Intact reports whether the store has content, a blob or a manifest, with the bytes that
+// its digest says: whoever pushes can leave it out. Whether it is served does not count.
+func (p *Pusher) Intact(ctx context.Context, dgst digest.Digest) (bool, error) {
+	var d layout.Descriptor
+	known := false
+	err := p.store.view(func(tx *bbolt.Tx) error {
+		d.Digest = dgst
+		d.Size, known = blobSize(tx, dgst)
+		return nil
+	})
+	if err != nil || !known {
+		return false, p.store.wrap(dgst, err)
+	}
+	state, err := p.store.examine(ctx, d)
+	return state == stateSound, p.store.wrap(dgst, err)
+}
+
+// tellRepaired reports what a session has repaired.
+func (p *Pusher) tellRepaired(session *Session) {
+	if p.o.Repaired == nil {
+		return
+	}
+	for _, dgst := range session.Repaired() {
+		p.o.Repaired(dgst)
+	}
 }
 
 // Put implements [push.Pusher].
@@ -137,7 +176,11 @@ func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) 
 	if parsed.Subject != nil {
 		in.result.Subject = parsed.Subject.Digest
 	}
-	if _, err := p.store.startable(parsed); err != nil { // remembered, so that nobody waits for it below
+	err = in.proveContent(ctx)
+	if err == nil {
+		_, err = p.store.startable(parsed) // remembered, so that nobody waits for it below
+	}
+	if err != nil {
 		return in.result, p.store.wrap(m.Digest, err)
 	}
 	p.putting.Lock()
@@ -211,7 +254,39 @@ func (in *putting) commit(ctx context.Context) error {
 	if err := in.enter(session); err != nil {
 		return err
 	}
-	return session.Commit(ctx, in.names())
+	if err := session.Commit(ctx, in.names()); err != nil {
+		return err
+	}
+	in.p.tellRepaired(session)
+	return nil
+}
+
+// proveContent refuses a manifest that lists a blob or a child of which the repository has
+// only a damaged file: a client that pulls the manifest could not pull that.
+func (in *putting) proveContent(ctx context.Context) error {
+	here := map[digest.Digest]int64{}
+	err := in.p.store.view(func(tx *bbolt.Tx) error {
+		for _, d := range slices.Concat(in.parsed.Blobs(), in.parsed.Manifests) {
+			size, listed := blobSize(tx, d.Digest)
+			if listed && member(tx, in.m.Repository, d) {
+				here[d.Digest] = size
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, dgst := range sorted(here) {
+		state, err := in.p.store.examine(ctx, layout.Descriptor{Digest: dgst, Size: here[dgst]})
+		if err != nil {
+			return err
+		}
+		if state != stateSound {
+			return refuse(push.ErrBlobUnknown, "push it again", "%s is damaged here", dgst)
+		}
+	}
+	return nil
 }
 
 // look finds out whether the manifest needs a name without a tag to stay.

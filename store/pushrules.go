@@ -178,7 +178,7 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 // for that (distribution-spec 1.1, "Referrers Tag Schema"): nothing but a list of what is
 // attached to something there, and from which nothing can be started.
 func (in *putting) listsAttached(tx *bbolt.Tx) (bool, error) {
-	if in.m.MediaType != layout.MediaTypeIndex || in.parsed.Subject != nil || len(in.m.Tags) == 0 {
+	if in.m.MediaType != layout.MediaTypeIndex || in.parsed.Subject != nil || len(in.parsed.Opaque) > 0 || len(in.m.Tags) == 0 {
 		return false, nil
 	}
 	repo := in.m.Repository

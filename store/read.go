@@ -60,7 +60,7 @@ func resolve(tx *bbolt.Tx, ref layout.Reference) (layout.Descriptor, error) {
 	case err != nil:
 		return layout.Descriptor{}, err
 	case !ok && ref.Digest == "":
-		return layout.Descriptor{}, fmt.Errorf("database: tag %q leads to %s, which is not there: %w", ref.Tag, dgst, layout.ErrCorrupt)
+		return layout.Descriptor{}, fmt.Errorf("tag %q leads to %s, which is not there: %w", ref.Tag, dgst, errDatabase)
 	case !ok:
 		return layout.Descriptor{}, layout.ErrNotFound
 	}
@@ -98,6 +98,11 @@ func (s *Store) openContent(ctx context.Context, repo string, d layout.Descripto
 	case size != d.Size:
 		return nil, s.wrap(d.Digest, fmt.Errorf("%d bytes, its descriptor says %d: %w", size, d.Size, layout.ErrCorrupt))
 	}
+	return s.openFile(ctx, repo, d)
+}
+
+// openFile opens the file of what the database lists. Its content is hashed as it is read.
+func (s *Store) openFile(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
 	f, err := s.fs.Open(layout.BlobPath(d.Digest), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, s.fileGone(repo, d.Digest)
@@ -217,7 +222,7 @@ func referrers(tx *bbolt.Tx, repo string, subject digest.Digest) ([]layout.Descr
 			return nil, err
 		}
 		if !ok {
-			return nil, fmt.Errorf("database: %s, attached to %s, is not there: %w", dgst, subject, layout.ErrCorrupt)
+			return nil, fmt.Errorf("%s, attached to %s, is not there: %w", dgst, subject, errDatabase)
 		}
 		d := r.descriptor(dgst)
 		d.ArtifactType = r.ArtifactType
@@ -255,7 +260,7 @@ func eachRepository(ctx context.Context, tx *bbolt.Tx, fn func(string, *bbolt.Bu
 		b := all.Bucket(k)
 		for _, name := range repoBuckets {
 			if b.Bucket(name) == nil {
-				return fmt.Errorf("database: repository %q has no %s: %w", k, name, layout.ErrCorrupt)
+				return fmt.Errorf("repository %q has no %s: %w", k, name, errDatabase)
 			}
 		}
 		return fn(string(k), b)

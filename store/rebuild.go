@@ -183,7 +183,7 @@ func (r *rebuilding) write(sessions []*Session, path string) error {
 	if err := createDatabase(path); err != nil {
 		return err
 	}
-	db, err := openDatabase(path, false, DefaultWait, 0)
+	db, err := openDatabase(databaseOptions{path: path, wait: DefaultWait})
 	if err != nil {
 		return err
 	}

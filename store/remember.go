@@ -188,13 +188,13 @@ func ledgerSigner(tx *bbolt.Tx) (note.Signer, error) {
 	key := tx.Bucket(metaBucket).Get(ledgerKey)
 	if key == nil {
 		if b := tx.Bucket(ledgerBucket); b != nil {
-			return nil, fmt.Errorf("database: the ledger has no key: %w", layout.ErrCorrupt)
+			return nil, fmt.Errorf("the ledger has no key: %w", errDatabase)
 		}
 		return nil, nil
 	}
 	signer, err := note.NewSigner(string(key))
 	if err != nil {
-		return nil, fmt.Errorf("database: the ledger's key: %v: %w", err, layout.ErrCorrupt)
+		return nil, fmt.Errorf("the ledger's key: %v: %w", err, errDatabase)
 	}
 	return signer, nil
 }

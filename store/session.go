@@ -35,6 +35,9 @@ type Session struct {
 	expectations
 	changes
 	origin origin
+
+	broken   map[digest.Digest]bool // listed, and their files were damaged or missing
+	repaired []digest.Digest
 }
 
 var (
@@ -106,8 +109,8 @@ func (s *Session) Open(ctx context.Context, repo string, d layout.Descriptor) (i
 	return s.store.openContent(ctx, repo, d, true)
 }
 
-// Has implements [layout.Sink]. A blob whose file is gone or has another size is
-// one that the store does not have, so that putting it again mends the store.
+// Has implements [layout.Sink]. It hashes the file. A blob whose file is missing, or has
+// other bytes, is one that the store does not have, so that Put repairs the store.
 func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
 	if err := errors.Join(ctx.Err(), layout.CheckDescriptor(d)); err != nil {
 		return false, s.store.wrap(d.Digest, err)
@@ -122,7 +125,7 @@ func (s *Session) Has(ctx context.Context, repo string, d layout.Descriptor) (bo
 			return nil
 		})
 		if ok && err == nil {
-			ok, err = s.store.whole(d)
+			ok, err = s.intact(ctx, d)
 		}
 		return err
 	})
@@ -168,20 +171,14 @@ func (s *Session) gained(repo string, d layout.Descriptor) (ok bool) {
 	return ok
 }
 
-// whole says whether the database lists d, with a file of that size. Whether the
-// file was completed is for the database alone to say.
-func (s *Store) whole(d layout.Descriptor) (bool, error) {
-	known := false
-	err := s.view(func(tx *bbolt.Tx) error {
+// listed reports whether the database lists d, with its size.
+func (s *Store) listed(d layout.Descriptor) (known bool, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
 		size, ok := blobSize(tx, d.Digest)
 		known = ok && size == d.Size
 		return nil
 	})
-	if err != nil || !known {
-		return false, err
-	}
-	size, err := s.fileSize(d.Digest)
-	return err == nil && size == d.Size, err
+	return known, err
 }
 
 // fileSize returns -1 for a file that is not there.
@@ -294,7 +291,7 @@ func (s *Session) haveFile(ctx context.Context, d layout.Descriptor) (have bool,
 		return staged, ended
 	}
 	err = s.look(ctx, d.Digest, func() error {
-		have, err = s.store.whole(d)
+		have, err = s.intact(ctx, d)
 		return err
 	})
 	return have, err

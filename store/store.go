@@ -74,6 +74,9 @@ type Store struct {
 
 	outlines outlines
 	starts   layout.Inspector
+	proofs   proofs
+
+	changeFails func() error // for tests: why the next change fails
 }
 
 var _ layout.Source = (*Store)(nil)
@@ -128,7 +131,11 @@ func (s *Store) begin() error {
 		return err
 	}
 	defer s.publishing.unlock()
-	return errors.Join(s.migrate(), s.ingest.clear(nil))
+	err := errors.Join(s.migrate(), s.ingest.clear(nil))
+	if err == nil {
+		s.makeReserve()
+	}
+	return err
 }
 
 func (s *Store) openFolder() error {
@@ -252,8 +259,12 @@ func (s *Store) wrap(dgst digest.Digest, err error) error {
 		e.Hint = "another airgap process is using " + s.dir + ": wait for it to end, or stop it"
 	case errors.Is(err, ErrChanged):
 		e.Hint = "run it again; nothing was changed by this one"
-	case errors.Is(err, syscall.ENOSPC):
-		e.Hint = "free some space and run it again; nothing has changed"
+	case isFull(err):
+		e.Hint = "free some space (airgap store gc removes what no name leads to) and run it again; nothing has changed"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		e.Hint = "allow more open files (ulimit -n, or LimitNOFILE= of the service), or move fewer layers at once (--jobs)"
+	case errors.Is(err, errDatabase):
+		e.Hint = hintRebuild
 	case errors.Is(err, layout.ErrUnsupported):
 		e.Hint = "use the version of airgap that wrote it, or a later one"
 	}
@@ -269,6 +280,6 @@ func (s *Store) missing(name string, dgst digest.Digest) error {
 func (s *Store) damaged(dgst digest.Digest, err error) error {
 	return &layout.Error{
 		Side: layout.SideStore, Name: s.dir, Digest: dgst, Err: err,
-		Hint: "the disk lost or changed it: import it again from a bundle that has it",
+		Hint: "the disk lost or changed it: import it again from a bundle that has it, or run airgap store check --repair BUNDLE",
 	}
 }

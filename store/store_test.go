@@ -449,13 +449,9 @@ func TestDamagedBlob(t *testing.T) {
 			if err != nil || len(r.Problems) != 1 || r.Problems[0].Digest != item.Descriptor.Digest || !errors.Is(r.Err(), layout.ErrCorrupt) {
 				t.Errorf("Check = %+v, %v", r, err)
 			}
-			if name == "flipped" {
-				write(t, path, item.Bytes) // only reading can tell
-				return
-			}
 			session := begin(t, s)
 			if has, err := session.Has(t.Context(), testRepo, item.Descriptor); has || err != nil {
-				t.Errorf("Has = %v, %v for a file of another size", has, err)
+				t.Errorf("Has = %v, %v for a damaged file", has, err)
 			}
 			if err := content.Load(t.Context(), session); err != nil {
 				t.Fatal(err)

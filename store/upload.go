@@ -116,10 +116,22 @@ func (u *upload) publish(ctx context.Context, d layout.Descriptor) error {
 	}
 	defer session.Close()
 	session.staged[d.Digest] = &stagedBlob{temp: u.temp}
+	// What is there is replaced if it is damaged.
+	err = session.look(ctx, d.Digest, func() error {
+		_, err := session.intact(ctx, d)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	if err := session.gain(u.repo, func(g *gain) { g.blobs[d.Digest] = d.Size }); err != nil {
 		return err
 	}
-	return session.Commit(ctx, nil)
+	if err := session.Commit(ctx, nil); err != nil {
+		return err
+	}
+	u.p.tellRepaired(session)
+	return nil
 }
 
 // Close implements [push.Upload].

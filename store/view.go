@@ -93,8 +93,9 @@ func (v *View) Manifest(ctx context.Context, repo string, d layout.Descriptor) (
 	return layout.ReadAll(rc, d)
 }
 
-// Blob opens a blob of repo. That its file has the size it was stored with is
-// checked, its content is not: it was when it was put.
+// Blob opens a blob of repo. Its file has the size that it was stored with. The content
+// is not hashed; of a file that was hashed earlier and had other bytes, Blob fails with
+// layout.ErrCorrupt.
 func (v *View) Blob(ctx context.Context, repo string, dgst digest.Digest) (io.ReadSeekCloser, error) {
 	size, known, err := v.blobSize(repo, dgst)
 	if err = errors.Join(ctx.Err(), err); err != nil {
@@ -113,6 +114,9 @@ func (v *View) Blob(ctx context.Context, repo string, dgst digest.Digest) (io.Re
 	info, err := f.Stat()
 	if err == nil && info.Size() != size {
 		err = v.store.damaged(dgst, fmt.Errorf("%d bytes, it was stored with %d: %w", info.Size(), size, layout.ErrCorrupt))
+	}
+	if err == nil {
+		err = v.store.knownDamage(dgst, f)
 	}
 	if err != nil {
 		return nil, v.store.wrap(dgst, errors.Join(err, f.Close()))

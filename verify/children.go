@@ -19,6 +19,8 @@ type childrenOf struct {
 	// marked are listed as BuildKit attestations. That is only the index's word.
 	marked []listedChild
 	absent []layout.Omission
+	// opaque are listed, and here, under a type that is no manifest's.
+	opaque []layout.Blob
 }
 
 // listedChild is a child, and the index that lists it.
@@ -32,6 +34,7 @@ func (b *bench) below(n *layout.Node) childrenOf {
 	indexes := []digest.Digest{n.Descriptor.Digest}
 	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
 	for next := 0; next < len(indexes); next++ {
+		out.opaque = append(out.opaque, b.g.Nodes[indexes[next]].Blobs...)
 		for _, c := range b.g.Nodes[indexes[next]].Children {
 			if _, here := b.g.Place(b.repo, c.Digest); !here {
 				continue
@@ -64,6 +67,10 @@ func (b *bench) below(n *layout.Node) childrenOf {
 // judged with the index.
 func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
 	below := b.below(n)
+	if posing, err := b.posing(ctx, below.opaque); err != nil || posing != "" {
+		v.Reason = posing
+		return v, err
+	}
 	passed := map[listing]bool{}
 	judged := map[digest.Digest]bool{}
 	var states []State
@@ -99,7 +106,21 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 			return v, err
 		}
 	}
+	for _, o := range below.opaque {
+		v.Absent = append(v.Absent, o.Digest) // as a manifest
+	}
 	return v.ofChildren(states, below.absent), nil
+}
+
+// posing says why an index that nobody signed may not come in: it lists, under a type
+// that is no manifest's, what an engine could read as one and start.
+func (b *bench) posing(ctx context.Context, opaque []layout.Blob) (string, error) {
+	for _, o := range opaque {
+		if why, err := layout.ReadsAsManifest(o.Descriptor(), b.opener(ctx, b.repo)); why != "" || err != nil {
+			return why, err
+		}
+	}
+	return "", nil
 }
 
 // listing is a child in one index.

@@ -11,6 +11,7 @@ import (
 
 	"airgap/layout"
 	"airgap/verify/notary"
+	"airgap/verify/predicate"
 	"airgap/verify/sigstore"
 
 	"github.com/opencontainers/go-digest"
@@ -23,6 +24,9 @@ const (
 	typeDSSE          = "application/vnd.dsse.envelope.v1+json"
 	bundlePrefix      = "application/vnd.dev.sigstore.bundle"
 )
+
+// kindRecord is what a custody record is called.
+const kindRecord = "custody record"
 
 // maxRootBytes is how much may be read for one image, its children and what is
 // attached to those.
@@ -177,6 +181,9 @@ func (p *pieces) add(x *piece) {
 	case t == typeDSSE:
 		x.kind = "DSSE attestation"
 		p.sigstore = append(p.sigstore, x)
+	case t == predicate.RecordMediaType:
+		x.kind = kindRecord
+		p.sigstore = append(p.sigstore, x)
 	}
 }
 
@@ -198,6 +205,8 @@ func (x *piece) load(ctx context.Context, c *collector) error {
 			x.envelope, x.err = sigstore.ParseSimpleSigning(x.data, x.layer.Annotations)
 		case t == typeDSSE:
 			x.envelope, x.err = sigstore.ParseDSSE(x.data, x.layer.Annotations)
+		case t == predicate.RecordMediaType:
+			x.envelope, x.err = sigstore.ParseRecord(x.data)
 		}
 		if x.envelope != nil {
 			x.data = nil // the envelope has it

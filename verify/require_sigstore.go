@@ -46,6 +46,8 @@ func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigsto
 func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 	w.AuthorityURL, w.LogURL = p.Authority, p.Log
 	w.InsecureNoSCT, w.CarriedChain, w.ByEmail = p.InsecureNoSCT, p.CarriedChain, p.ByEmail
+	// The tools whose policies bring keys along hash with SHA-256 alone.
+	w.ExactPayload, w.OnlySHA256 = p.ExactPayload, true
 	if len(p.Keys) == 0 {
 		return []sigstore.Want{w}
 	}
@@ -59,9 +61,9 @@ func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 
 func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) error {
 	same := sameSigner{want.SameSignerAs, want.SameLog}
-	return s.sigstore(ctx, o, want.Signer, same, func(signed *sigstore.Signed) error {
+	return s.sigstore(ctx, o, want.Signer, same, wanted{what: "cosign signature"}, func(signed *sigstore.Signed) error {
 		if !signed.IsSignature {
-			return fmt.Errorf("it is no signature but an attestation of type %s", signed.PredicateType)
+			return notSignature(signed.PredicateType)
 		}
 		if want.Reference != nil {
 			return want.Reference.Accepts(signed.Reference)
@@ -73,18 +75,47 @@ func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) err
 func (s *scene) attestation(ctx context.Context, o *Outcome, r *policy.Requirement) error {
 	want := r.Attestation
 	same := sameSigner{want.SameSignerAs, want.SameLog}
-	return s.sigstore(ctx, o, want.SignedBy, same, func(signed *sigstore.Signed) error {
-		if signed.PredicateType != want.PredicateType {
-			if signed.IsSignature {
-				return errors.New("it is a signature and no attestation")
-			}
-			return fmt.Errorf("it is an attestation of type %s", signed.PredicateType)
+	kind := wanted{"attestation of type " + want.PredicateType, want.PredicateType}
+	return s.sigstore(ctx, o, want.SignedBy, same, kind, func(signed *sigstore.Signed) error {
+		if err := kind.check(signed.IsSignature, signed.PredicateType); err != nil {
+			return err
 		}
 		if err := s.age(signed, want); err != nil {
 			return err
 		}
 		return r.Holds(signed.Predicate)
 	})
+}
+
+// wanted is what a requirement of Sigstore's forms looks for: a plain signature, or a
+// statement of a predicate type.
+type wanted struct{ what, predicateType string }
+
+func notSignature(predicateType string) error {
+	return fmt.Errorf("it is no signature but an attestation of type %s", predicateType)
+}
+
+// check says why what is of that type is not wanted, whoever signed it.
+func (w wanted) check(isSignature bool, predicateType string) error {
+	switch {
+	case w.predicateType == "" && !isSignature:
+		return notSignature(predicateType)
+	case w.predicateType == "" || w.predicateType == predicateType:
+		return nil
+	case isSignature:
+		return errors.New("it is a signature and no attestation")
+	}
+	return fmt.Errorf("it is an attestation of type %s", predicateType)
+}
+
+// other says why an envelope that is not verified yet cannot be what is wanted; nil if
+// it can. What it says then is what would be verified.
+func (w wanted) other(e *sigstore.Envelope) error {
+	isSignature, predicateType, ok := e.Kind()
+	if !ok {
+		return nil // why it cannot be judged is for Verify to say
+	}
+	return w.check(isSignature, predicateType)
 }
 
 // undecided marks an error as one of not being able to check.
@@ -118,8 +149,9 @@ type sameSigner struct {
 }
 
 // sigstore tries every piece of Sigstore's forms for every signer that would do;
-// accept says whether what a verified one says is what is wanted.
-func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs sameSigner, accept func(*sigstore.Signed) error) error {
+// accept says whether what a verified one says is what is wanted. A piece of another
+// kind is not verified: who signed it is not why it does not count.
+func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs sameSigner, kind wanted, accept func(*sigstore.Signed) error) error {
 	var same []signer
 	if sameAs.name != "" {
 		var err error
@@ -133,24 +165,63 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		return err
 	}
 	if len(p.sigstore) == 0 {
-		o.nothing("cosign signature or attestation")
+		if kind.predicateType == "" {
+			o.nothing("cosign signature or attestation")
+		} else {
+			o.nothing(kind.what)
+		}
 		return nil
 	}
-	wants, err := s.wants(want, same, sameAs.log)
-	if err != nil {
-		o.State, o.Reason = Undecided, err.Error()
-		return nil
-	}
+	var wants []sigstore.Want
+	found := false
 	for _, x := range p.sigstore {
 		if err := x.load(ctx, s.collector); err != nil {
 			return err
+		}
+		if o.otherKind(x, kind, want.Pinned != nil) {
+			continue
+		}
+		if !found {
+			found = true
+			if wants, err = s.wants(want, same, sameAs.log); err != nil {
+				o.State, o.Reason = Undecided, err.Error()
+				return nil
+			}
 		}
 		s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
+	if !found {
+		o.Reason = "no " + kind.what + " is attached"
+	}
 	return nil
+}
+
+// errForeignRecord says why a custody record does not count under the policy of
+// another tool.
+var errForeignRecord = errors.New("it is a custody record, which the tool whose policy this is does not read")
+
+// otherKind notes a piece that cannot be what is wanted. foreign says that the policy is
+// another tool's.
+func (o *Outcome) otherKind(x *piece, kind wanted, foreign bool) bool {
+	if x.err != nil {
+		return false
+	}
+	err := kind.other(x.envelope)
+	if err == nil && foreign && x.kind == kindRecord {
+		err = errForeignRecord
+	}
+	if err == nil {
+		return false
+	}
+	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused, Reason: err.Error()}
+	if who := x.envelope.Claimed(); who != (sigstore.Signer{}) {
+		a.Claims = who.String()
+	}
+	o.missed(a)
+	return true
 }
 
 // material is what is pinned: by the policy itself, if it is one of another tool's

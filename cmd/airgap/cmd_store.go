@@ -37,7 +37,7 @@ type storeOptions struct {
 // those of output.
 var storeVerbs = []verb[storeOptions]{
 	{"gc", []string{"grace", "dry-run"}, runStoreGC},
-	{"check", []string{"fast"}, runStoreCheck},
+	{"check", checkFlags, runStoreCheck},
 	{"backup", []string{"output"}, runStoreBackup},
 	{"rebuild", []string{"ledger"}, runStoreRebuild},
 	{"ls", []string{"repositories"}, runStoreLs},
@@ -81,7 +81,8 @@ func storeCommand(u *ui) *cli.Command {
             what was pushed less than --grace ago. --dry-run tells what would go
     check   compare the database with itself, with the ledger and with the files, each
             of which is hashed; --fast compares their sizes. Exit code 4 if something
-            is wrong
+            is wrong. --repair FROM replaces damaged and missing files from bundles,
+            from another store, or from a registry
     backup  write a copy of the database to --output, as it is at one moment; copy the
             folder blobs after it. It holds the key of the ledger
     rebuild make the database anew from the blobs, each of which is hashed, and from
@@ -100,6 +101,7 @@ Examples:
       --record-key desk.key
    airgap store gc --store /srv/airgap --dry-run
    airgap store check --store /srv/airgap --fast
+   airgap store check --store /srv/airgap --repair app.tar --repair harbor.corp/mirror
    airgap store backup --store /srv/airgap -o monday.db
    airgap store rebuild --store /srv/airgap --ledger ./ledger`,
 		Flags: append([]cli.Flag{

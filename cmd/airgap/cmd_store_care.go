@@ -9,11 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"airgap/layout"
 	"airgap/layout/disk"
 	"airgap/store"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 )
 
@@ -22,6 +20,7 @@ type careOptions struct {
 	grace  time.Duration
 	dryRun bool
 	fast   bool
+	repair cli.StringSlice
 	ledger string
 	output string
 }
@@ -35,6 +34,7 @@ func (o *careOptions) flags() []cli.Flag {
 		&cli.DurationFlag{Name: "grace", Usage: "gc: keep what clients pushed less than `TIME` ago, though nothing leads to it yet", Value: defaultGarbageGrace, DefaultText: "24h", Destination: &o.grace},
 		&cli.BoolFlag{Name: "dry-run", Usage: "gc: tell what would go, and remove nothing", Destination: &o.dryRun},
 		&cli.BoolFlag{Name: "fast", Usage: "check: compare sizes, and read no blob", Destination: &o.fast},
+		&cli.StringSliceFlag{Name: "repair", Usage: "check: replace damaged and missing files from `FROM`: a bundle, store:DIR, or a registry HOST[/PREFIX]; repeatable", DefaultText: "none", Destination: &o.repair},
 		&cli.StringFlag{Name: "ledger", Usage: "rebuild: the ledger that airgap log export wrote to `DIR`", DefaultText: "none", Destination: &o.ledger},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "backup: write to `FILE`, which must not be there; load: write what docker load, podman load and ctr images import read to it, or to stdout if it is -", DefaultText: "none", Destination: &o.output},
 	}
@@ -89,66 +89,6 @@ func (o *storeOptions) noArgs() error {
 		return usagef("store %s takes no %q", o.verb, o.args[0])
 	}
 	return nil
-}
-
-// storeCheckResult is what store check reports.
-type storeCheckResult struct {
-	Store    string         `json:"store"`
-	Hashed   bool           `json:"hashed"`
-	Blobs    int            `json:"blobs"`
-	Bytes    int64          `json:"bytes"`
-	Problems []storeProblem `json:"problems"`
-	Orphans  int            `json:"orphans"`
-}
-
-type storeProblem struct {
-	Repository string        `json:"repository,omitempty"`
-	Digest     digest.Digest `json:"digest,omitempty"`
-	Problem    string        `json:"problem"`
-}
-
-func runStoreCheck(ctx context.Context, u *ui, o storeOptions) error {
-	if err := o.noArgs(); err != nil {
-		return err
-	}
-	return o.inStore(u, true, func(st *store.Store, dir string) error {
-		total, err := st.Stats(ctx)
-		if err != nil {
-			return local(err)
-		}
-		p := u.progress("check", o.outputOptions)
-		defer p.close()
-		p.event(layout.Event{Kind: layout.EventPlan, N: total.Bytes, Count: total.Blobs})
-		report, err := st.Check(ctx, store.CheckOptions{Hashes: !o.care.fast, OnBlob: func(size int64) {
-			p.event(layout.Event{Kind: layout.EventSkip, N: size})
-		}})
-		if err != nil {
-			return local(err)
-		}
-		p.close()
-		res := &storeCheckResult{Store: dir, Hashed: !o.care.fast, Blobs: report.Blobs, Bytes: report.Bytes, Problems: []storeProblem{}, Orphans: report.Orphans}
-		for _, found := range report.Problems {
-			res.Problems = append(res.Problems, storeProblem{found.Repository, found.Digest, found.Err.Error()})
-		}
-		if err := u.result(o.outputOptions, "StoreCheckResult", res, func(w io.Writer) { writeChecked(w, res) }); err != nil {
-			return err
-		}
-		return local(report.Err())
-	})
-}
-
-func writeChecked(w io.Writer, res *storeCheckResult) {
-	for _, p := range res.Problems {
-		fmt.Fprintf(w, "%s %s: %s\n", escape(p.Repository), p.Digest, escape(p.Problem))
-	}
-	how := "each hashed"
-	if !res.Hashed {
-		how = "by their sizes; without --fast each is hashed"
-	}
-	fmt.Fprintf(w, "%s, %s, %s; problems: %d\n", plural(res.Blobs, "blob"), humanSize(res.Bytes), how, len(res.Problems))
-	if res.Orphans > 0 {
-		fmt.Fprintf(w, "%s that the database does not list, which is no problem; store gc removes them\n", plural(res.Orphans, "file"))
-	}
 }
 
 // runStoreBackup writes a copy of the database, as it is at one moment.

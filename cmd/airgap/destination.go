@@ -358,6 +358,14 @@ func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) 
 	return l.sink.(storeSink).Listed(ctx, repo, dgst)
 }
 
+// Repaired lists what the sink has repaired.
+func (l *lateSink) Repaired() []digest.Digest {
+	if l.sink == nil {
+		return nil
+	}
+	return repairedBy(l.sink)
+}
+
 // Commit implements [layout.Sink].
 func (l *lateSink) Commit(ctx context.Context, names []layout.Name) error {
 	if err := l.opened(); err != nil {
@@ -381,18 +389,4 @@ func (d *destination) explain(err error, res *importResult) error {
 		return err
 	}
 	return &adviceError{err, fmt.Sprintf("already imported to %s: %s", d.name, strings.Join(names, ", "))}
-}
-
-// spoolFile makes a file that has no name, so that it is gone when this process
-// is, however it ends.
-func spoolFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".airgap-stream-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

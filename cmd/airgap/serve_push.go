@@ -10,6 +10,8 @@ import (
 	"airgap/layout"
 	"airgap/store"
 	"airgap/store/serve"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // defaultUploads is how many blobs serve takes at once.
@@ -62,6 +64,9 @@ func (p *takeOptions) options(u *ui, st *store.Store, o *policyOptions) (serve.O
 	po := store.PushOptions{
 		Entry:  func(e store.PushEvent) ([]byte, error) { return pushEntry(u, st, e) },
 		Sparse: p.sparse, Now: u.now,
+		Repaired: func(dgst digest.Digest) {
+			u.warn("%s was damaged in the store; what a client pushed has replaced it", dgst)
+		},
 	}
 	if p.admit {
 		judge, err := o.judge(u)

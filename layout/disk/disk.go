@@ -202,3 +202,19 @@ func Lock(f File) error {
 	}
 	return nil
 }
+
+// LockShared is like Lock, but any number of processes can hold the lock together.
+func LockShared(f File) error {
+	if h, ok := f.(interface{ Fd() uintptr }); ok {
+		return lockShared(h.Fd())
+	}
+	return nil
+}
+
+// Unlock gives up what Lock or LockShared took.
+func Unlock(f File) error {
+	if h, ok := f.(interface{ Fd() uintptr }); ok {
+		return unlock(h.Fd())
+	}
+	return nil
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"syscall"
 
 	"airgap/layout"
 )
@@ -52,6 +53,9 @@ func (f *failure) answer(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		body = nil // texts and numbers: it cannot fail
 	}
+	if unread(r) {
+		hangUp(w, r)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(f.status)
@@ -75,5 +79,21 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, code string, er
 	if h.o.Failed != nil {
 		h.o.Failed(err)
 	}
-	(&failure{http.StatusInternalServerError, codeUnknown, "the registry cannot read this; its log says why"}).answer(w, r)
+	h.broken(w, r, err).answer(w, r)
+}
+
+// broken says what of an error of the registry's own a client is told, so that it knows
+// whether to try again.
+func (h *Handler) broken(w http.ResponseWriter, r *http.Request, err error) *failure {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &failure{http.StatusInsufficientStorage, codeUnknown, "the registry's disk is full; nothing of this request was stored"}
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		w.Header().Set("Retry-After", retryAfter)
+		return &failure{http.StatusServiceUnavailable, codeUnavailable, "the registry has too many files open; try again"}
+	case reads:
+		return &failure{http.StatusInternalServerError, codeUnknown, "the registry cannot read this; its log says why"}
+	}
+	return &failure{http.StatusInternalServerError, codeUnknown, "the registry could not do this; its log says why"}
 }

@@ -55,7 +55,8 @@ type Options struct {
 	// MaxBlob is how large a blob may be that is pushed, in bytes; 0 means
 	// layout.MaxBlobBytes.
 	MaxBlob int64
-	// MaxUploads is how many blobs may be on their way at once; 0 means 256.
+	// MaxUploads is how many blobs may be on their way at once; 0 means 256. A quarter of
+	// the files that this process may have open is the most.
 	MaxUploads int
 	// UploadIdle is how long an upload may go without a request; 0 means an hour.
 	UploadIdle time.Duration
@@ -105,6 +106,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if f := h.answer(w, r, seen); f != nil {
 		f.answer(w, r)
 	}
+	drain(w, r)
 }
 
 // answer answers a request, or says how.
@@ -221,6 +223,10 @@ func (h *Handler) base(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {
+	if f := h.absentToPusher(r, a); f != nil {
+		f.answer(w, r)
+		return
+	}
 	c := h.content(a)
 	d, err := c.Resolve(r.Context(), layout.Reference{Repository: a.repo, Tag: a.tag, Digest: a.digest})
 	var data []byte
@@ -237,6 +243,10 @@ func (h *Handler) manifest(w http.ResponseWriter, r *http.Request, a asked) {
 }
 
 func (h *Handler) blob(w http.ResponseWriter, r *http.Request, a asked) {
+	if f := h.absentToPusher(r, a); f != nil {
+		f.answer(w, r)
+		return
+	}
 	f, err := h.content(a).Blob(r.Context(), a.repo, a.digest)
 	if err != nil {
 		h.failed(w, r, codeBlobUnknown, err)

@@ -58,11 +58,13 @@ func (h *Handler) end(v *visit, w *writer) {
 // counted counts what is read.
 type counted struct {
 	io.ReadCloser
-	n int64
+	n     int64
+	ended bool // nothing more can be read
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.n += int64(n)
+	c.ended = c.ended || err != nil
 	return n, err
 }

@@ -13,6 +13,7 @@ import (
 
 	"airgap/layout"
 	"airgap/store/push"
+	"airgap/store/serve/access"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -249,4 +250,27 @@ func copyBody(w io.Writer, r io.Reader) (int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf)
+}
+
+// prover tells what is stored with the bytes that its digest says.
+type prover interface {
+	Intact(ctx context.Context, dgst digest.Digest) (bool, error)
+}
+
+// absentToPusher answers HEAD by a client that may push: what is damaged is absent, so
+// that the client pushes it. It returns nil if the content is intact.
+func (h *Handler) absentToPusher(r *http.Request, a asked) *failure {
+	p, ok := h.o.Pusher.(prover)
+	if !ok || r.Method != http.MethodHead || a.digest == "" || !h.o.Guard.May(a.by, access.Push, a.repo) {
+		return nil
+	}
+	intact, err := p.Intact(r.Context(), a.digest)
+	if err != nil || intact {
+		return nil // reading it says what is wrong
+	}
+	code := codeBlobUnknown
+	if a.kind == kindManifests {
+		code = codeManifestUnknown
+	}
+	return &failure{http.StatusNotFound, code, "not in this registry"}
 }

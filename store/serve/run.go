@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -57,6 +58,10 @@ type RunOptions struct {
 	TLS *tls.Config
 	// Drain is told when ctx has ended.
 	Drain *Drain
+	// MaxConnections is how many connections there may be at once; 0 means as many as this
+	// process has file descriptors for. A further one takes the place of the one that has
+	// been silent for longest, or waits while all others have a request under way.
+	MaxConnections int
 }
 
 // Run serves h on l until ctx ends, and closes l. If h is Busy, uploads that were
@@ -67,17 +72,19 @@ func Run(ctx context.Context, l net.Listener, h http.Handler, o RunOptions) erro
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	open := &gate{h: h, ended: make(chan struct{}, 1)}
+	crowd := newCrowd(l, cmp.Or(o.MaxConnections, connectionLimit(descriptors())))
 	srv := &http.Server{
-		Handler: open, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
+		ConnContext: crowd.inContext,
+		Handler:     open, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaderBytes,
 		TLSConfig: o.TLS, BaseContext: func(net.Listener) context.Context { return requests },
 		ErrorLog: log.New(io.Discard, "", 0), // broken handshakes, and the like
 	}
 	ended := make(chan error, 1)
 	go func() {
 		if o.TLS != nil {
-			ended <- srv.ServeTLS(l, "", "")
+			ended <- srv.ServeTLS(crowd, "", "")
 		} else {
-			ended <- srv.Serve(l)
+			ended <- srv.Serve(crowd)
 		}
 	}()
 	var err error
@@ -116,6 +123,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.inside.Add(1)
 	g.mu.Unlock()
 	defer g.leave()
+	defer asks(r)()
 	g.h.ServeHTTP(w, r)
 }
 

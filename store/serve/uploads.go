@@ -45,6 +45,9 @@ type uploads struct {
 
 func newUploads(o *Options) *uploads {
 	u := &uploads{max: cmp.Or(o.MaxUploads, defaultUploads), idle: cmp.Or(o.UploadIdle, defaultIdle), now: o.Now, all: map[string]*pending{}}
+	if n := descriptors(); n > 0 { // each keeps a file open
+		u.max = min(u.max, max(n/4, 1))
+	}
 	if u.now == nil {
 		u.now = time.Now
 	}

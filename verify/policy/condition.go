@@ -124,7 +124,9 @@ func evaluated(text string, err error) error {
 
 // Holds says whether every condition of an attestation or an artifact holds for
 // data, which is JSON. One that cannot be evaluated, as about a field that is not
-// there, does not hold; of one that takes too much work nobody knows (ErrCost).
+// there, does not hold; of one that takes too much work nobody knows (ErrCost). A
+// verification summary has to say PASSED, whatever the conditions
+// ([predicate.ErrNotPassed]).
 func (r *Requirement) Holds(data []byte) error {
 	var list []*condition
 	var about about
@@ -136,6 +138,9 @@ func (r *Requirement) Holds(data []byte) error {
 		list, about = r.Artifact.conditions, aboutContent
 	case r.BuildKit != nil:
 		list, about, typ = r.BuildKit.conditions, aboutPredicate, r.BuildKit.PredicateType
+	}
+	if err := predicate.Passed(typ, data); err != nil {
+		return err
 	}
 	if len(list) == 0 {
 		return nil

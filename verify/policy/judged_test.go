@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -141,6 +142,30 @@ func TestSignedNames(t *testing.T) {
 		"ours, no name":           {ours("matchRepository"), []sign{bundled("a")}, verify.Refused, unnamed},
 		"ours, deep":              {verifytest.Policy(t, "allOf: [{anyOf: [{cosign: {key: release, reference: matchExact}}]}]"), []sign{tagged(app+":v1", "a")}, verify.Passed, ""},
 		"ours, in another's name": {verifytest.Policy(t, "anyOf: [{cosign: {key: release, reference: matchExact}}]"), []sign{tagged("reg.example/team/other:v1", "a")}, verify.Refused, "signed as"},
+	})
+}
+
+// A payload that containers/image refuses is refused under its policy.
+func TestPayloadOfAnotherFormat(t *testing.T) {
+	key := signing.InsecureKey("a")
+	with := func(more string) sign {
+		return func(t *testing.T, image layout.Descriptor) signing.Artifact {
+			payload := []byte(`{"critical":{"identity":{"docker-reference":"` + verifytest.Name + `"},"image":{"docker-manifest-digest":"` + string(image.Digest) + `"},"type":"cosign container image signature"` + more + `},"optional":null}`)
+			sum := sha256.Sum256(payload)
+			sig, err := key.Sign(nil, sum[:], crypto.SHA256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return verifytest.FromLayers(t, image, "sig", verifytest.Layer{MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Data: payload,
+				Annotations: map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(sig)}})
+		}
+	}
+	tr := verifytest.Trust(t, verifytest.Pins{Keys: map[string]crypto.Signer{"release": key}})
+	podman := containers(t, `{"default":[`+signedWith(t, "a", `,"signedIdentity":{"type":"matchRepository"}`)+`]}`)
+	checkVerdicts(t, tr, map[string]verdictCase{
+		"as the format has it": {podman, []sign{with("")}, verify.Passed, ""},
+		"one field more":       {podman, []sign{with(`,"expires":"2020-01-01"`)}, verify.Refused, "critical.expires"},
+		"ours":                 {verifytest.Policy(t, "cosign: {key: release}"), []sign{with(`,"expires":"2020-01-01"`)}, verify.Passed, ""},
 	})
 }
 

@@ -79,6 +79,10 @@ type Rule struct {
 	Match   []string
 	Index   Index
 	Require Requirement
+
+	// level is 0 for a rule at the top of the file, and more for one of an
+	// environment the nearer that is to the environment that was chosen.
+	level int
 }
 
 // Requirement is a node of the tree: one of its fields, but for Name, is set.

@@ -2,6 +2,7 @@ package sigstore
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -67,6 +68,16 @@ func (c *candidate) diagnose(tm root.TrustedMaterial, a attempt, cause error) *F
 		if _, f := c.checkLeaf(tm, times); f != nil {
 			return f
 		}
+		return c.badSignature(c.leaf.PublicKey, cause)
+	}
+	return &Failure{Reason: BadSignature, Err: cause}
+}
+
+// badSignature tells a signature that is broken from one that key made in a way that
+// does not count.
+func (c *candidate) badSignature(key crypto.PublicKey, cause error) *Failure {
+	if how := c.otherwise(key); how != "" {
+		return failf(BadSignature, "the key signed it %s; %s", how, c.counted())
 	}
 	return &Failure{Reason: BadSignature, Err: cause}
 }
@@ -76,7 +87,10 @@ func (c *candidate) diagnose(tm root.TrustedMaterial, a attempt, cause error) *F
 func (c *candidate) badKey(cause error) *Failure {
 	wanted, err := fingerprint(c.want.Key)
 	if s, e := claimed(c.bundle); err == nil && e == nil && s.KeyFingerprint == wanted {
-		return &Failure{Reason: BadSignature, Err: cause}
+		return c.badSignature(c.want.Key, cause)
+	}
+	if f := c.badSignature(c.want.Key, cause); f.Err != cause {
+		return f
 	}
 	return &Failure{Reason: WrongKey, Err: cause}
 }

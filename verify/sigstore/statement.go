@@ -104,6 +104,8 @@ type simplePayload struct {
 	digest      digest.Digest
 	reference   string
 	annotations map[string]string
+	// inexact is why containers/image would not read it; nil if it would.
+	inexact error
 }
 
 // parsePayload reads a simple signing payload (containers/image,
@@ -139,7 +141,7 @@ func parsePayload(raw []byte) (*simplePayload, error) {
 	if err := path(raw, &p.reference, "critical", "identity", "docker-reference"); err != nil {
 		return nil, err
 	}
-	p.annotations = optional(raw)
+	p.annotations, p.inexact = optional(raw), checkExact(raw)
 	return p, nil
 }
 

@@ -37,3 +37,15 @@ func (e *Envelope) Says() (s *Statement, ok bool) {
 	}
 	return &Statement{e.stmt.predicateType, e.stmt.predicate, e.stmt}, true
 }
+
+// Kind says what the envelope holds, without asking who signed it: a plain signature,
+// or a statement of a predicate type; ok is false for what is neither.
+func (e *Envelope) Kind() (isSignature bool, predicateType string, ok bool) {
+	switch {
+	case e.stmt != nil:
+		return e.record == nil && e.stmt.predicateType == PredicateCosignSign, e.stmt.predicateType, true
+	case e.other != "":
+		return false, "", false
+	}
+	return true, "", true
+}

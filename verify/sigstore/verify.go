@@ -30,6 +30,9 @@ func (e *Envelope) Verify(subject digest.Digest, m Material, w Want) (*Signed, e
 
 func (e *Envelope) verify(subject digest.Digest, m Material, w Want) (s *Signed, err error) {
 	defer recovered(&err)
+	if e.record != nil {
+		return e.verifyRecord(subject, m, w)
+	}
 	p, err := newPlan(m, w)
 	if err != nil {
 		return nil, err
@@ -62,6 +65,9 @@ func (e *Envelope) checkSubject(subject digest.Digest, w Want) error {
 	case e.simple != nil:
 		if e.simple.digest != subject {
 			return failf(WrongSubject, "it is about %.100q", e.simple.digest)
+		}
+		if w.ExactPayload && e.simple.inexact != nil {
+			return failf(Malformed, "payload, as containers/image reads it: %w", e.simple.inexact)
 		}
 		return nil
 	case e.stmt != nil:

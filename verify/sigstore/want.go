@@ -47,6 +47,12 @@ type Want struct {
 	CarriedChain bool
 	// ByEmail takes no identity but a certificate's address of mail.
 	ByEmail bool
+	// ExactPayload takes a simple signing payload only if containers/image would read
+	// it: with every field of the format and no other.
+	ExactPayload bool
+	// OnlySHA256 takes no signature of a key over another digest than SHA-256, as
+	// tools do that have no option for it.
+	OnlySHA256 bool
 }
 
 // Sources of a trusted time.
@@ -92,7 +98,7 @@ func (w Want) policy() (verify.PolicyOption, error) {
 	case w.byKey() && named:
 		return nil, fmt.Errorf("both a key and an identity: %w", ErrWant)
 	case w.byKey():
-		if _, err := verifierOf(w.Key); err != nil {
+		if _, err := verifierOf(w.Key, w.OnlySHA256); err != nil {
 			return nil, fmt.Errorf("%w: %w", err, ErrWant)
 		}
 		return verify.WithKey(), nil
@@ -175,7 +181,7 @@ func (p *plan) choose() {
 
 // addKey puts the key beside each root. Which key a bundle hints at is ignored.
 func (p *plan) addKey() error {
-	v, err := verifierOf(p.want.Key)
+	v, err := verifierOf(p.want.Key, p.want.OnlySHA256)
 	if err != nil {
 		return &Failure{Reason: Unsupported, Err: fmt.Errorf("%w: %w", err, ErrWant)}
 	}

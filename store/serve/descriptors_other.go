@@ -1,0 +1,5 @@
+//go:build !linux && !darwin && !freebsd
+
+package serve
+
+func descriptors() int { return 0 }
