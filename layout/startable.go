@@ -41,8 +41,9 @@ const maxInspected = 1 << 18
 // is harmless only if its structure and its bytes show it:
 //
 //   - it is no index;
-//   - its config, if it has one, is a JSON object that names no layers (no "rootfs"), or
-//     exactly its own layers by their digests, as BuildKit and cosign write it;
+//   - its config, if it has one, is a JSON object that says nothing of what to run
+//     (no "config", or an empty one), and names no layers (no "rootfs"), or exactly its
+//     own layers by their digests, as BuildKit and cosign write it;
 //   - every layer is text (JSON, XML, an SBOM), or a COSE signature (RFC 9052,
 //     COSE_Sign1), and no tar, which text can be, too, and not the name of layers;
 //   - no layer's annotations tell an engine to take its files from elsewhere.
@@ -136,9 +137,15 @@ func startableConfig(m *Manifest, raw []byte) string {
 	}
 	rootfs, ok := fields["rootfs"]
 	delete(fields, "rootfs")
-	for name := range fields { // encoding/json takes "RootFS" for it
-		if fold(name) == fold("rootfs") {
+	for name, value := range fields { // encoding/json takes "RootFS" for it
+		switch fold(name) {
+		case fold("rootfs"):
 			return fmt.Sprintf("its config has a field %.100q", name)
+		case fold("config"): // containerd needs no files to start a container
+			var run map[string]json.RawMessage
+			if json.Unmarshal(value, &run) != nil || len(run) > 0 {
+				return "its config says what to run"
+			}
 		}
 	}
 	if !ok {

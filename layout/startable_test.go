@@ -226,6 +226,9 @@ func TestStartableConfigs(t *testing.T) {
 	}{
 		"empty":                    {`{}`, []layout.Descriptor{text}, false},
 		"empty, no layers":         {`{}`, nil, false},
+		"as BuildKit writes it":    {`{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":` + ids(text.Digest) + `}}`, []layout.Descriptor{text}, false},
+		"what to run":              {`{"config":{"Cmd":["/proc/self/exe"]}}`, nil, true},
+		"what to run, and layers":  {`{"Config":{"Env":[]},"rootfs":{"type":"layers","diff_ids":` + ids(text.Digest) + `}}`, []layout.Descriptor{text}, true},
 		"of another kind":          {`{"name":"chart","version":"1.2"}`, []layout.Descriptor{text}, false},
 		"its own layers":           {`{"rootfs":{"type":"layers","diff_ids":` + ids(text.Digest, more.Digest) + `}}`, []layout.Descriptor{text, more}, false},
 		"in another order":         {`{"rootfs":{"type":"layers","diff_ids":` + ids(more.Digest, text.Digest) + `}}`, []layout.Descriptor{text, more}, true},
