@@ -130,19 +130,33 @@ func (b *Builder) DockerImage(label string) layout.Descriptor {
 }
 
 func (b *Builder) image(manifestType, configType, label string, layers []layout.Descriptor) layout.Descriptor {
+	c := b.config(configType, layers, map[string]any{
+		"architecture": "amd64", "os": "linux", "config": map[string]any{"Labels": map[string]string{"label": label}},
+	})
+	return b.Manifest(Document{SchemaVersion: 2, MediaType: manifestType, Config: &c, Layers: layers})
+}
+
+// posing adds what cosign and BuildKit make: a manifest with the config of an image that
+// says nothing of what to run, and one layer.
+func (b *Builder) posing(label string, layer layout.Descriptor) layout.Descriptor {
+	layers := []layout.Descriptor{layer}
+	c := b.config(layout.MediaTypeImageConfig, layers, map[string]any{
+		"architecture": "unknown", "os": "unknown", "author": label, "config": map[string]any{},
+	})
+	return b.Manifest(Document{SchemaVersion: 2, MediaType: layout.MediaTypeManifest, Config: &c, Layers: layers})
+}
+
+func (b *Builder) config(mediaType string, layers []layout.Descriptor, fields map[string]any) layout.Descriptor {
 	var ids []digest.Digest
 	for _, l := range layers {
 		ids = append(ids, l.Digest) // the layers are not compressed
 	}
-	config, err := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux", "config": map[string]any{"Labels": map[string]string{"label": label}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": ids},
-	})
+	fields["rootfs"] = map[string]any{"type": "layers", "diff_ids": ids}
+	config, err := json.Marshal(fields)
 	if err != nil {
 		panic(err)
 	}
-	c := b.Blob(configType, config)
-	return b.Manifest(Document{SchemaVersion: 2, MediaType: manifestType, Config: &c, Layers: layers})
+	return b.Blob(mediaType, config)
 }
 
 // ForPlatform returns d as an index lists it.
@@ -172,7 +186,7 @@ func (b *Builder) BuildKit(child layout.Descriptor) layout.Descriptor {
 func (b *Builder) Attestation(child layout.Descriptor, statement string) layout.Descriptor {
 	layer := b.Blob(inTotoType, []byte(statement))
 	layer.Annotations = map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
-	d := b.image(layout.MediaTypeManifest, layout.MediaTypeImageConfig, "attestation of "+string(child.Digest), []layout.Descriptor{layer})
+	d := b.posing("attestation of "+string(child.Digest), layer)
 	d.Platform = &layout.Platform{OS: "unknown", Architecture: "unknown"}
 	d.Annotations = map[string]string{
 		layout.AnnotationBuildKitType:    layout.BuildKitAttestation,
@@ -244,7 +258,7 @@ func (b *Builder) Cosign(form layout.Form, subject layout.Descriptor, label stri
 	}
 	layer := b.Blob(mediaType, fmt.Appendf(nil, `{"critical":{"image":{"docker-manifest-digest":%q},"type":%q}}`, subject.Digest, label))
 	layer.Annotations = map[string]string{"dev.cosignproject.cosign/signature": "bm90IGEgc2lnbmF0dXJl"}
-	d := b.image(layout.MediaTypeManifest, layout.MediaTypeImageConfig, tag+" "+label, []layout.Descriptor{layer})
+	d := b.posing(tag+" "+label, layer)
 	b.Tag(tag, d)
 	return d
 }

@@ -222,6 +222,29 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// What conditions look at is held in memory, at many times its size: there is a limit on
+// the number of values. Beyond it nobody knows whether they hold.
+func TestManyValues(t *testing.T) {
+	p, err := policy.Parse("p", []byte(onlyRule("    attestation: {predicateType: x, signedBy: {key: a}, conditions: ['has(predicate.a)']}\n")), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &p.Rules[0].Require
+	for what, test := range map[string]struct {
+		predicate string
+		holds     bool
+	}{
+		"many values":         {`{"a":[` + strings.Repeat("[],", 3<<20) + `0]}`, false},
+		"a long text":         {`{"a":"` + strings.Repeat(`,[\"{`, 1<<20) + `"}`, true},
+		"a list within limit": {`{"a":[` + strings.Repeat("0,", 1<<10) + `0]}`, true},
+	} {
+		err := r.Holds([]byte(test.predicate))
+		if test.holds && err != nil || !test.holds && !errors.Is(err, policy.ErrCost) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // SLSA provenance has one form in conditions, whatever its version, and one of
 // BuildKit's is no different.
 func TestBuildConditions(t *testing.T) {
