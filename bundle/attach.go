@@ -75,8 +75,15 @@ func putAddition(ctx context.Context, dst layout.Sink, a Addition) (had bool, er
 }
 
 func putMissing(ctx context.Context, dst layout.Sink, repo string, d layout.Descriptor, data []byte) (had bool, err error) {
-	if had, err = dst.Has(ctx, repo, d); err != nil || had {
-		return had, err
+	if had, err = dst.Has(ctx, repo, d); err != nil {
+		return false, err
+	}
+	if had && !layout.IsManifest(d.MediaType) {
+		// What cannot be proven is put once more.
+		had, _ = prove(ctx, dst, repo, d)
+	}
+	if had {
+		return true, nil
 	}
 	return false, dst.Put(ctx, repo, d, bytes.NewReader(data))
 }

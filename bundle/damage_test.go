@@ -47,7 +47,7 @@ func refused(path string) error {
 	switch {
 	case err == nil:
 		return errors.New("the import went through")
-	case !errors.Is(err, layout.ErrCorrupt):
+	case !errors.Is(err, layout.ErrCorrupt) && !errors.Is(err, layout.ErrNotBundle): // without its first block it is no tar
 		return fmt.Errorf("refused for another reason: %w", err)
 	}
 	return nil

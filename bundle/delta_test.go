@@ -581,6 +581,75 @@ func TestDestinationLosesBlob(t *testing.T) {
 	}
 }
 
+// forgetful says that it has every blob, and can prove what it has.
+type forgetful struct{ *layout.Memory }
+
+func (f forgetful) Has(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	if layout.IsManifest(d.MediaType) {
+		return f.Memory.Has(ctx, repo, d)
+	}
+	return true, nil
+}
+
+func (f forgetful) Prove(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	return f.Memory.Has(ctx, repo, d)
+}
+
+// A destination that says it has what a delta does not carry, and has not, is found out
+// before anything is written; one that has it is believed.
+func TestDeltaToALiar(t *testing.T) {
+	path := smallDelta(t)
+	dst := forgetful{layout.NewMemory()}
+	_, err := tryImport(t, path, dst, bundle.ImportOptions{})
+	var missing *bundle.MissingError
+	if !errors.As(err, &missing) || missing.Late {
+		t.Errorf("Import = %v, want an early MissingError", err)
+	}
+	if err := putHeld(dst.Memory); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tryImport(t, path, dst, bundle.ImportOptions{}); err != nil {
+		t.Errorf("it has it: %v", err)
+	}
+}
+
+// mountsNothing says that it mounts, too.
+type mountsNothing struct{ forgetful }
+
+func (m mountsNothing) Mount(context.Context, string, layout.Descriptor, string) (bool, error) {
+	return true, nil
+}
+
+// A layer that was not carried, and is said to be mounted, is copied if it is not.
+func TestDeltaMountLies(t *testing.T) {
+	dst := mountsNothing{forgetful{layout.NewMemory()}}
+	d := layout.Descriptor{MediaType: layerType, Digest: digest.FromBytes(held), Size: int64(len(held))}
+	if err := dst.Memory.Put(t.Context(), "elsewhere.example/x", d, bytes.NewReader(held)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tryImport(t, smallDelta(t), dst, bundle.ImportOptions{MountFrom: []string{"elsewhere.example/x"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// So are the blobs of a signature that is added: what the destination says it has, and
+// has not, is put.
+func TestAttachToALiar(t *testing.T) {
+	b := layouttest.New(repo)
+	image := b.Image("image")
+	b.Tag("v1", image)
+	dst := forgetful{memory(t, b.Content())}
+	add := sign(t, repo, image, "key")
+	if _, err := bundle.Attach(t.Context(), dst, []bundle.Addition{add}); err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range add.Artifact.Blobs {
+		if has, err := dst.Memory.Has(t.Context(), repo, blob.Desc); err != nil || !has {
+			t.Errorf("%s is not there, %v", blob.Desc.Digest, err)
+		}
+	}
+}
+
 // A store whose file of a blob is gone, or of another size, does not have it: not at
 // the beginning, and not at the end.
 func TestStoreLosesBlob(t *testing.T) {

@@ -44,7 +44,13 @@ type ExportOptions struct {
 
 	Platforms   []layout.Platform
 	SkipForeign bool
-	Jobs        int
+	// FetchForeign opens a URL that a manifest names for a foreign layer, which the
+	// source does not have; nil never does.
+	FetchForeign func(ctx context.Context, url string) (io.ReadCloser, error)
+	// AllowMissing lists manifests that a source may list as attached though it does
+	// not have them. The record names each that was left out for it.
+	AllowMissing []digest.Digest
+	Jobs         int
 
 	// OnManifest is called while the graph is walked, with the number of
 	// manifests so far; Progress while content moves.
@@ -65,6 +71,8 @@ type ExportResult struct {
 	// Unmatched lists images that have nothing for one of several platforms
 	// that were asked for.
 	Unmatched []Unmatched `json:"unmatched,omitempty"`
+	// ForeignLayers are layers that were fetched from URLs in their manifests.
+	ForeignLayers []ForeignLayer `json:"foreignLayers,omitempty"`
 	// MissingLists are revocation lists that could not be had.
 	MissingLists []MissingList `json:"missingRevocationLists,omitempty"`
 	Files        []File        `json:"files,omitempty"` // with DryRun: every file of the bundle
@@ -91,7 +99,8 @@ type File struct {
 func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportResult, error) {
 	all := newUnion(parts)
 	refs := all.references()
-	src := &remembering{Source: all, kept: map[digest.Digest][]byte{}}
+	foreign := newForeignSource(all, o.FetchForeign)
+	src := &remembering{Source: foreign, kept: map[digest.Digest][]byte{}}
 	if len(refs) == 0 {
 		return nil, fmt.Errorf("nothing to export: %w", ErrUsage)
 	}
@@ -102,11 +111,13 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 	}
 	g, err := layout.Walk(ctx, src, refs, layout.WalkOptions{
 		Platforms: o.Platforms, SkipForeign: o.SkipForeign, Keep: true, MayMiss: all.mayMiss, OnManifest: o.OnManifest,
+		MayMissAttached: set(o.AllowMissing),
 	})
 	if err != nil {
 		return nil, err
 	}
 	rec := newRecord(g)
+	rec.AttachedFrom = all.attachedFrom()
 	if rec.Delta, err = leaveOut(g, o.Since); err != nil {
 		return nil, err
 	}
@@ -151,9 +162,21 @@ func Export(ctx context.Context, parts []Selection, o ExportOptions) (*ExportRes
 		if err := o.beforeName(res); err != nil {
 			return nil, err
 		}
-		return res, exportStream(ctx, src, plan, o, res)
+		err := exportStream(ctx, src, plan, o, res)
+		res.ForeignLayers = foreign.list()
+		return res, err
 	}
-	return res, exportFile(ctx, src, carried, plan, o, res)
+	err = exportFile(ctx, src, carried, plan, o, res)
+	res.ForeignLayers = foreign.list()
+	return res, err
+}
+
+func set(list []digest.Digest) map[digest.Digest]bool {
+	out := make(map[digest.Digest]bool, len(list))
+	for _, d := range list {
+		out[d] = true
+	}
+	return out
 }
 
 func (o *ExportOptions) beforeName(res *ExportResult) error {

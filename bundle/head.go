@@ -126,7 +126,7 @@ func (r *Recording) seal(rec *custody.Record, subject layout.Descriptor, name st
 	if err != nil {
 		return nil, err
 	}
-	return signing.SealedAttestation(bare(subject), att, r.Key)
+	return signing.SealRecord(bare(subject), att, r.Key)
 }
 
 // bare is what identifies content, and no more.
@@ -136,7 +136,7 @@ func bare(d layout.Descriptor) layout.Descriptor {
 
 // headArtifact packs sealed records.
 func headArtifact(record layout.Descriptor, sealed [][]byte) ([]layout.Content, error) {
-	a, err := signing.Collect(bare(record), signing.Collection{ArtifactType: HeadArtifactType, MediaType: signing.MediaTypeBundle, Data: sealed})
+	a, err := signing.Collect(bare(record), signing.Collection{ArtifactType: HeadArtifactType, MediaType: signing.SealedType(sealed[0]), Data: sealed})
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ type RootRecord struct {
 
 // Artifact is the record as it is attached to the image.
 func (r *RootRecord) Artifact(subject layout.Descriptor) (signing.Artifact, error) {
-	return signing.AttachSealed(bare(subject), r.sealed, r.Act.PredicateType())
+	return signing.AttachRecord(bare(subject), r.sealed, r.Act.PredicateType())
 }
 
 // ErrRecords says that the signed records of a bundle are not its own.
@@ -226,7 +226,7 @@ func (b *Bundle) Head(ctx context.Context, keys []custody.Key) (*Head, error) {
 		return nil, b.damaged(err)
 	}
 	h := &Head{Manifest: manifest, Record: record.Digest, Roots: make(map[string]RootRecord, len(sealed)-1)}
-	own := custody.Read(manifest, record.Digest, signing.MediaTypeBundle, sealed[0], keys)
+	own := custody.Read(manifest, record.Digest, signing.SealedType(sealed[0]), sealed[0], keys)
 	if own == nil || own.Act != custody.Export {
 		return nil, b.fail(fmt.Errorf("%w: the first is not about it", ErrRecords))
 	}
@@ -240,7 +240,7 @@ func (b *Bundle) Head(ctx context.Context, keys []custody.Key) (*Head, error) {
 }
 
 func (h *Head) root(root RecordRoot, sealed []byte, keys []custody.Key) error {
-	f := custody.Read("", root.Digest, signing.MediaTypeBundle, sealed, keys)
+	f := custody.Read("", root.Digest, signing.SealedType(sealed), sealed, keys)
 	switch {
 	case f == nil || f.Act != custody.Export:
 		return fmt.Errorf("%w: %s has none", ErrRecords, root.Reference)

@@ -36,8 +36,8 @@ type ImportOptions struct {
 	Overwrite bool
 	// Judge says what may enter.
 	Judge *verify.Judge
-	// Partial imports what passed and leaves the rest; without it nothing
-	// enters unless everything passed.
+	// Partial imports what passed, and what the destination can hold, and leaves
+	// the rest; without it nothing enters unless everything does.
 	Partial bool
 	// InsecureSkipVerify imports without asking any policy. Integrity is
 	// checked all the same.
@@ -66,6 +66,8 @@ type ImportOptions struct {
 	// MountFrom names further repositories of the destination where content that
 	// the bundle does not carry may be found.
 	MountFrom []string
+	// Resend sends everything, whatever the destination says that it has.
+	Resend bool
 
 	Jobs     int
 	Progress func(layout.Event)
@@ -85,7 +87,10 @@ type ImportResult struct {
 	Overridden []string `json:"overridden,omitempty"`
 	Notes      []string `json:"notes,omitempty"`
 	// Report has the verdicts; nil if no policy was asked.
-	Report   *verify.Report `json:"report,omitempty"`
+	Report *verify.Report `json:"report,omitempty"`
+	// LeftOut are images that passed, if a policy was asked, and that the
+	// destination cannot hold; with Partial only.
+	LeftOut  []LeftOutImage `json:"leftOut,omitempty"`
 	Contents Contents       `json:"contents"`
 	Sent     int64          `json:"sentBytes"`
 	Present  int64          `json:"presentBytes"` // not sent, for they were there
@@ -96,6 +101,13 @@ type ImportedTag struct {
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
 	Digest      string `json:"digest"`
+}
+
+// LeftOutImage is an image that was not imported.
+type LeftOutImage struct {
+	Source string `json:"source"`
+	Digest string `json:"digest"`
+	Reason string `json:"reason"`
 }
 
 // Import brings everything in b to dst: blobs, then manifests, then names. It
@@ -123,6 +135,24 @@ func (i *importing) run(ctx context.Context) (*ImportResult, error) {
 		}
 		return &ImportResult{Bundle: i.Path, Proven: i.Own(), Report: i.report, Names: []ImportedTag{}}, err
 	}
+	overrides := i.overrides
+	res, err := i.enter(ctx)
+	if err == nil || !i.o.Partial || !errors.Is(err, layout.ErrAlgorithm) {
+		return res, err
+	}
+	left, err := i.leaveOut(ctx, err)
+	if err != nil {
+		return nil, err
+	}
+	i.overrides = overrides
+	if res, err = i.enter(ctx); res != nil {
+		res.LeftOut = left
+	}
+	return res, err
+}
+
+// enter brings in what was admitted.
+func (i *importing) enter(ctx context.Context) (*ImportResult, error) {
 	if err := i.prepare(ctx); err != nil {
 		if errors.Is(err, ErrMissing) {
 			return &ImportResult{Bundle: i.Path, Proven: i.Own(), Report: i.report, Names: []ImportedTag{}, Contents: i.contents(i.g)}, err
@@ -166,6 +196,7 @@ type importing struct {
 	// exportRecord is the digest of its manifest; empty for what another tool made.
 	exportRecord digest.Digest
 	report       *verify.Report // nil if no policy was asked
+	starts       layout.Inspector
 	to           *mapped
 	absent       *standIns // of what the bundle does not carry
 
@@ -203,6 +234,9 @@ func (i *importing) admit(ctx context.Context) error {
 		if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
 			return err
 		}
+		if err := i.complete(ctx); err != nil {
+			return err
+		}
 		if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {
 			return err
 		}
@@ -210,7 +244,7 @@ func (i *importing) admit(ctx context.Context) error {
 	if i.to, err = i.whereTo(i.g, i.o.Mapping); err != nil {
 		return err
 	}
-	return i.recall(r, func() error { return r.tags(i.g, i.to.names) })
+	return i.recall(r, func() error { return r.tags(ctx, i.source, &i.starts, i.g, i.to.names) })
 }
 
 // recall holds something of the bundle against what is remembered.
@@ -267,6 +301,11 @@ func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
 				Hint: "name it with --as REPOSITORY[:TAG]"}
 		}
 	}
+	for name := range b.ambiguous() {
+		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path,
+			Err:  fmt.Errorf("%s stands for several images: %w", name, ErrUsage),
+			Hint: "take one of them by its digest: airgap export " + b.Path + "#sha256:… (airgap inspect lists them)"}
+	}
 	return m.graph(g)
 }
 
@@ -292,7 +331,7 @@ func (i *importing) bring(ctx context.Context) (*ImportResult, error) {
 	}
 	commit = i.absent.guard(i.dst, commit)
 	err := layout.Copy(ctx, &committing{i.dst, commit}, i.source, i.g.Without(i.NotCarried()), layout.CopyOptions{
-		Jobs: i.o.Jobs, Names: i.to.names, ReadAll: true,
+		Jobs: i.o.Jobs, Names: i.to.names, ReadAll: true, Resend: i.o.Resend,
 		Rename:   func(repo string) string { return i.to.repos[repo] },
 		Progress: res.count(i.o.Progress),
 	})
@@ -342,7 +381,7 @@ func (i *importing) commit(ctx context.Context, names []layout.Name) error {
 	if err := i.logImport(); err != nil {
 		return err
 	}
-	if err := i.holdRiders(); err != nil {
+	if err := i.quarantineUnjudged(ctx); err != nil {
 		return err
 	}
 	if i.o.Memory != nil {
@@ -385,6 +424,9 @@ func (res *ImportResult) count(next func(layout.Event)) func(layout.Event) {
 			res.Sent += e.N
 		case layout.EventSkip:
 			res.Present += e.N
+		case layout.EventResend:
+			res.Sent += e.N
+			res.Present -= e.N * int64(e.Count)
 		}
 		if next != nil {
 			next(e)
@@ -411,4 +453,19 @@ func (s *committing) Mount(ctx context.Context, repo string, d layout.Descriptor
 		return false, nil
 	}
 	return m.Mount(ctx, repo, d, from)
+}
+
+// Prove implements [layout.Prover].
+func (s *committing) Prove(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	return prove(ctx, s.Sink, repo, d)
+}
+
+// prove has dst prove that it serves a blob, where its word alone is none; a store
+// and a file know what they have.
+func prove(ctx context.Context, dst layout.Sink, repo string, d layout.Descriptor) (bool, error) {
+	p, ok := dst.(layout.Prover)
+	if !ok {
+		return true, nil
+	}
+	return p.Prove(ctx, repo, d)
 }

@@ -43,6 +43,19 @@ func (b *Bundle) Caveats(g *layout.Graph) []string {
 	if n := len(g.Omitted); n > 0 {
 		out = append(out, fmt.Sprintf("%d manifests that its indexes list are not in it", n))
 	}
+	return append(out, b.PassedOver()...)
+}
+
+// PassedOver says what of another tool's layout was not read.
+func (b *Bundle) PassedOver() []string {
+	passed := b.reader.PassedOver()
+	var out []string
+	if passed.Entries > 0 {
+		out = append(out, fmt.Sprintf("passed over: %d of the entries in index.json, which are no manifests", passed.Entries))
+	}
+	if passed.Files > 0 {
+		out = append(out, fmt.Sprintf("passed over: %d files that have no place in a layout", passed.Files))
+	}
 	return out
 }
 

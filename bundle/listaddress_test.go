@@ -29,13 +29,13 @@ func TestListAddresses(t *testing.T) {
 	} {
 		a := netip.MustParseAddr(address)
 		for _, said := range []bool{false, true} {
-			err := checkListAddress(a, said)
+			err := guard{}.check(a, said)
 			if ok := want == public || want == inside && said; ok != (err == nil) || err != nil && !errors.Is(err, ErrAddress) {
 				t.Errorf("%s, inside allowed: %v: %v", address, said, err)
 			}
 		}
 	}
-	if checkListAddress(netip.Addr{}, true) == nil {
+	if (guard{}).check(netip.Addr{}, true) == nil {
 		t.Error("no address at all is allowed")
 	}
 }

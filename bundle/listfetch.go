@@ -22,9 +22,9 @@ const (
 	listRedirects = 3
 )
 
-// ErrAddress: a certificate points to an address that nobody said lists may be
-// fetched from.
-var ErrAddress = errors.New("lists are not fetched from there")
+// ErrAddress: a certificate or a manifest points to an address that nobody said lists
+// or layers may be fetched from.
+var ErrAddress = errors.New("nothing is fetched from there")
 
 // ListFetcher fetches revocation lists over HTTP, with no credentials.
 //
@@ -54,7 +54,7 @@ func (f ListFetcher) Fetch(ctx context.Context, rawURL string) ([]byte, error) {
 	if err := checkListURL(req.URL); err != nil {
 		return nil, err
 	}
-	transport, err := f.transport(req)
+	transport, err := guard{f.Hosts, "list", "--revocation-list-host"}.transport(req)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +99,15 @@ func checkListURL(u *url.URL) error {
 	return nil
 }
 
+// guard lets requests go to public addresses, and to those that somebody allowed.
+type guard struct {
+	hosts []string // may have private addresses
+	what  string   // is fetched
+	flag  string   // allows a host
+}
+
 // transport is one for this request alone, which dials nothing that it should not.
-func (f ListFetcher) transport(req *http.Request) (*http.Transport, error) {
+func (f guard) transport(req *http.Request) (*http.Transport, error) {
 	inside := f.mayBeInside(req.URL.Hostname())
 	out := &http.Transport{TLSHandshakeTimeout: listTimeout, ResponseHeaderTimeout: listTimeout}
 	proxy, err := http.ProxyFromEnvironment(req)
@@ -109,7 +116,7 @@ func (f ListFetcher) transport(req *http.Request) (*http.Transport, error) {
 	}
 	if proxy != nil {
 		if addr, err := netip.ParseAddr(req.URL.Hostname()); err == nil {
-			if err := checkListAddress(addr, inside); err != nil {
+			if err := f.check(addr, inside); err != nil {
 				return nil, err
 			}
 		}
@@ -121,14 +128,14 @@ func (f ListFetcher) transport(req *http.Request) (*http.Transport, error) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", address, ErrAddress)
 		}
-		return checkListAddress(at.Addr(), inside)
+		return f.check(at.Addr(), inside)
 	}}
 	out.DialContext = dialer.DialContext
 	return out, nil
 }
 
-func (f ListFetcher) mayBeInside(host string) bool {
-	return slices.ContainsFunc(f.Hosts, func(h string) bool {
+func (f guard) mayBeInside(host string) bool {
+	return slices.ContainsFunc(f.hosts, func(h string) bool {
 		return strings.EqualFold(strings.TrimSuffix(strings.Trim(h, "[]"), "."), strings.TrimSuffix(host, "."))
 	})
 }
@@ -153,9 +160,9 @@ var (
 	}
 )
 
-// checkListAddress says whether a list may be fetched from an address; inside, if
-// it was said that the host may be inside.
-func checkListAddress(a netip.Addr, inside bool) error {
+// check says whether something may be fetched from an address; inside, if it was said
+// that the host may be inside.
+func (f guard) check(a netip.Addr, inside bool) error {
 	a = a.Unmap().WithZone("")
 	in := func(p netip.Prefix) bool { return p.Contains(a) }
 	why := ""
@@ -166,7 +173,7 @@ func checkListAddress(a netip.Addr, inside bool) error {
 		if inside {
 			return nil
 		}
-		return fmt.Errorf("%s is a private address, and nobody said that the list may come from inside (--revocation-list-host): %w", a, ErrAddress)
+		return fmt.Errorf("%s is a private address, and nobody said that the %s may come from inside (%s): %w", a, f.what, f.flag, ErrAddress)
 	case a.IsMulticast():
 		why = "a multicast address"
 	case !a.IsValid(), a.IsUnspecified(), slices.ContainsFunc(noServers, in):

@@ -53,6 +53,8 @@ type lineMark struct {
 
 // tagMark is what is remembered of a name: what it stands for, all that can be started
 // or leads to such there, and what it led to before and does no longer, oldest first.
+// Each manifest is known by the SHA-256 of its bytes, whatever digest names it. Marks of
+// earlier versions may have other digests in Was and Images.
 type tagMark struct {
 	Digest digest.Digest   `json:"digest"`
 	Images []digest.Digest `json:"images,omitempty"` // Digest among them, if there are others
@@ -230,12 +232,19 @@ func (r *recall) gap(delta bool, format string, args ...any) {
 // nobody could tell it from the present one by its signatures. It is known again inside
 // an index, or without the one that it was in, under the name outside and under the one
 // here.
-func (r *recall) tags(g *layout.Graph, to []layout.Name) error {
+func (r *recall) tags(ctx context.Context, src layout.Source, starts *layout.Inspector, g *layout.Graph, to []layout.Name) error {
 	for i, n := range g.Roots {
 		if n.Reference.Tag == "" {
 			continue
 		}
-		leads := started(g, n)
+		all, err := started(ctx, src, starts, g, n)
+		if err != nil {
+			return err
+		}
+		leads, err := asBytes(all, func(d digest.Digest) ([]byte, error) { return g.ReadManifest(ctx, src, d) })
+		if err != nil {
+			return err
+		}
 		for _, name := range slices.Compact([]string{tagName(n.Reference), tagName(to[i].Reference)}) {
 			if err := r.tag(name, n, leads); err != nil {
 				return err
@@ -246,9 +255,8 @@ func (r *recall) tags(g *layout.Graph, to []layout.Name) error {
 }
 
 // started lists what a root leads to that can be started, or that leads to such: the
-// root itself, and of an index all below it that is here, but for BuildKit's
-// attestations.
-func started(g *layout.Graph, root layout.Name) []digest.Digest {
+// root itself, and of an index all below it that is here, but for attestations.
+func started(ctx context.Context, src layout.Source, starts *layout.Inspector, g *layout.Graph, root layout.Name) ([]digest.Digest, error) {
 	out := []digest.Digest{root.Descriptor.Digest}
 	seen := map[digest.Digest]bool{root.Descriptor.Digest: true}
 	for next := 0; next < len(out); next++ {
@@ -257,15 +265,43 @@ func started(g *layout.Graph, root layout.Name) []digest.Digest {
 				continue
 			}
 			seen[c.Digest] = true
-			if n := g.Nodes[c.Digest]; n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+			why, err := g.Startable(ctx, src, starts, root.Reference.Repository, c.Digest)
+			if err != nil {
+				return nil, err
+			}
+			if why != "" {
 				out = append(out, c.Digest)
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
-func (r *recall) tag(name string, n layout.Name, leads []digest.Digest) error {
+// led is a manifest that a name leads to: the digest that names it, and the SHA-256 of
+// its bytes.
+type led struct{ named, sha256 digest.Digest }
+
+func (l led) is(d digest.Digest) bool { return d == l.sha256 || d == l.named }
+
+// asBytes finds the SHA-256 of manifests. The same bytes can come under a digest of
+// another algorithm, and must be known again.
+func asBytes(all []digest.Digest, read func(digest.Digest) ([]byte, error)) ([]led, error) {
+	out := make([]led, 0, len(all))
+	for _, d := range all {
+		l := led{d, d}
+		if d.Algorithm() != digest.SHA256 {
+			raw, err := read(d)
+			if err != nil {
+				return nil, err
+			}
+			l.sha256 = digest.SHA256.FromBytes(raw)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func (r *recall) tag(name string, n layout.Name, leads []led) error {
 	against, err := leadsTo(r.memory, name, n, leads)
 	for _, why := range against {
 		r.refuse("%s", why)
@@ -282,10 +318,14 @@ type Marks interface {
 // NameLeads has remembered that a name leads to an image from now on, as an import does.
 // leads are the image and all below it that can be started, or leads to such. If the name
 // led to one of these before, and to others since, the error matches ErrRollback, and
-// nothing is to be remembered.
-func NameLeads(m Marks, n layout.Name, leads []digest.Digest) error {
+// nothing is to be remembered. read returns the bytes of one of leads.
+func NameLeads(m Marks, n layout.Name, leads []digest.Digest, read func(digest.Digest) ([]byte, error)) error {
+	all, err := asBytes(leads, read)
+	if err != nil {
+		return err
+	}
 	pending := &pendingMark{Marks: m}
-	against, err := leadsTo(pending, tagName(n.Reference), n, leads)
+	against, err := leadsTo(pending, tagName(n.Reference), n, all)
 	if err == nil && len(against) > 0 {
 		err = fmt.Errorf("%w: %s", ErrRollback, strings.Join(against, "; "))
 	}
@@ -306,8 +346,9 @@ func (p *pendingMark) Mark(name string, was, now []byte) error {
 	return nil
 }
 
-// leadsTo sets what is to be remembered of a name, and says what is against it.
-func leadsTo(m Marks, name string, n layout.Name, leads []digest.Digest) (against []string, err error) {
+// leadsTo sets what is to be remembered of a name, and says what is against it. The
+// first of leads is what the name stands for.
+func leadsTo(m Marks, name string, n layout.Name, leads []led) (against []string, err error) {
 	was, err := m.Marked(name)
 	if err != nil {
 		return nil, err
@@ -319,26 +360,34 @@ func leadsTo(m Marks, name string, n layout.Name, leads []digest.Digest) (agains
 		}
 	}
 	before := mark.leads()
-	if mark.Digest == n.Descriptor.Digest && slices.Equal(before, leads) {
+	now := make([]digest.Digest, 0, len(leads))
+	for _, l := range leads {
+		if slices.ContainsFunc(mark.Was, l.is) && !slices.ContainsFunc(before, l.is) {
+			against = append(against, fmt.Sprintf("%s led to %s before, and since then to %s", n.Reference, l.named, mark.Digest))
+		}
+		now = append(now, l.sha256)
+	}
+	root := n.Descriptor.Digest
+	if i := slices.IndexFunc(leads, func(l led) bool { return l.named == root }); i >= 0 {
+		root = leads[i].sha256
+	}
+	if mark.Digest == root && slices.Equal(before, now) {
 		return nil, nil
 	}
-	for _, d := range leads {
-		if slices.Contains(mark.Was, d) && !slices.Contains(before, d) {
-			against = append(against, fmt.Sprintf("%s led to %s before, and since then to %s", n.Reference, d, mark.Digest))
-		}
+	again := func(d digest.Digest) bool {
+		return slices.ContainsFunc(leads, func(l led) bool { return l.is(d) })
 	}
-	gone := func(d digest.Digest) bool { return slices.Contains(leads, d) }
-	mark.Was = slices.DeleteFunc(append(mark.Was, before...), gone)
+	mark.Was = slices.DeleteFunc(append(mark.Was, before...), again)
 	mark.Was = mark.Was[max(0, len(mark.Was)-maxTagHistory):]
-	mark.Digest, mark.Images = n.Descriptor.Digest, nil
-	if len(leads) > 1 {
-		mark.Images = leads
+	mark.Digest, mark.Images = root, nil
+	if len(now) > 1 {
+		mark.Images = now
 	}
-	now, err := json.Marshal(mark)
+	data, err := json.Marshal(mark)
 	if err != nil {
 		return against, err
 	}
-	return against, m.Mark(name, was, now)
+	return against, m.Mark(name, was, data)
 }
 
 // verdict is what comes of it: an error that matches ErrRollback, unless everything

@@ -388,6 +388,55 @@ func TestOldImageInNewBundle(t *testing.T) {
 	i.takes(fresh, bundle.ImportOptions{})
 }
 
+// The bytes of an old image under a digest of another algorithm are still those of an
+// old image: alone, in an index, and where what is remembered had the other digest.
+func TestOldImageByAnotherDigest(t *testing.T) {
+	named := func(alg digest.Algorithm, label string, inIndex bool) string {
+		b := layouttest.New(repo)
+		img := b.Image(label)
+		item, _ := b.Content().Find(repo, img.Digest)
+		b.Algorithm = alg
+		d := b.Blob(img.MediaType, item.Bytes)
+		if inIndex {
+			d = b.Index(layouttest.ForPlatform(d, "linux", "amd64"))
+		}
+		b.Tag("v1", d)
+		return export(t, b.Content(), bundle.ExportOptions{})
+	}
+	for what, algs := range map[string][2]digest.Algorithm{
+		"sha256, then sha512": {digest.SHA256, digest.SHA512}, "sha512, then sha256": {digest.SHA512, digest.SHA256}, "sha512 twice": {digest.SHA512, digest.SHA512},
+	} {
+		t.Run(what, func(t *testing.T) {
+			i, o := newIsle(t, ""), bundle.ImportOptions{InsecureSkipVerify: true, Overwrite: true}
+			i.takes(named(algs[0], "old", false), o)
+			i.takes(named(algs[1], "old", false), o) // the same bytes
+			i.takes(named(digest.SHA256, "new", false), o)
+			i.refuses(named(algs[1], "old", false), o, bundle.ErrRollback, "before, and since then")
+			i.refuses(named(algs[1], "old", true), o, bundle.ErrRollback, "before, and since then")
+			i.takes(named(digest.SHA512, "new", true), o)
+			if mark := i.memory.marks["tag "+repo+":v1"]; bytes.Contains(mark, []byte("sha512:")) {
+				t.Errorf("mark: %s", mark)
+			}
+		})
+	}
+}
+
+// What earlier versions remembered of a digest of another algorithm counts.
+func TestMarkOfAnotherDigest(t *testing.T) {
+	raw := []byte("{}")
+	old, other := digest.SHA512.FromBytes(raw), digest.SHA256.FromString("other")
+	m := newMemory()
+	n := layout.Name{Reference: layout.Reference{Repository: repo, Tag: "v1"}, Descriptor: layout.Descriptor{Digest: old}}
+	m.marks["tag "+repo+":v1"] = fmt.Appendf(nil, `{"digest":%q,"was":[%q]}`, other, old)
+	err := bundle.NameLeads(m, n, []digest.Digest{old}, func(digest.Digest) ([]byte, error) { return raw, nil })
+	if !errors.Is(err, bundle.ErrRollback) {
+		t.Errorf("by its sha512: %v", err)
+	}
+	if err := bundle.NameLeads(m, n, []digest.Digest{old}, func(digest.Digest) ([]byte, error) { return nil, errBroken }); !errors.Is(err, errBroken) {
+		t.Errorf("a manifest that cannot be read: %v", err)
+	}
+}
+
 // What a tag was is remembered as soon as it came in, and only then.
 func TestMarksOfWhatCameIn(t *testing.T) {
 	i := newIsle(t, "")

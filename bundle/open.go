@@ -20,7 +20,7 @@ import (
 // or of another tool.
 type Bundle struct {
 	Path string
-	Size int64 // of the file; 0 for a folder
+	Size int64 // of the file, decompressed; 0 for a folder
 	// Record is the export record; nil in what another tool made.
 	Record *Record
 
@@ -37,23 +37,36 @@ type OpenOptions struct {
 	// As names what has no name of its own: the repository of the tags in a
 	// layout that another tool made, or, with a tag, its only image.
 	As string
+	// TempDir is where a bundle that is compressed as a whole is decompressed, to a
+	// file without a name; empty means the system's folder for temporary files.
+	TempDir string
 }
 
 // Open reads the head of the bundle at path. Nothing is proven yet; see
 // [Bundle.Graph].
 func Open(ctx context.Context, path string, o OpenOptions) (*Bundle, error) {
 	b := &Bundle{Path: path}
-	return b.start(ctx, b.openReader(), o)
+	return b.start(ctx, b.openReader(ctx, o), o)
 }
 
 // OpenReader reads the head of a bundle of size bytes that is a tar without a
 // path, such as a stream that was kept; name is for errors. r is closed with the
 // bundle, and if there is an error.
 func OpenReader(ctx context.Context, name string, r ReaderAtCloser, size int64, o OpenOptions) (*Bundle, error) {
-	b := &Bundle{Path: name, Size: size, close: []func() error{r.Close}}
-	var err error
-	b.reader, err = layout.OpenTar(name, r, size)
-	return b.start(ctx, err, o)
+	b := &Bundle{Path: name}
+	return b.start(ctx, b.openTar(ctx, r, size, o), o)
+}
+
+// openTar reads a tar, through a compression if it has one.
+func (b *Bundle) openTar(ctx context.Context, r ReaderAtCloser, size int64, o OpenOptions) error {
+	r, size, err := readThrough(ctx, b.Path, r, size, o)
+	if err != nil {
+		return err
+	}
+	b.close = append(b.close, r.Close)
+	b.Size = size
+	b.reader, err = layout.OpenTar(b.Path, r, size)
+	return b.incomplete(ctx, r, size, err)
 }
 
 // ReaderAtCloser is what a file is to OpenReader.
@@ -84,7 +97,7 @@ func (b *Bundle) fail(err error) error {
 	return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: err}
 }
 
-func (b *Bundle) openReader() error {
+func (b *Bundle) openReader(ctx context.Context, o OpenOptions) error {
 	info, err := os.Stat(b.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: fmt.Errorf("no such file or folder: %w", layout.ErrNotFound)}
@@ -105,9 +118,11 @@ func (b *Bundle) openReader() error {
 	if err != nil {
 		return err
 	}
-	b.close = append(b.close, f.Close)
-	b.Size = info.Size()
-	b.reader, err = layout.OpenTar(b.Path, f, info.Size())
+	err = b.openTar(ctx, f, info.Size(), o)
+	if errors.Is(err, layout.ErrCorrupt) && strings.HasSuffix(b.Path, layout.PartialSuffix) {
+		return &layout.Error{Side: layout.SideBundle, Name: b.Path, Err: fmt.Errorf("%w: an export that has not come to its end", layout.ErrIncomplete),
+			Hint: "run that export again: it goes on from what is there"}
+	}
 	return err
 }
 
@@ -155,11 +170,50 @@ func (b *Bundle) openForeign(as string) error {
 	return nil
 }
 
+// ambiguous lists the names that several manifests have, as the layouts of other tools
+// may have them.
+func (b *Bundle) ambiguous() map[string]bool {
+	digests := map[string]digest.Digest{}
+	out := map[string]bool{}
+	for _, ref := range b.refs {
+		if d, ok := digests[ref.Name()]; ok && d != ref.Digest {
+			out[ref.Name()] = true
+		}
+		digests[ref.Name()] = ref.Digest
+	}
+	return out
+}
+
+// apart returns the references of all that the bundle holds, by digest alone where
+// several have one name.
+func (b *Bundle) apart() []layout.Reference {
+	twice := b.ambiguous()
+	if len(twice) == 0 {
+		return b.refs
+	}
+	out := slices.Clone(b.refs)
+	for i, ref := range out {
+		if twice[ref.Name()] {
+			out[i].Tag = ""
+		}
+	}
+	return out
+}
+
 // Source returns what the bundle holds.
 func (b *Bundle) Source() layout.Source { return b.source }
 
 // References returns the names of all that the bundle holds.
 func (b *Bundle) References() []layout.Reference { return b.refs }
+
+// AttachedFrom lists further repositories in which what is attached was looked for when
+// the bundle was made.
+func (b *Bundle) AttachedFrom() []string {
+	if b.Record == nil {
+		return nil
+	}
+	return b.Record.AttachedFrom
+}
 
 // Own says whether airgap made the bundle, so that it can be proven whole.
 func (b *Bundle) Own() bool { return b.Record != nil }
@@ -191,7 +245,7 @@ func (r *Record) listings() map[listing]bool {
 // header, name and padding byte is as it has to be. What is left is the content
 // of blobs, which is hashed whenever it is read.
 func (b *Bundle) Graph(ctx context.Context) (*layout.Graph, error) {
-	g, err := layout.Walk(ctx, b.source, b.refs, layout.WalkOptions{
+	g, err := layout.Walk(ctx, b.source, b.apart(), layout.WalkOptions{
 		MayMiss: b.MayMiss, Jobs: localJobs, SkipForeign: b.skipsForeign(),
 	})
 	switch {

@@ -19,7 +19,7 @@ func (b *Bundle) prove(ctx context.Context, g *layout.Graph) error {
 		return err
 	}
 	again.LeftOut, again.SetAside = b.Record.LeftOut, b.Record.SetAside
-	again.RevocationLists = b.Record.RevocationLists
+	again.RevocationLists, again.AttachedFrom = b.Record.RevocationLists, b.Record.AttachedFrom
 	if err := b.Record.Delta.check(g); err != nil {
 		return err
 	}

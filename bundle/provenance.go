@@ -165,6 +165,7 @@ type tracer struct {
 	mayMiss func(repo string, parent digest.Digest, child layout.Descriptor) bool
 	o       ProvenanceOptions
 
+	starts            layout.Inspector
 	told              map[spot]bool // images that are told of
 	followed, lookups int
 	bytes             int64
@@ -224,8 +225,12 @@ func (s *scene) tell(ctx context.Context, d digest.Digest, ref string, above map
 	above[d] = true
 	defer delete(above, d)
 	for _, c := range n.Children {
-		child := s.g.Nodes[c.Digest]
-		if _, here := s.g.Place(s.repo, c.Digest); !here || c.BuildKit && inert(child) {
+		if _, here := s.g.Place(s.repo, c.Digest); !here {
+			continue
+		}
+		if is, err := s.isAttestation(ctx, c); err != nil {
+			return nil, err
+		} else if is {
 			continue
 		}
 		one, err := s.tell(ctx, c.Digest, "", above)
@@ -243,7 +248,13 @@ func (s *scene) tell(ctx context.Context, d digest.Digest, ref string, above map
 	return p, nil
 }
 
-func inert(n *layout.Node) bool { return !layout.IsIndex(n.Descriptor.MediaType) && !n.Runnable }
+// isAttestation says whether a child is listed as a BuildKit attestation, and is one.
+func (s *scene) isAttestation(ctx context.Context, c layout.Child) (bool, error) {
+	if !c.BuildKit {
+		return false, nil
+	}
+	return s.g.IsAttestation(ctx, s.src, &s.starts, s.repo, c.Digest)
+}
 
 // says says whether there is anything to tell.
 func (p *Provenance) says() bool {

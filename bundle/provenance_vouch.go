@@ -27,7 +27,7 @@ const (
 )
 
 func isSigned(mediaType string) bool {
-	return mediaType == typeSimpleSigning || mediaType == typeDSSE || strings.HasPrefix(mediaType, bundlePrefix) || slices.Contains(notary.MediaTypes, mediaType)
+	return mediaType == predicate.RecordMediaType || mediaType == typeSimpleSigning || mediaType == typeDSSE || strings.HasPrefix(mediaType, bundlePrefix) || slices.Contains(notary.MediaTypes, mediaType)
 }
 
 // attached fills in what is attached beside records.
@@ -112,8 +112,8 @@ func (s *scene) signaturesOf(ctx context.Context, d digest.Digest) ([]Vouched, e
 
 // signedLayers are those layers of an artifact that hold signatures.
 func (s *scene) signedLayers(ctx context.Context, n *layout.Node) ([]layout.Descriptor, error) {
-	if !inert(n) {
-		return nil, nil // an image that is attached vouches for nothing
+	if why, err := s.g.Startable(ctx, s.src, &s.starts, s.repo, n.Descriptor.Digest); err != nil || why != "" {
+		return nil, err // an image that is attached vouches for nothing
 	}
 	raw, err := s.g.ReadManifest(ctx, s.src, n.Descriptor.Digest)
 	if err != nil {
@@ -139,10 +139,10 @@ func (p *Provenance) add(v Vouched, c said) {
 		p.Signatures = append(p.Signatures, v)
 		return
 	}
-	switch predicate.KindOf(c.predicateType) {
-	case predicate.Provenance:
+	switch kind := predicate.KindOf(c.predicateType); {
+	case kind == predicate.Provenance:
 		p.addBuild(v, predicate.ParseBuild(c.predicateType, c.predicate))
-	case predicate.Summary:
+	case kind == predicate.Summary && predicate.Passed(c.predicateType, c.predicate) == nil:
 		p.Approvals = append(p.Approvals, v)
 	default:
 		p.Documents = append(p.Documents, v)
@@ -201,6 +201,8 @@ func parseSigned(l layout.Descriptor, data []byte) (*sigstore.Envelope, error) {
 		return sigstore.ParseSimpleSigning(data, l.Annotations)
 	case typeDSSE:
 		return sigstore.ParseDSSE(data, l.Annotations)
+	case predicate.RecordMediaType:
+		return sigstore.ParseRecord(data)
 	}
 	return sigstore.ParseBundle(data)
 }
@@ -230,7 +232,8 @@ func (s *scene) sigstore(v *Vouched, subject digest.Digest, env *sigstore.Envelo
 	st, isStatement := env.Says()
 	c := said{signature: !isStatement}
 	if isStatement {
-		c = said{st.PredicateType == predicate.CosignSign, st.PredicateType, st.Predicate}
+		isSignature, _, _ := env.Kind()
+		c = said{isSignature, st.PredicateType, st.Predicate}
 	}
 	v.Reason = custody.NotPinned(claimed, s.o.Keys)
 	if claimed != (sigstore.Signer{}) {
@@ -325,10 +328,12 @@ func (s *scene) notary(ctx context.Context, v *Vouched, subject digest.Digest, e
 // its images beside it.
 func (s *scene) buildkit(ctx context.Context, p, above *Provenance, index *layout.Node) error {
 	for _, c := range index.Children {
-		if !c.BuildKit || c.About != p.Digest || !inert(s.g.Nodes[c.Digest]) {
+		if _, here := s.g.Place(s.repo, c.Digest); !here || c.About != p.Digest {
 			continue
 		}
-		if _, here := s.g.Place(s.repo, c.Digest); !here {
+		if is, err := s.isAttestation(ctx, c); err != nil {
+			return err
+		} else if !is {
 			continue
 		}
 		if err := s.listed(ctx, p, above, index, c.Digest); err != nil {

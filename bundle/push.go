@@ -19,6 +19,8 @@ type PushOptions struct {
 	// MountFrom names further repositories of the destination from which a blob is
 	// mounted, where they have it, so that it need not be sent.
 	MountFrom []string
+	// Resend sends everything, whatever the destination says that it has.
+	Resend bool
 	// BeforeNames is called when all content is there, with the names that are about
 	// to be written; an error keeps them from it.
 	BeforeNames func(ctx context.Context, names []PushedName) error
@@ -96,7 +98,7 @@ func (p *pushing) run(ctx context.Context) (*PushResult, error) {
 	}
 	p.res.Contents = contents(p.g, newRecord(p.g))
 	err := layout.Copy(ctx, &committing{mountable(p.dst, p.o.MountFrom), commit}, p.src, p.g, layout.CopyOptions{
-		Jobs: p.o.Jobs, Names: p.to.names,
+		Jobs: p.o.Jobs, Names: p.to.names, Resend: p.o.Resend,
 		Rename:   func(repo string) string { return p.to.repos[repo] },
 		Progress: p.event,
 	})
@@ -115,6 +117,12 @@ func (p *pushing) event(e layout.Event) {
 		p.mu.Unlock()
 	case layout.EventSkip:
 		p.res.Present += e.N
+	case layout.EventResend:
+		p.res.Sent += e.N
+		p.res.Present -= e.N * int64(e.Count)
+		p.mu.Lock()
+		p.sent[e.Descriptor.Digest] = true
+		p.mu.Unlock()
 	}
 	if p.o.Progress != nil {
 		p.o.Progress(e)
@@ -189,4 +197,9 @@ func (m *mounting) Has(ctx context.Context, repo string, d layout.Descriptor) (b
 		}
 	}
 	return false, nil
+}
+
+// Prove implements [layout.Prover].
+func (m *mounting) Prove(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
+	return prove(ctx, m.Sink, repo, d)
 }

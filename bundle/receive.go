@@ -182,7 +182,7 @@ func (i *importing) recorded(act custody.Act, n int, rec custody.Record) (*madeR
 func (i *importing) sameRecord(act custody.Act, rec custody.Record, subject digest.Digest) func([]byte) bool {
 	mediaType, keys := custody.StatementType, []custody.Key(nil)
 	if k := i.o.Reception.Key; k != nil {
-		mediaType, keys = signing.MediaTypeBundle, []custody.Key{{Public: k.Public()}}
+		mediaType, keys = signing.MediaTypeRecord, []custody.Key{{Public: k.Public()}}
 	}
 	return func(data []byte) bool {
 		f := custody.Read("", subject, mediaType, bytes.Clone(data), keys)

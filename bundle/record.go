@@ -51,6 +51,9 @@ type Record struct {
 	Blobs        []RecordBlob       `json:"blobs"`
 	LeftOut      []RecordLeftOut    `json:"leftOut,omitempty"`
 	SetAside     []RecordSetAside   `json:"setAside,omitempty"`
+	// AttachedFrom are further repositories in which what is attached was looked for,
+	// sorted; what was found there is listed in the repository of its subject.
+	AttachedFrom []string `json:"attachedFrom,omitempty"`
 	// RevocationLists are CRLs that travel with it; they are layers of the
 	// record's manifest.
 	RevocationLists []RecordRevocationList `json:"revocationLists,omitempty"`

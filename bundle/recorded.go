@@ -21,6 +21,14 @@ type recorded struct {
 	places    map[string]map[digest.Digest]*RecordPlace
 	answers   map[string]map[layout.Form]string
 	absent    map[digest.Digest]bool // layers that a delta does not carry
+	remarks   map[inquiry]string     // on answers, not on manifests
+}
+
+// inquiry is one question that a repository was asked about a manifest.
+type inquiry struct {
+	repo    string
+	subject digest.Digest
+	form    layout.Form
 }
 
 // readRecord finds the export record of a bundle of ours.
@@ -75,6 +83,12 @@ func newRecorded(r *layout.Reader, record *Record) (*recorded, error) {
 		places:    map[string]map[digest.Digest]*RecordPlace{},
 		answers:   map[string]map[layout.Form]string{},
 		absent:    record.Delta.set(),
+		remarks:   map[inquiry]string{},
+	}
+	for _, a := range record.SetAside {
+		if a.Digest == "" {
+			s.remarks[inquiry{a.Repository, a.Subject, a.By}] = a.Reason
+		}
 	}
 	for i := range record.Manifests {
 		m := &record.Manifests[i]
@@ -171,8 +185,9 @@ func (s *recorded) Attached(_ context.Context, repo string, subject layout.Descr
 	var out layout.Attachments
 	for form, a := range answers {
 		inq := layout.Inquiry{Form: form, Answer: layout.AnswerNone}
-		if a == unsupported {
-			inq.Answer = layout.AnswerUnsupported
+		remark := s.remarks[inquiry{repo, subject.Digest, form}]
+		if inq.Note = remark; a == unsupported {
+			inq.Answer, inq.Doubt = layout.AnswerUnsupported, remark
 		}
 		for _, e := range p.Attached {
 			for _, by := range e.By {

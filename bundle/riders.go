@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"fmt"
 
 	"airgap/bundle/custody"
@@ -9,35 +10,40 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// reasonRider is why a rider is in quarantine.
-const reasonRider = "it is attached to an image that passed, and could be started itself, which no policy has judged"
+// reasonUnjudged is why an attachment is in quarantine.
+const reasonUnjudged = "it is attached to an image that passed, no policy judged it, and an engine could start it"
 
-// holdRiders has riders come into quarantine, where the destination has one: images and
-// indexes that come in because they are attached to something, and that no verdict is
-// about. What the destination gives out already stays so.
-func (i *importing) holdRiders() error {
+// quarantineUnjudged has unjudged attachments quarantined, where the destination can:
+// what comes because it is attached to an image, and could be started itself. What the
+// destination serves already stays so.
+func (i *importing) quarantineUnjudged(ctx context.Context) error {
 	q, ok := i.dst.(interface {
 		HoldBack(repo string, dgst digest.Digest, reason string) (bool, error)
 	})
 	if !ok || i.report == nil {
 		return nil
 	}
-	for _, p := range riders(i.g) {
-		repo := i.to.repos[p.Repository]
-		held, err := q.HoldBack(repo, p.Digest, reasonRider)
+	all, err := i.unjudged(ctx)
+	if err != nil {
+		return i.damaged(err)
+	}
+	for _, a := range all {
+		repo := i.to.repos[a.Repository]
+		reason := reasonUnjudged + ": " + a.why
+		held, err := q.HoldBack(repo, a.Digest, reason)
 		if err != nil {
 			return err
 		}
 		if !held {
 			continue
 		}
-		ref := layout.Reference{Repository: repo, Digest: p.Digest}
-		i.notes = append(i.notes, fmt.Sprintf("%s is in quarantine: %s", ref, reasonRider))
+		ref := layout.Reference{Repository: repo, Digest: a.Digest}
+		i.notes = append(i.notes, fmt.Sprintf("%s is in quarantine: %s", ref, reason))
 		if i.o.Memory == nil {
 			continue
 		}
 		e := i.entry(custody.Quarantine)
-		e.Reference, e.Digest, e.Result, e.Reason = ref.String(), p.Digest, "", reasonRider
+		e.Reference, e.Digest, e.Result, e.Reason = ref.String(), a.Digest, "", reason
 		if err := i.logEntry(e); err != nil {
 			return err
 		}
@@ -45,17 +51,19 @@ func (i *importing) holdRiders() error {
 	return nil
 }
 
-// riders are the places of what can be started and that no root contains.
-func riders(g *layout.Graph) []layout.Place {
-	type spot struct {
-		repo   string
-		digest digest.Digest
-	}
+// unjudgedAttachment is an attachment that could be started.
+type unjudgedAttachment struct {
+	layout.Place
+	why string
+}
+
+// unjudged lists the attachments that could be started and that no root contains.
+func (i *importing) unjudged(ctx context.Context) ([]unjudgedAttachment, error) {
 	contained := map[spot]bool{}
-	for _, root := range g.Roots {
+	for _, root := range i.g.Roots {
 		for todo := []digest.Digest{root.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
 			at := spot{root.Reference.Repository, todo[0]}
-			if n := g.Nodes[at.digest]; n != nil && !contained[at] {
+			if n := i.g.Nodes[at.digest]; n != nil && !contained[at] {
 				contained[at] = true
 				for _, c := range n.Children {
 					todo = append(todo, c.Digest)
@@ -63,12 +71,18 @@ func riders(g *layout.Graph) []layout.Place {
 			}
 		}
 	}
-	var out []layout.Place
-	for _, p := range g.Places {
-		n := g.Nodes[p.Digest]
-		if (n.Runnable || layout.IsIndex(n.Descriptor.MediaType)) && !contained[spot{p.Repository, p.Digest}] {
-			out = append(out, p)
+	var out []unjudgedAttachment
+	for _, p := range i.g.Places {
+		if contained[spot{p.Repository, p.Digest}] {
+			continue
+		}
+		why, err := i.g.Startable(ctx, i.source, &i.starts, p.Repository, p.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			out = append(out, unjudgedAttachment{p, why})
 		}
 	}
-	return out
+	return out, nil
 }

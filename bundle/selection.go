@@ -27,6 +27,8 @@ type Selection struct {
 	// Kind is where the source lies, for records of the export; empty means a
 	// registry.
 	Kind custody.PlaceKind
+	// AttachedFrom are repositories in which what is attached was looked for, too.
+	AttachedFrom []string
 	// NotCarried are layers that the source, a delta, leaves to its destination.
 	NotCarried map[digest.Digest]bool
 }
@@ -64,6 +66,16 @@ func (u *union) place(ref layout.Reference) *custody.Place {
 	p := &custody.Place{Kind: custody.InRegistry, Name: ref.Repository}
 	p.Kind = cmp.Or(u.kinds[ref.String()], p.Kind)
 	return p
+}
+
+// attachedFrom lists the further repositories in which what is attached was looked for.
+func (u *union) attachedFrom() []string {
+	var out []string
+	for _, p := range u.parts {
+		out = append(out, p.AttachedFrom...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (u *union) references() []layout.Reference {
@@ -157,8 +169,6 @@ func merge(all layout.Attachments, inq layout.Inquiry) layout.Attachments {
 	if rank[inq.Answer] > rank[all[i].Answer] {
 		all[i].Answer = inq.Answer
 	}
-	if all[i].Note == "" {
-		all[i].Note = inq.Note
-	}
+	all[i].Note, all[i].Doubt = cmp.Or(all[i].Note, inq.Note), cmp.Or(all[i].Doubt, inq.Doubt)
 	return all
 }

@@ -122,7 +122,7 @@ func (s *standIn) find(ctx context.Context, dst layout.Sink, elsewhere []string,
 	d := s.blob.Descriptor()
 	s.from = ""
 	for _, repo := range s.repos {
-		has, err := dst.Has(ctx, repo, d)
+		has, err := serves(ctx, dst, repo, d)
 		if err != nil {
 			return false, err
 		}
@@ -144,7 +144,7 @@ func (s *standIn) find(ctx context.Context, dst layout.Sink, elsewhere []string,
 		if slices.Contains(s.repos, repo) {
 			continue
 		}
-		if has, err := dst.Has(ctx, repo, d); has || err != nil {
+		if has, err := serves(ctx, dst, repo, d); has || err != nil {
 			s.from = repo
 			return has, err
 		}
@@ -156,6 +156,15 @@ func (s *standIn) find(ctx context.Context, dst layout.Sink, elsewhere []string,
 		}
 	}
 	return false, nil
+}
+
+// serves says whether a repository has a blob that nothing here could replace: by
+// proof where the destination gives one, and only else by its word.
+func serves(ctx context.Context, dst layout.Sink, repo string, d layout.Descriptor) (bool, error) {
+	if p, ok := dst.(layout.Prover); ok {
+		return p.Prove(ctx, repo, d)
+	}
+	return dst.Has(ctx, repo, d)
 }
 
 // carries says whether a blob is in the bundle itself. Its content is hashed when it
@@ -187,9 +196,14 @@ func (s *standIns) bring(ctx context.Context, dst layout.Sink, one *standIn) err
 	d := one.blob.Descriptor()
 	for _, repo := range one.lacking {
 		if m, ok := dst.(layout.Mounter); ok && one.other == nil {
-			if ok, err := m.Mount(ctx, repo, d, one.from); err != nil {
+			ok, err := m.Mount(ctx, repo, d, one.from)
+			if err == nil && ok {
+				ok, _ = prove(ctx, dst, repo, d)
+			}
+			if err != nil {
 				return err
-			} else if ok {
+			}
+			if ok {
 				continue
 			}
 		}
@@ -265,7 +279,7 @@ func (s *standIns) guard(dst layout.Sink, commit func(context.Context, []layout.
 func (s *standIn) isLost(ctx context.Context, dst layout.Sink) (bool, error) {
 	d := s.blob.Descriptor()
 	for _, repo := range s.repos {
-		if has, err := dst.Has(ctx, repo, d); err != nil || !has {
+		if has, err := serves(ctx, dst, repo, d); err != nil || !has {
 			return !has, err
 		}
 	}

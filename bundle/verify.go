@@ -159,9 +159,9 @@ func (b *Bundle) admitted(ctx context.Context, g *layout.Graph, r *verify.Report
 	if len(refs) == 0 {
 		return nil, err
 	}
-	less, err := layout.Walk(ctx, b.source, refs, layout.WalkOptions{MayMiss: b.MayMiss, Jobs: localJobs, SkipForeign: b.skipsForeign()})
+	less, err := b.only(ctx, refs)
 	if err != nil {
-		return nil, b.damaged(err)
+		return nil, err
 	}
 	for _, n := range less.Roots {
 		if passed[n.Reference.String()] != n.Descriptor.Digest.String() {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -38,7 +40,16 @@ type archive struct {
 	plain map[string]span
 	byDgs map[digest.Digest]span
 	links map[string]string
+	// Of another tool's archive: names that are there twice, what is neither a
+	// file nor a link, and how many bytes the names of files have that are no blobs.
+	twice map[string]bool
+	odd   map[string]string
+	names int
 }
+
+// maxArchiveNames is how many bytes the names may have, in all, of files that are no
+// blobs: in a docker-archive any of them may be a layer.
+const maxArchiveNames = 64 << 20
 
 // openArchive indexes a tar. One that begins as ours do has to be of our form in
 // every byte: a damaged bundle must not pass for another tool's.
@@ -48,7 +59,10 @@ func openArchive(name string, r io.ReaderAt, size int64) (*archive, error) {
 }
 
 func newArchive(name string, r io.ReaderAt) *archive {
-	return &archive{name: name, r: r, limit: MaxTarEntries, plain: map[string]span{}, byDgs: map[digest.Digest]span{}, links: map[string]string{}}
+	return &archive{
+		name: name, r: r, limit: MaxTarEntries, plain: map[string]span{}, byDgs: map[digest.Digest]span{}, links: map[string]string{},
+		twice: map[string]bool{}, odd: map[string]string{},
+	}
 }
 
 func (a *archive) open(size int64) error {
@@ -57,10 +71,12 @@ func (a *archive) open(size int64) error {
 		a.own = true
 		err = scanTar(a.r, size, a.add)
 	} else if err == nil {
-		err = scanForeign(a.r, size, a.add)
+		if err = scanForeign(a.r, size, a.addForeign); err == nil {
+			err = a.enter()
+		}
 	}
 	if err != nil {
-		return &Error{Side: SideBundle, Name: a.name, Err: a.damaged(err), Hint: archiveHint(head)}
+		return &Error{Side: SideBundle, Name: a.name, Err: a.damaged(err), Hint: archiveHint(head, err)}
 	}
 	return nil
 }
@@ -75,23 +91,31 @@ func (a *archive) damaged(err error) error {
 	return err
 }
 
+// firstBlock reads what every tar begins with.
 func firstBlock(r io.ReaderAt, size int64) ([]byte, error) {
-	if size < blockSize {
-		return nil, fmt.Errorf("%d bytes are no tar archive: %w", size, ErrCorrupt)
-	}
-	head := make([]byte, blockSize)
+	head := make([]byte, min(size, blockSize))
 	if n, err := r.ReadAt(head, 0); n < len(head) {
 		return nil, fmt.Errorf("its first bytes: %w", err)
 	}
-	return head, nil
+	if size >= blockSize {
+		return head, nil
+	}
+	if bytes.HasPrefix(appendBlock(nil, ocispec.ImageLayoutFile, int64(len(layoutFile)), '0'), head) {
+		return head, cutAt(size, blockSize, false)
+	}
+	return head, fmt.Errorf("%w: %d bytes are no tar archive", ErrNotBundle, size)
 }
 
-// archiveHint says what to do about an archive that begins with head.
-func archiveHint(head []byte) string {
-	for magic, tool := range map[string]string{"\x1f\x8b": "gunzip", "\x28\xb5\x2f\xfd": "unzstd", "BZh": "bunzip2", "\xfd7zXZ": "unxz"} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return "it is compressed as a whole; decompress it first (" + tool + ")"
-		}
+// archiveHint says what to do about an archive that begins with head and cannot be
+// read because of err.
+func archiveHint(head []byte, err error) string {
+	switch f := SniffCompression(head); {
+	case f != CompressionNone:
+		return "it is compressed (" + string(f) + "), once more than is read through; decompress it first"
+	case errors.Is(err, ErrIncomplete):
+		return "it was not copied or downloaded to its end: copy it again from where it was made; compare its size there"
+	case errors.Is(err, ErrNotBundle):
+		return notBundleHint
 	}
 	return "copy it again from where it was made; compare its size and checksum there"
 }
@@ -103,43 +127,179 @@ func marked(head []byte) bool {
 	return err == nil && bytes.Equal(appendBlock(nil, ocispec.ImageLayoutFile, size, '0'), head)
 }
 
-// add takes an entry in, if it has a place in an image archive and is there for
+// add takes in an entry of our own form, if it has a place in a bundle and is there for
 // the first time.
 func (a *archive) add(e tarEntry) error {
 	d, isBlob := digestOfPath(e.name)
 	_, twice := a.plain[e.name]
 	_, twiceBlob := a.byDgs[d]
-	_, twiceLink := a.links[e.name]
 	switch {
-	case twice || twiceLink || isBlob && twiceBlob:
+	case twice || isBlob && twiceBlob:
 		return fmt.Errorf("%.200q is there twice: %w", e.name, ErrCorrupt)
-	case len(a.plain)+len(a.byDgs)+len(a.links) >= a.limit:
+	case len(a.plain)+len(a.byDgs) >= a.limit:
 		return fmt.Errorf("more than %d entries: %w", a.limit, ErrLimit)
-	case e.isLink && dockerLayer.MatchString(e.name) && dockerLayer.MatchString(e.link):
-		a.links[e.name] = e.link
-	case isBlob && !e.isLink:
+	case isBlob:
 		a.byDgs[d] = span{e.data, e.size}
-	case allowedName(e.name) && !e.isLink:
+	case ownName(e.name):
 		a.plain[e.name] = span{e.data, e.size}
 	default:
-		return fmt.Errorf("%.200q has no place in an image archive: %w", e.name, ErrUnsupported)
+		return fmt.Errorf("%.200q has no place in a bundle: %w", e.name, ErrUnsupported)
 	}
 	return nil
 }
 
-// Names that a docker-archive has beside manifest.json and repositories.
-var (
-	dockerLayer  = regexp.MustCompile(`^[0-9a-f]{64}/layer\.tar$|^[0-9a-f]{64}\.tar(\.gz)?$`)
-	dockerLegacy = regexp.MustCompile(`^[0-9a-f]{64}/(json|VERSION)$|^[0-9a-f]{64}\.json$|^sha256:[0-9a-f]{64}$`)
-)
-
-func allowedName(name string) bool {
-	switch name {
-	case ocispec.ImageLayoutFile, ocispec.ImageIndexFile, dockerFile, "repositories":
-		return true
-	}
-	return dockerLayer.MatchString(name) || dockerLegacy.MatchString(name)
+// ownName says whether a file that is no blob has a place in a bundle of ours.
+func ownName(name string) bool {
+	return name == ocispec.ImageLayoutFile || name == ocispec.ImageIndexFile || name == dockerFile
 }
+
+// addForeign takes in an entry of another tool's archive. What each is for is known
+// when all are: manifest.json of a docker-archive names files as it likes, and stands
+// anywhere. What nobody names is passed over.
+func (a *archive) addForeign(e tarEntry) error {
+	if len(a.plain)+len(a.byDgs)+len(a.links)+len(a.odd) >= a.limit {
+		return fmt.Errorf("more than %d entries: %w", a.limit, ErrLimit)
+	}
+	d, isBlob := digestOfPath(e.name)
+	if isBlob && !e.isLink && e.odd == "" {
+		if _, twice := a.byDgs[d]; twice {
+			return fmt.Errorf("%.200q is there twice: %w", e.name, ErrCorrupt)
+		}
+		a.byDgs[d] = span{e.data, e.size}
+		return nil
+	}
+	if a.names += len(e.name) + len(e.link); a.names > maxArchiveNames {
+		return fmt.Errorf("names of more than %d bytes: %w", maxArchiveNames, ErrLimit)
+	}
+	if a.has(e.name) {
+		a.twice[e.name] = true
+	}
+	switch {
+	case e.odd != "" || isBlob:
+		a.odd[e.name] = cmp.Or(e.odd, "a link")
+	case e.isLink:
+		a.links[e.name] = e.link
+	default:
+		a.plain[e.name] = span{e.data, e.size}
+	}
+	return nil
+}
+
+// has says whether something was taken in under a name.
+func (a *archive) has(name string) bool {
+	_, file := a.plain[name]
+	_, link := a.links[name]
+	_, odd := a.odd[name]
+	return file || link || odd
+}
+
+// enter makes the one folder of an archive that holds a layout, or a docker-archive,
+// the archive itself. It then refuses what has a name that matters and is no file, or
+// is there twice.
+func (a *archive) enter() error {
+	if top, ok := a.only(); ok {
+		a.rebase(top)
+	}
+	for _, name := range []string{ocispec.ImageLayoutFile, ocispec.ImageIndexFile, dockerFile} {
+		if err := a.usable(name); err != nil {
+			return err
+		}
+	}
+	for name, what := range a.odd {
+		if d, ok := digestOfPath(name); ok {
+			return fmt.Errorf("%s is %s, no file: %w", d, what, ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// usable refuses a name that is there and does not stand for one file.
+func (a *archive) usable(name string) error {
+	_, link := a.links[name]
+	switch {
+	case a.twice[name]:
+		return fmt.Errorf("%.200q is there twice: %w", name, ErrCorrupt)
+	case link && ownName(name):
+		return fmt.Errorf("%.200q is a link, no file: %w", name, ErrUnsupported)
+	case a.odd[name] != "":
+		return fmt.Errorf("%.200q is %s, no file: %w", name, a.odd[name], ErrUnsupported)
+	}
+	return nil
+}
+
+// only finds the one folder that the archive's content is in, if that is not at its top.
+func (a *archive) only() (string, bool) {
+	marks := []string{ocispec.ImageLayoutFile, ocispec.ImageIndexFile, dockerFile}
+	if slices.ContainsFunc(marks, a.has) || len(a.byDgs) > 0 {
+		return "", false
+	}
+	tops := map[string]bool{}
+	for name := range a.plain {
+		for _, mark := range marks {
+			if top, ok := strings.CutSuffix(name, "/"+mark); ok {
+				tops[top+"/"] = true
+			}
+		}
+	}
+	for top := range tops {
+		return top, len(tops) == 1
+	}
+	return "", false
+}
+
+// rebase drops top from all names; what is elsewhere is passed over.
+func (a *archive) rebase(top string) {
+	old := *a
+	a.plain, a.links, a.twice, a.odd = map[string]span{}, map[string]string{}, map[string]bool{}, map[string]string{}
+	for name, s := range old.plain {
+		rest, ok := strings.CutPrefix(name, top)
+		d, isBlob := digestOfPath(rest)
+		switch {
+		case !ok:
+			a.plain["../"+name] = s // counted, and found by no name
+		case isBlob && !old.twice[name]:
+			a.byDgs[d] = s
+		default:
+			a.plain[rest] = s
+		}
+	}
+	for name, to := range old.links {
+		if rest, ok := strings.CutPrefix(name, top); ok {
+			a.links[rest] = strings.TrimPrefix(to, top)
+		}
+	}
+	for name := range old.twice {
+		a.twice[strings.TrimPrefix(name, top)] = true
+	}
+	for name, what := range old.odd {
+		a.odd[strings.TrimPrefix(name, top)] = what
+	}
+}
+
+// passedOver counts what is in the archive and belongs to no layout. used are further
+// names that do.
+func (a *archive) passedOver(used map[string]bool) int {
+	if a.own {
+		return 0
+	}
+	n := len(a.odd)
+	for name := range a.plain {
+		if !ownName(name) && !used[name] && !dockerName(name) {
+			n++
+		}
+	}
+	for name := range a.links {
+		if !used[name] && !dockerName(name) {
+			n++
+		}
+	}
+	return n
+}
+
+// dockerLegacy are files that docker save adds for versions of docker before 1.10.
+var dockerLegacy = regexp.MustCompile(`^[0-9a-f]{64}/(json|VERSION|layer\.tar)$|^[0-9a-f]{64}\.json$`)
+
+func dockerName(name string) bool { return name == "repositories" || dockerLegacy.MatchString(name) }
 
 // matches says whether the archive has the files of plan, in their places.
 func (a *archive) matches(plan *Plan) error {
@@ -222,15 +382,29 @@ func (a *archive) blobs(fn func(digest.Digest, int64) error) error {
 // maxLinks is how many links may lead to a layer. docker and podman need one.
 const maxLinks = 8
 
-// resolveLink follows a docker-archive's links from one layer to an equal one.
-func (a *archive) resolveLink(name string) (span, string, bool) {
+// find looks for the file that manifest.json of a docker-archive means by name, and
+// follows links from there.
+func (a *archive) find(name string) (s span, target string, err error) {
+	name = strings.TrimPrefix(name, "./")
 	for range maxLinks {
-		target, ok := a.links[name]
+		to, ok := a.links[name]
 		if !ok {
 			break
 		}
-		name = target
+		if err := a.usable(name); err != nil {
+			return span{}, "", err
+		}
+		name = to
+	}
+	if err := a.usable(name); err != nil {
+		return span{}, "", err
 	}
 	s, ok := a.plain[name]
-	return s, name, ok && dockerLayer.MatchString(name)
+	if d, isBlob := digestOfPath(name); isBlob {
+		s, ok = a.byDgs[d]
+	}
+	if !ok || !fs.ValidPath(name) {
+		return span{}, "", fmt.Errorf("%.150q is not in the archive: %w", name, ErrCorrupt)
+	}
+	return s, name, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // EventKind says what happened to one piece of content.
@@ -22,6 +23,7 @@ const (
 	EventAdvance                  // N more bytes of it
 	EventDone                     // it is there; N bytes of it were moved
 	EventSkip                     // it was there already: N bytes need not move
+	EventResend                   // it was said to be there and is not: N bytes moved; Count is 1 if it was skipped before
 )
 
 // Event is a step of a transfer, for progress displays.
@@ -46,6 +48,8 @@ type CopyOptions struct {
 	Names []Name
 	// ReadAll reads, and so checks, even what the sink has already.
 	ReadAll bool
+	// Resend sends everything, whatever the sink says that it has.
+	Resend bool
 	// Progress is called from many goroutines, one at a time.
 	Progress func(Event)
 }
@@ -62,7 +66,9 @@ const (
 // Copy puts everything of g into dst: blobs first, then manifests, children and
 // subjects before what refers to them, and names last. Each byte is read once
 // and hashed on the way. A piece that dst has is not sent; one that several
-// repositories need is sent once and mounted in the others where dst can.
+// repositories need is sent once and mounted in the others where dst can. If dst is
+// a [Prover], what was not sent is proven before the names are written, and sent if
+// it cannot be.
 func Copy(ctx context.Context, dst Sink, src Source, g *Graph, o CopyOptions) error {
 	c := newCopier(dst, src, g, o)
 	c.emit(Event{Kind: EventPlan, N: c.bytes, Count: c.count})
@@ -74,6 +80,9 @@ func Copy(ctx context.Context, dst Sink, src Source, g *Graph, o CopyOptions) er
 			return err
 		}
 	}
+	if err := c.prove(ctx); err != nil {
+		return err
+	}
 	return c.commit(ctx)
 }
 
@@ -83,6 +92,8 @@ type piece struct {
 	from  string // repository of the source
 	repos []string
 	node  *Node // of a manifest
+
+	skipped bool // reported as there; guarded by copier.mu
 }
 
 type copier struct {
@@ -94,9 +105,20 @@ type copier struct {
 	blobs  []*piece
 	bytes  int64
 	count  int
+	layers map[digest.Digest]*piece // the blobs
+	nodes  map[digest.Digest]*piece // the manifests
 
 	mu      sync.Mutex
 	workers []bool
+	claims  []placedPiece // blobs that dst says it has
+	sent    map[placedPiece]bool
+	resends map[placedPiece]func() error
+}
+
+// placedPiece is a piece in one repository of the sink.
+type placedPiece struct {
+	*piece
+	repo string
 }
 
 func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
@@ -107,24 +129,28 @@ func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
 	if o.Names == nil {
 		o.Names = g.Names()
 	}
-	c := &copier{dst: dst, src: src, graph: g, opt: o, places: map[digest.Digest][]string{}}
-	byDigest := map[digest.Digest]*piece{}
+	c := &copier{
+		dst: dst, src: src, graph: g, opt: o, places: map[digest.Digest][]string{},
+		layers: map[digest.Digest]*piece{}, nodes: make(map[digest.Digest]*piece, len(g.Nodes)),
+		sent: map[placedPiece]bool{}, resends: map[placedPiece]func() error{},
+	}
 	for _, at := range c.placed() {
 		d := at.node.Descriptor.Digest
 		c.places[d] = appendNew(c.places[d], at.repo)
 		for _, b := range at.node.Blobs {
-			p := byDigest[b.Digest]
+			p := c.layers[b.Digest]
 			if p == nil {
 				p = &piece{desc: b.Descriptor(), from: at.node.Repository}
-				byDigest[b.Digest] = p
+				c.layers[b.Digest] = p
 				c.blobs = append(c.blobs, p)
 				c.bytes += b.Size
 			}
 			p.repos = appendNew(p.repos, at.repo)
 		}
 	}
-	for _, n := range g.Nodes {
+	for d, n := range g.Nodes {
 		c.bytes += n.Descriptor.Size
+		c.nodes[d] = &piece{desc: n.Descriptor, from: n.Repository, repos: c.places[d], node: n}
 	}
 	c.count = len(c.blobs) + len(g.Nodes)
 	// The largest first: they take longest, and the small ones fill the gaps.
@@ -190,12 +216,15 @@ func waitCause(ctx context.Context, g *errgroup.Group) error {
 func (c *copier) manifests(ctx context.Context, level []*Node) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.opt.Jobs * smallFactor)
+	room := semaphore.NewWeighted(MaxManifestsAtOnce)
 	for _, n := range level {
-		if ctx.Err() != nil {
-			break
+		weight := min(n.Descriptor.Size, MaxManifestsAtOnce)
+		if room.Acquire(ctx, weight) != nil {
+			break // ctx has ended
 		}
 		g.Go(func() error {
-			return c.move(ctx, &piece{desc: n.Descriptor, from: n.Repository, repos: c.places[n.Descriptor.Digest], node: n})
+			defer room.Release(weight)
+			return c.move(ctx, c.nodes[n.Descriptor.Digest])
 		})
 	}
 	return waitCause(ctx, g)
@@ -216,6 +245,9 @@ func (c *copier) move(ctx context.Context, p *piece) error {
 	kind := EventDone
 	if !moved {
 		kind = EventSkip
+		c.mu.Lock()
+		p.skipped = true
+		c.mu.Unlock()
 		if err := c.check(ctx, p); err != nil {
 			return err
 		}
@@ -242,19 +274,45 @@ func (c *copier) check(ctx context.Context, p *piece) error {
 
 // place brings a piece to one repository, and reports whether its bytes moved.
 func (c *copier) place(ctx context.Context, worker int, p *piece, repo string, have []string) (bool, error) {
-	if m, ok := c.dst.(Mounter); ok && p.node == nil && len(have) > 0 {
-		if ok, err := m.Mount(ctx, repo, p.desc, have[0]); err != nil || ok {
+	if !c.opt.Resend {
+		if has, err := c.has(ctx, p, repo, have); err != nil || has {
 			return false, err
 		}
 	}
-	if has, err := c.dst.Has(ctx, repo, p.desc); err != nil || has {
-		return false, err
-	}
 	c.emit(Event{Kind: EventStart, Worker: worker, Descriptor: p.desc})
+	err := c.sendWithBlobs(ctx, worker, p, repo)
+	return err == nil, err
+}
+
+// has says whether a piece is in a repository of the sink, or was mounted there.
+func (c *copier) has(ctx context.Context, p *piece, repo string, have []string) (has bool, err error) {
+	if m, ok := c.dst.(Mounter); ok && p.node == nil && len(have) > 0 {
+		has, err = m.Mount(ctx, repo, p.desc, have[0])
+	}
+	if !has && err == nil {
+		has, err = c.dst.Has(ctx, repo, p.desc)
+	}
+	if has && p.node == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.claims = append(c.claims, placedPiece{p, repo})
+	}
+	return has, err
+}
+
+// put sends a piece to one repository, and again if the sink says that it may work
+// the next time.
+func (c *copier) put(ctx context.Context, worker int, p *piece, repo string) error {
 	for attempt := 1; ; attempt++ {
 		err := c.send(ctx, worker, p, repo)
-		if err == nil || attempt == putAttempts || ctx.Err() != nil || !temporary(err) {
-			return err == nil, err
+		if err == nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.sent[placedPiece{p, repo}] = true
+			return nil
+		}
+		if attempt == putAttempts || ctx.Err() != nil || !temporary(err) {
+			return err
 		}
 	}
 }
@@ -341,16 +399,10 @@ func (s *sourceReader) Read(b []byte) (int, error) {
 // commit publishes the names, with the bytes of their manifests.
 func (c *copier) commit(ctx context.Context) error {
 	names := slices.Clone(c.opt.Names)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(c.opt.Jobs * smallFactor)
 	for i := range names {
-		g.Go(func() (err error) {
-			names[i].Manifest, err = c.graph.ReadManifest(gctx, c.src, names[i].Descriptor.Digest)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
+		names[i].Read = func(ctx context.Context) ([]byte, error) {
+			return c.graph.ReadManifest(ctx, c.src, names[i].Descriptor.Digest)
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return err

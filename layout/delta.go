@@ -40,7 +40,7 @@ func (g *Graph) Without(layers map[digest.Digest]bool) *Graph {
 	for d, n := range g.Nodes {
 		if slices.ContainsFunc(n.Blobs, func(b Blob) bool { return gone[b.Digest] }) {
 			less := *n
-			less.Runnable = false
+			less.Image = false
 			less.Blobs = slices.DeleteFunc(slices.Clone(n.Blobs), func(b Blob) bool { return gone[b.Digest] })
 			n = &less
 		}

@@ -33,8 +33,9 @@ func ParseDigest(s string) (digest.Digest, error) {
 	return digest.Digest(s), nil
 }
 
-// CheckDescriptor refuses a digest outside the grammar and a size outside
-// 0…MaxBlobBytes (MaxManifestBytes for a manifest).
+// CheckDescriptor refuses a digest outside the grammar, a size outside
+// 0…MaxBlobBytes (MaxManifestBytes for a manifest), and embedded data that is not the
+// content (OCI image-spec, "Embedded Content").
 func CheckDescriptor(d Descriptor) error {
 	if _, err := ParseDigest(string(d.Digest)); err != nil {
 		return err
@@ -48,6 +49,9 @@ func CheckDescriptor(d Descriptor) error {
 		return fmt.Errorf("%s: size %d: %w", d.Digest, d.Size, ErrCorrupt)
 	case d.Size > limit:
 		return fmt.Errorf("%s: size %d, at most %d is accepted: %w", d.Digest, d.Size, limit, ErrLimit)
+	}
+	if d.Data != nil && (int64(len(d.Data)) != d.Size || d.Digest.Algorithm().FromBytes(d.Data) != d.Digest) {
+		return fmt.Errorf("%s: the data embedded in its descriptor is something else: %w", d.Digest, ErrCorrupt)
 	}
 	return nil
 }

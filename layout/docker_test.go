@@ -303,7 +303,6 @@ func TestHostileDockerArchives(t *testing.T) {
 		"a layer absent":              {manifest: change(func(e *dockerEntry) { e.Layers[0] = v1id("x") + "/layer.tar" })},
 		"a layer outside":             {manifest: change(func(e *dockerEntry) { e.Layers[0] = "../../etc/passwd" })},
 		"a layer that is the config":  {manifest: change(func(e *dockerEntry) { e.Layers[0] = e.Config })},
-		"a layer by ./":               {manifest: change(func(e *dockerEntry) { e.Layers[0] = "./" + first })},
 		"a layer changed":             {layer: {name: first, data: append(bytes.Clone(img.layers[0]), 0)}},
 		"a layer cut short":           {layer: {name: first, data: img.layers[0][:100]}},
 		"a layer empty":               {layer: {name: first}},
@@ -369,11 +368,12 @@ func TestDockerArchiveNameTwice(t *testing.T) {
 		members[i].data = bytes.ReplaceAll(m.data, []byte("team/app:v2"), []byte("team/app:v1"))
 	}
 	r, err := openBytes(pack(t, members...))
-	if err == nil {
-		_, err = r.Roots()
+	if err != nil {
+		t.Fatal(err)
 	}
+	_, err = walkReader(t, r)
 	if !errors.Is(err, layout.ErrUnsupported) || !strings.Contains(fmt.Sprint(err), "docker.io/team/app:v1") {
-		t.Errorf("Roots = %v, want ErrUnsupported and the name", err)
+		t.Errorf("Walk = %v, want ErrUnsupported and the name", err)
 	}
 }
 

@@ -9,20 +9,34 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// cosignKind is the annotation by which cosign save tells an image from its
-// signatures and attestations in index.json.
-const cosignKind = "kind"
+// kindAnnotation is the annotation by which cosign save, and stores of hauler, tell an
+// image from its signatures and attestations in index.json. They may all have one name.
+const kindAnnotation = "kind"
 
-var cosignKinds = map[string]Form{
-	"dev.cosignproject.cosign/sigs": FormCosignSig,
-	"dev.cosignproject.cosign/atts": FormCosignAtt,
+// kindPrefixes are what the values begin with: cosign's, and hauler's since 1.2.
+var kindPrefixes = []string{"dev.cosignproject.cosign/", "dev.hauler/"}
+
+// attachedKinds are the values that say that an entry is attached to the image of the
+// same name. What hauler marks as referrers/DIGEST says itself what it is attached to.
+var attachedKinds = map[string]Form{
+	"sigs": FormCosignSig, "atts": FormCosignAtt, "sboms": FormCosignSBOM, "referrers": FormLayout,
 }
 
-func kindOf(d Descriptor) Form { return cosignKinds[d.Annotations[cosignKind]] }
+// kindOf returns the form by which an entry is marked as attached, or "".
+func kindOf(d Descriptor) Form {
+	for _, prefix := range kindPrefixes {
+		if kind, ok := strings.CutPrefix(d.Annotations[kindAnnotation], prefix); ok {
+			kind, _, _ = strings.Cut(kind, "/")
+			return attachedKinds[kind]
+		}
+	}
+	return ""
+}
 
 // edges is what a layout says belongs to what.
 type edges struct {
@@ -173,13 +187,16 @@ func (r *Reader) edgesFromManifests(ctx context.Context) error {
 	return nil
 }
 
-// edgesFromNames reads tags that are made from digests, and cosign save's marks.
+// edgesFromNames reads tags that are made from digests, and the marks of cosign save
+// and hauler.
 func (r *Reader) edgesFromNames(ctx context.Context) error {
 	n := r.lookup()
-	var images, marked []Descriptor
+	var images, marked []int
 	for i, d := range r.index {
 		ref := n.of[i]
-		if subject, form, ok := ParseCosignTag(ref.Tag); ok {
+		if kindOf(d) != "" {
+			marked = append(marked, i)
+		} else if subject, form, ok := ParseCosignTag(ref.Tag); ok {
 			r.addEdge(subject, form, ref.Repository, d)
 		} else if subject, ok := parseFallbackTag(ref.Tag); ok && IsIndex(d.MediaType) {
 			m, err := r.parse(ctx, d)
@@ -189,18 +206,34 @@ func (r *Reader) edgesFromNames(ctx context.Context) error {
 			for _, c := range m.Manifests {
 				r.addEdge(subject, FormReferrersTag, ref.Repository, c)
 			}
-		} else if kindOf(d) != "" {
-			marked = append(marked, d)
 		} else {
-			images = append(images, d)
+			images = append(images, i)
 		}
 	}
-	if len(marked) > 0 && len(images) > 1 {
-		return r.fail(marked[0].Digest, fmt.Errorf("marked as cosign's signature of one image, in a layout of %d: %w", len(images), ErrUnsupported))
+	return r.edgesFromMarks(images, marked)
+}
+
+// edgesFromMarks ties what is marked as attached to the images of the same name, or,
+// without a name, to the only image.
+func (r *Reader) edgesFromMarks(images, marked []int) error {
+	n := r.lookup()
+	byName := map[string][]int{}
+	for _, i := range images {
+		byName[n.of[i].Name()] = append(byName[n.of[i].Name()], i)
 	}
-	for _, d := range marked {
-		for _, image := range images {
-			r.addEdge(image.Digest, kindOf(d), "", d)
+	for _, m := range marked {
+		d, ref := r.index[m], n.of[m]
+		if kindOf(d) == FormLayout {
+			continue // its subject field is enough
+		}
+		about := images
+		if ref.Tag != "" {
+			about = byName[ref.Name()]
+		} else if len(images) > 1 {
+			return r.fail(d.Digest, fmt.Errorf("marked as cosign's signature of one image, in a layout of %d: %w", len(images), ErrUnsupported))
+		}
+		for _, i := range about {
+			r.addEdge(r.index[i].Digest, kindOf(d), ref.Repository, d)
 		}
 	}
 	return nil

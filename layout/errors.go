@@ -17,7 +17,24 @@ var (
 	ErrLimit = errors.New("over the limit")
 	// ErrUnsupported: well-formed, but nothing airgap can carry.
 	ErrUnsupported = errors.New("not supported")
+	// ErrIncomplete: it ends before it should. It is ErrCorrupt too.
+	ErrIncomplete error = incomplete{}
+	// ErrNotBundle: it is a file or a folder of another kind. It is ErrUnsupported
+	// too.
+	ErrNotBundle error = notBundle{}
+	// ErrAlgorithm: the side takes no content by a digest of this algorithm.
+	ErrAlgorithm = errors.New("digest algorithm not supported")
 )
+
+type incomplete struct{}
+
+func (incomplete) Error() string        { return "incomplete" }
+func (incomplete) Is(target error) bool { return target == ErrCorrupt }
+
+type notBundle struct{}
+
+func (notBundle) Error() string        { return "not a bundle" }
+func (notBundle) Is(target error) bool { return target == ErrUnsupported }
 
 // Side names an end of a transfer in errors and messages.
 type Side string

@@ -19,3 +19,6 @@ func (o WalkOptions) WithLimits(manifests, attached int) WalkOptions {
 	o.maxManifests, o.maxAttached = manifests, attached
 	return o
 }
+
+// MayBeManifest is mayBeManifest.
+func MayBeManifest(head []byte) bool { return mayBeManifest(head) }

@@ -119,6 +119,27 @@ func (f folder) blobs(fn func(digest.Digest, int64) error) error {
 	return nil
 }
 
+// passedOver counts what stands beside a layout in its folder.
+func (f folder) passedOver() int {
+	dir, err := f.fsys.Open(".", os.O_RDONLY, 0)
+	if err != nil {
+		return 0
+	}
+	defer dir.Close()
+	n := 0
+	for {
+		entries, err := dir.ReadDir(1000)
+		for _, e := range entries {
+			if name := e.Name(); !ownName(name) && name != "blobs" && name != "repositories" {
+				n++
+			}
+		}
+		if err != nil || len(entries) == 0 {
+			return n
+		}
+	}
+}
+
 func eachBlob(dir disk.File, alg digest.Algorithm, fn func(digest.Digest, int64) error) error {
 	for {
 		entries, rerr := dir.ReadDir(1000)

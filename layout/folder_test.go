@@ -216,9 +216,9 @@ func TestIndexJSON(t *testing.T) {
 		desc(func(d *layout.Descriptor) { d.Size++ }):                                         layout.ErrCorrupt,
 		desc(func(d *layout.Descriptor) { d.Digest = "sha256:../../x" }):                      layout.ErrCorrupt,
 		desc(func(d *layout.Descriptor) { d.Digest = digest.FromString("absent") }):           layout.ErrNotFound,
-		desc(func(d *layout.Descriptor) { d.MediaType = layerType }):                          layout.ErrUnsupported,
-		desc(func(d *layout.Descriptor) { d.MediaType = "" }):                                 layout.ErrUnsupported,
-		desc(func(d *layout.Descriptor) { d.MediaType = layout.MediaTypeDockerSchema1 }):      layout.ErrUnsupported,
+		desc(func(d *layout.Descriptor) { d.MediaType = layerType }):                          nil, // passed over
+		desc(func(d *layout.Descriptor) { d.MediaType = "" }):                                 nil,
+		desc(func(d *layout.Descriptor) { d.MediaType = layout.MediaTypeDockerSchema1 }):      nil,
 		desc(func(d *layout.Descriptor) { d.MediaType = layout.MediaTypeIndex }):              layout.ErrCorrupt,
 		desc(func(d *layout.Descriptor) { d.MediaType = layout.MediaTypeDockerManifest }):     layout.ErrCorrupt,
 	} {

@@ -345,8 +345,24 @@ func TestRootNames(t *testing.T) {
 		"a tag":       {named(one, "v1"), named(two, "v1")},
 		"a full name": {named(one, repo+":v1"), annotated(two, layout.AnnotationContainerdName, repo+":v1")},
 	} {
-		if roots, _, err := rootsOf(t, b, list...); !errors.Is(err, layout.ErrUnsupported) || !strings.Contains(fmt.Sprint(err), string(two.Digest)) {
-			t.Errorf("%s of two manifests: %v, %v, want ErrUnsupported and the digests", what, roots, err)
+		roots, r, err := rootsOf(t, b, list...)
+		if err != nil || len(roots) != 2 {
+			t.Errorf("%s of two manifests: %v, %v, want both", what, roots, err)
+			continue
+		}
+		var refs []layout.Reference
+		for _, n := range roots {
+			if n.Reference.Digest != n.Descriptor.Digest || n.Reference.Tag != "v1" {
+				t.Errorf("%s of two manifests: %s, want the tag and the digest", what, n.Reference)
+			}
+			refs = append(refs, n.Reference)
+			if _, err := layout.Walk(t.Context(), r, []layout.Reference{n.Reference}, layout.WalkOptions{}); err != nil {
+				t.Errorf("%s of two manifests, one of them: %v", what, err)
+			}
+		}
+		_, err = layout.Walk(t.Context(), r, refs, layout.WalkOptions{})
+		if !errors.Is(err, layout.ErrUnsupported) || !strings.Contains(fmt.Sprint(err), string(two.Digest)) || !strings.Contains(layout.Hint(err), "#sha256:") {
+			t.Errorf("%s of two manifests, both: %v (hint %q), want ErrUnsupported, the digests and how to choose", what, err, layout.Hint(err))
 		}
 	}
 }

@@ -90,7 +90,7 @@ func FuzzParseManifest(f *testing.F) {
 				t.Errorf("accepts %v", err)
 			}
 		}
-		if layout.IsIndex(mediaType) && len(m.Blobs()) > 0 || !layout.IsIndex(mediaType) && len(m.Manifests) > 0 {
+		if layout.IsIndex(mediaType) && len(m.Layers) > 0 || !layout.IsIndex(mediaType) && len(m.Opaque) > 0 || !layout.IsIndex(mediaType) && len(m.Manifests) > 0 {
 			t.Error("is an index and a manifest")
 		}
 		layout.KindOf(m)

@@ -16,9 +16,9 @@ type Node struct {
 	Descriptor Descriptor // media type, artifact type, digest, size
 	Kind       Kind
 	Children   []Child       // of an index, as listed, without those left out
-	Blobs      []Blob        // config first
+	Blobs      []Blob        // config first; of an index, what it lists that is no manifest
 	HasConfig  bool          // Blobs[0] is the config
-	Runnable   bool          // a container image, by the types of its config and layers
+	Image      bool          // it has the media types of a container image; see [HasImageTypes]
 	Subject    digest.Digest // what it says it is attached to; may be empty
 	Repository string        // one repository it was found in, the first by name
 	raw        []byte        // kept if WalkOptions.Keep
@@ -69,6 +69,9 @@ type Omission struct {
 	Parent     digest.Digest
 	Descriptor Descriptor
 	Reason     string
+	// Elsewhere: engines may have it all the same, for the index that lists it embeds it
+	// or says where else it is (OCI image-spec, descriptor fields "data" and "urls").
+	Elsewhere bool
 }
 
 // Reasons for an omission.
@@ -78,7 +81,12 @@ const (
 	ReasonForeign  = "a foreign layer, kept outside registries"
 )
 
-// Rejection is something that a source listed as attached and that is not.
+// ReasonMissingReferrer is why what a source listed as attached was rejected, if the
+// source does not have it, and [WalkOptions] allow that.
+const ReasonMissingReferrer = "not in the source any more; whoever exported allowed that by its digest"
+
+// Rejection is something that a source listed as attached and that is not or, without
+// a digest, an answer of the source that says less than it should.
 type Rejection struct {
 	Repository string
 	Subject    digest.Digest

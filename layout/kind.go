@@ -47,6 +47,7 @@ var byArtifactType = map[string]Kind{
 	"application/vnd.unknown.config.v1+json":                     KindArtifact,
 	"application/vnd.oci.empty.v1+json":                          KindArtifact,
 	"application/vnd.airgap.claim.v1+json":                       "custody claim",
+	"application/vnd.airgap.record.v1+json":                      "custody record",
 	"application/vnd.cyclonedx":                                  "CycloneDX SBOM",
 	"application/vnd.cyclonedx+json":                             "CycloneDX SBOM",
 	"application/vnd.cyclonedx+xml":                              "CycloneDX SBOM",
@@ -75,10 +76,12 @@ var byPredicate = []struct {
 }
 
 // predicateOf finds a predicate type where the tools write one: on the manifest
-// (Sigstore bundles), or on a layer (cosign .att, BuildKit).
+// (Sigstore bundles, custody records), or on a layer (cosign .att, BuildKit).
 func predicateOf(m *Manifest) string {
-	if p := m.Annotations["dev.sigstore.bundle.predicateType"]; p != "" {
-		return p
+	for _, key := range []string{"dev.sigstore.bundle.predicateType", "in-toto.io/predicate-type"} {
+		if p := m.Annotations[key]; p != "" {
+			return p
+		}
 	}
 	for _, l := range m.Layers {
 		for _, key := range []string{"predicateType", "in-toto.io/predicate-type"} {
@@ -99,31 +102,12 @@ func predicateKind(predicate string) (Kind, bool) {
 	return "in-toto attestation", predicate != ""
 }
 
-// runnable says whether a container can be started from m: its config is that of
-// an image, and so is the type of every layer. cosign's tag forms and BuildKit's
-// attestations pose as images, but for their layers.
-func runnable(m *Manifest) bool {
-	if m.Config == nil || m.Config.MediaType != MediaTypeImageConfig && m.Config.MediaType != MediaTypeDockerConfig {
-		return false
-	}
-	for _, l := range m.Layers {
-		if !strings.HasPrefix(l.MediaType, "application/vnd.oci.image.layer.") &&
-			!strings.HasPrefix(l.MediaType, "application/vnd.docker.image.rootfs.") {
-			return false
-		}
-	}
-	return true
-}
-
-// Runnable says whether a container can be started from a manifest that is no index.
-func Runnable(m *Manifest) bool { return runnable(m) }
-
 // KindOf names a manifest.
 func KindOf(m *Manifest) Kind {
 	if IsIndex(m.MediaType) {
 		return KindIndex
 	}
-	if runnable(m) {
+	if HasImageTypes(m) {
 		return KindImage
 	}
 	if k, ok := predicateKind(predicateOf(m)); ok {

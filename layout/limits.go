@@ -24,6 +24,12 @@ const (
 	MaxAttached = 10_000
 	// MaxDescriptors is how many descriptors one manifest may list.
 	MaxDescriptors = 20_000
+	// MaxManifestsAtOnce is how many bytes of manifests are fetched, parsed or sent at
+	// once, however many are under way: read, one takes several times its size.
+	MaxManifestsAtOnce = 16 << 20
+	// MaxManifestsKept is how many bytes of manifests a walk keeps in memory; it reads
+	// what is beyond that from the source again.
+	MaxManifestsKept = 64 << 20
 	// MaxJSONDepth is how deeply JSON may nest.
 	MaxJSONDepth = 64
 	// MaxTarEntries is how many entries a bundle may have, and how many

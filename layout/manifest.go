@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Manifest is what airgap reads of a manifest or an index of any form: image
@@ -14,15 +17,20 @@ type Manifest struct {
 	ArtifactType string // artifactType, else the config's media type
 	Config       *Descriptor
 	Layers       []Descriptor // layers, or the blobs of an artifact manifest
-	Manifests    []Descriptor // of an index
-	Subject      *Descriptor
-	Annotations  map[string]string
+	Manifests    []Descriptor // of an index: what it lists that is a manifest
+	// Opaque is what an index lists under any other media type (image-spec,
+	// "OCI Image Index": an unknown one must not be an error). It is carried as
+	// a blob, whatever its bytes are, and never served as a manifest.
+	Opaque      []Descriptor
+	Subject     *Descriptor
+	Annotations map[string]string
 }
 
-// Blobs returns the config, if any, and the layers.
+// Blobs returns the config, if any, and the layers; of an index, what it lists that
+// is no manifest.
 func (m *Manifest) Blobs() []Descriptor {
 	if m.Config == nil {
-		return m.Layers
+		return slices.Concat(m.Layers, m.Opaque)
 	}
 	return append([]Descriptor{*m.Config}, m.Layers...)
 }
@@ -77,8 +85,9 @@ func parseManifest(mediaType string, raw []byte) (*Manifest, error) {
 	}
 	m := &Manifest{
 		MediaType: mediaType, ArtifactType: j.ArtifactType, Config: j.Config, Layers: j.Layers,
-		Manifests: j.Manifests, Subject: j.Subject, Annotations: j.Annotations,
+		Subject: j.Subject, Annotations: j.Annotations,
 	}
+	m.Manifests, m.Opaque = splitListed(j.Manifests)
 	if m.Layers == nil {
 		m.Layers = j.Blobs
 	}
@@ -136,10 +145,8 @@ func (j *manifestJSON) checkDescriptors() error {
 			}
 		}
 	}
-	for i := range j.Manifests {
-		if !IsManifest(j.Manifests[i].MediaType) {
-			return fmt.Errorf("lists %s of type %.100q, which is no manifest: %w", j.Manifests[i].Digest, j.Manifests[i].MediaType, ErrUnsupported)
-		}
+	if err := checkListed(j.Manifests); err != nil {
+		return err
 	}
 	for _, one := range []*Descriptor{j.Config, j.Subject} {
 		if one != nil {
@@ -149,4 +156,42 @@ func (j *manifestJSON) checkDescriptors() error {
 		}
 	}
 	return nil
+}
+
+// checkListed refuses what an index lists as a manifest and as something else, and
+// manifests of docker's schema 1, which no blob is.
+func checkListed(list []Descriptor) error {
+	manifests, opaque := splitListed(list)
+	if len(opaque) == 0 {
+		return nil
+	}
+	listed := make(map[digest.Digest]bool, len(manifests))
+	for _, d := range manifests {
+		listed[d.Digest] = true
+	}
+	for _, d := range opaque {
+		if d.MediaType == MediaTypeDockerSchema1 || d.MediaType == MediaTypeDockerSchema1Sig {
+			return fmt.Errorf("lists %s, a docker schema 1 manifest: %w", d.Digest, ErrUnsupported)
+		}
+		if listed[d.Digest] {
+			return fmt.Errorf("lists %s as a manifest and as %.100q: %w", d.Digest, d.MediaType, ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+// splitListed sorts what an index lists by whether its media type is a manifest's.
+func splitListed(list []Descriptor) (manifests, opaque []Descriptor) {
+	isOpaque := func(d Descriptor) bool { return !IsManifest(d.MediaType) }
+	if !slices.ContainsFunc(list, isOpaque) {
+		return list, nil
+	}
+	for _, d := range list {
+		if isOpaque(d) {
+			opaque = append(opaque, d)
+		} else {
+			manifests = append(manifests, d)
+		}
+	}
+	return manifests, opaque
 }

@@ -159,7 +159,7 @@ func TestManifestDigests(t *testing.T) {
 		refusesManifest(t, "subject "+bad, layout.MediaTypeManifest, image(`,"subject":`+blobAt(bad)), layout.ErrCorrupt)
 		refusesManifest(t, "child "+bad, layout.MediaTypeIndex, `{"schemaVersion":2,"manifests":[`+childAt(bad)+`]}`, layout.ErrCorrupt)
 	}
-	refusesManifest(t, "a child that is no manifest", layout.MediaTypeIndex, `{"schemaVersion":2,"manifests":[`+blobAt(sumA)+`]}`, layout.ErrUnsupported)
+	refusesManifest(t, "a child that is a manifest and none", layout.MediaTypeIndex, `{"schemaVersion":2,"manifests":[`+blobAt(sumA)+`,`+childAt(sumA)+`]}`, layout.ErrCorrupt)
 	refusesManifest(t, "a child of schema 1", layout.MediaTypeIndex,
 		`{"schemaVersion":2,"manifests":[`+strings.Replace(childAt(sumA), layout.MediaTypeManifest, layout.MediaTypeDockerSchema1, 1)+`]}`, layout.ErrUnsupported)
 }

@@ -64,12 +64,16 @@ func (r *Reader) lookup() *names {
 	return &r.names
 }
 
-// add takes in an entry.
+// add takes in an entry. The name of one that is marked as attached is that of what it
+// is attached to.
 func (n *names) add(i int, d Descriptor) {
 	ref := entryName(d)
 	n.of[i] = ref
 	if ref.Repository != "" {
 		n.repos[ref.Repository] = true
+	}
+	if kindOf(d) != "" {
+		ref.Tag = ""
 	}
 	if ref.Tag != "" && ref.Repository != "" {
 		keepFirst(n.full, ref.Name(), i)
@@ -109,8 +113,9 @@ func (r *Reader) Resolve(_ context.Context, ref Reference) (Descriptor, error) {
 
 // Roots lists what the layout is about: every entry with a name of its own, and
 // every other to which none of those leads. So nothing that index.json lists is
-// lost, and neither a child of an index nor an attachment stands for itself. A
-// name that two manifests have is ErrUnsupported.
+// lost, and neither a child of an index nor an attachment stands for itself. Where two
+// manifests have one name (image-spec, "OCI Image Layout", allows it), their references
+// have the digest too: to take both under that name is refused by [Walk].
 func (r *Reader) Roots() ([]Name, error) {
 	if err := r.findEdges(context.Background()); err != nil {
 		return nil, err
@@ -128,6 +133,9 @@ func (r *Reader) Roots() ([]Name, error) {
 	} {
 		for i, d := range r.index {
 			ref := n.of[i]
+			if kindOf(d) != "" {
+				ref.Tag = "" // it is that of an image
+			}
 			own := ref.Tag != "" && !IsDerivedTag(ref.Tag)
 			if !wanted(ref, d) || reached[d.Digest] && !own {
 				continue
@@ -139,7 +147,7 @@ func (r *Reader) Roots() ([]Name, error) {
 			out = append(out, Name{Reference: ref, Descriptor: trim(d)})
 		}
 	}
-	return r.uniqueNames(out)
+	return uniqueNames(out), nil
 }
 
 // bookkeeping says whether an entry is a referrers index of something that is
@@ -149,16 +157,19 @@ func (r *Reader) bookkeeping(ref Reference, d Descriptor) bool {
 	return ok && IsIndex(d.MediaType) && r.edges.present[subject]
 }
 
-func (r *Reader) uniqueNames(list []Name) ([]Name, error) {
-	slices.SortStableFunc(list, func(a, b Name) int {
+// uniqueNames sorts names, drops those that are there twice, and adds the digest to
+// those that several manifests have.
+func uniqueNames(list []Name) []Name {
+	byName := func(a, b Name) int {
 		return cmp.Or(cmp.Compare(a.Reference.Name(), b.Reference.Name()), cmp.Compare(a.Descriptor.Digest, b.Descriptor.Digest))
-	})
+	}
+	slices.SortStableFunc(list, byName)
+	list = slices.CompactFunc(list, func(a, b Name) bool { return byName(a, b) == 0 })
 	for i := 1; i < len(list); i++ {
-		a, b := list[i-1], list[i]
-		if a.Reference.Name() == b.Reference.Name() && a.Descriptor.Digest != b.Descriptor.Digest {
-			return nil, r.fail("", fmt.Errorf("%s stands for two manifests, %s and %s: %w",
-				a.Reference.Name(), a.Descriptor.Digest, b.Descriptor.Digest, ErrUnsupported))
+		a, b := &list[i-1], &list[i]
+		if a.Reference.Name() == b.Reference.Name() {
+			a.Reference.Digest, b.Reference.Digest = a.Descriptor.Digest, b.Descriptor.Digest
 		}
 	}
-	return slices.CompactFunc(list, func(a, b Name) bool { return a.Reference.Name() == b.Reference.Name() }), nil
+	return list
 }

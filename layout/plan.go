@@ -137,7 +137,7 @@ func blobEntries(g *Graph, nodes []*Node) []Entry {
 	var out []Entry
 	for _, n := range nodes {
 		for i, b := range n.Blobs {
-			layer := !attached[n.Descriptor.Digest] && !(i == 0 && n.HasConfig)
+			layer := !attached[n.Descriptor.Digest] && !(i == 0 && n.HasConfig) && !IsIndex(n.Descriptor.MediaType)
 			at, ok := seen[b.Digest]
 			if !ok {
 				at = len(out)
@@ -232,7 +232,7 @@ func renderDocker(g *Graph) []byte {
 	var images []dockerImage
 	byDigest, lacking := map[digest.Digest]int{}, g.lacking()
 	for _, root := range g.Roots {
-		n := g.runnable(root.Descriptor.Digest, lacking)
+		n := g.image(root.Descriptor.Digest, lacking)
 		if n == nil || root.Reference.Tag == "" {
 			continue
 		}
@@ -275,11 +275,11 @@ func (g *Graph) lacking() map[digest.Digest]bool {
 // Image finds the image that a container would be started from under a name that
 // leads to dgst, or nil: dgst itself, or of an index the first that it lists for
 // linux/amd64, or else the first.
-func (g *Graph) Image(dgst digest.Digest) *Node { return g.runnable(dgst, g.lacking()) }
+func (g *Graph) Image(dgst digest.Digest) *Node { return g.image(dgst, g.lacking()) }
 
-// runnable finds the image that a container would be started from: dgst itself, or
+// image finds the image that a container would be started from: dgst itself, or
 // of an index the first image that it lists for linux/amd64, or else the first.
-func (g *Graph) runnable(dgst digest.Digest, lacking map[digest.Digest]bool) *Node {
+func (g *Graph) image(dgst digest.Digest, lacking map[digest.Digest]bool) *Node {
 	var found *Node
 	seen := map[digest.Digest]bool{}
 	stack := []Child{{Digest: dgst}}
@@ -291,7 +291,7 @@ func (g *Graph) runnable(dgst digest.Digest, lacking map[digest.Digest]bool) *No
 			continue
 		}
 		seen[c.Digest] = true
-		if n.Runnable && !lacking[c.Digest] {
+		if n.Image && !lacking[c.Digest] {
 			if c.Digest == dgst || c.Platform != nil && FormatPlatform(*c.Platform) == "linux/amd64" {
 				return n
 			}

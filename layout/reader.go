@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -20,6 +21,8 @@ type Reader struct {
 	files files
 	index []Descriptor
 	own   bool
+	// others is how many entries of index.json are no manifests.
+	others int
 
 	named sync.Once
 	names names
@@ -47,16 +50,62 @@ func OpenTar(name string, r io.ReaderAt, size int64) (*Reader, error) {
 		var da *dockerArchive
 		if da, raw, err = convertDocker(a); err == nil {
 			rd.files = da
-			return rd, rd.setIndex(raw)
+			return rd, rd.fail("", rd.setIndex(raw))
 		}
 	}
 	if err == nil {
 		err = rd.setLayout(raw)
 	}
 	if err != nil {
-		return nil, rd.fail("", a.damaged(err))
+		return nil, withBundleHint(rd.fail("", a.damaged(err)))
 	}
 	return rd, nil
+}
+
+// OpenBeginning reads what is there of a bundle of ours that ends early, as far as its
+// headers go; it is not to be believed.
+func OpenBeginning(name string, r io.ReaderAt, size int64) (*Reader, error) {
+	a := newArchive(name, r)
+	a.own = true
+	if err := scanTar(r, size, a.add); !errors.Is(err, ErrIncomplete) {
+		return nil, err
+	}
+	rd := &Reader{files: a, own: true}
+	raw, err := a.file(ocispec.ImageIndexFile, MaxIndexBytes)
+	if err == nil {
+		err = rd.setLayout(raw)
+	}
+	return rd, rd.fail("", err)
+}
+
+// Files returns the size of each file of an archive that is no blob, by name.
+func (r *Reader) Files() map[string]int64 {
+	out := map[string]int64{}
+	if a, ok := r.files.(*archive); ok {
+		for name, s := range a.plain {
+			out[name] = s.size
+		}
+	}
+	return out
+}
+
+// TarSize returns how many bytes a bundle of files of these sizes has, by name.
+func TarSize(files map[string]int64) int64 {
+	n := int64(endBlocks * blockSize)
+	for name, size := range files {
+		n += headerSize(name) + size + padding(size)
+	}
+	return n
+}
+
+const notBundleHint = "give a bundle, an archive of images (OCI layout, docker save), or a layout folder"
+
+// withBundleHint says what could be given instead of what is no bundle.
+func withBundleHint(err error) error {
+	if errors.Is(err, ErrNotBundle) && Hint(err) == "" {
+		return &Error{Err: err, Hint: notBundleHint}
+	}
+	return err
 }
 
 // OpenFolder reads a layout folder; name is for errors.
@@ -67,7 +116,7 @@ func OpenFolder(name string, fsys disk.FS) (*Reader, error) {
 		err = rd.setLayout(raw)
 	}
 	if err != nil {
-		return nil, rd.fail("", err)
+		return nil, withBundleHint(rd.fail("", err))
 	}
 	return rd, nil
 }
@@ -88,7 +137,7 @@ func (r *Reader) setLayout(index []byte) error {
 	var v ocispec.ImageLayout
 	switch {
 	case raw == nil:
-		return fmt.Errorf("no oci-layout file in it, so it is no OCI image layout: %w", ErrUnsupported)
+		return fmt.Errorf("%w: no oci-layout file in it, so it is no OCI image layout", ErrNotBundle)
 	case index == nil:
 		return fmt.Errorf("no index.json in it: %w", ErrCorrupt)
 	}
@@ -119,19 +168,41 @@ func (r *Reader) setIndex(raw []byte) error {
 		if err := CheckDescriptor(d); err != nil {
 			return fmt.Errorf("index.json: %w", err)
 		}
-		if !IsManifest(d.MediaType) {
-			return fmt.Errorf("index.json: %s has media type %.100q, which is no manifest: %w", d.Digest, d.MediaType, ErrUnsupported)
-		}
 	}
 	if v, ok := index.Annotations[annotationBundle]; ok && v != formatVersion {
 		return &Error{Hint: "read it with a newer airgap; if this one wrote it, it is damaged: copy it again",
 			Err: fmt.Errorf("a bundle of format %.20q, this airgap reads format %s: %w", v, formatVersion, ErrUnsupported)}
 	}
-	r.index = index.Manifests
+	var others []Descriptor
+	r.index, others = splitListed(index.Manifests)
+	r.others = len(others)
 	if _, ok := r.files.(folder); ok {
 		_, r.own = index.Annotations[annotationBundle]
 	}
+	if r.own && r.others > 0 {
+		return fmt.Errorf("index.json lists %s as %.100q, which is no manifest: %w", others[0].Digest, others[0].MediaType, ErrCorrupt)
+	}
 	return nil
+}
+
+// PassedOver is what is in another tool's layout and is not read.
+type PassedOver struct {
+	Files   int // that have no place in a layout
+	Entries int // of index.json that are no manifests (image-spec, "OCI Image Layout")
+}
+
+// PassedOver counts what is passed over. In a folder, only its top is looked at.
+func (r *Reader) PassedOver() PassedOver {
+	out := PassedOver{Entries: r.others}
+	switch f := r.files.(type) {
+	case *archive:
+		out.Files = f.passedOver(nil)
+	case *dockerArchive:
+		out.Files = f.passedOver(f.used)
+	case folder:
+		out.Files = f.passedOver()
+	}
+	return out
 }
 
 // Own says whether this is a bundle of airgap's: a tar in its one form, or a

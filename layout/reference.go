@@ -72,8 +72,11 @@ func SameHost(repo string) string {
 		return repo
 	}
 	host = strings.ToLower(host)
-	for _, port := range []string{":443", ":80"} {
-		host = strings.TrimSuffix(host, port)
+	if name, port, ok := strings.Cut(host, ":"); ok {
+		switch strings.TrimLeft(port, "0") {
+		case "443", "80":
+			host = name
+		}
 	}
 	return host + "/" + path
 }

@@ -53,13 +53,22 @@ type Mounter interface {
 	Mount(ctx context.Context, repo string, d Descriptor, from string) (bool, error)
 }
 
+// Prover is a sink whose Has and Mount only repeat what it was told: a registry can
+// answer out of a cache for blobs that it has lost.
+type Prover interface {
+	// Prove says whether repo serves a blob, by reading of it at least the first
+	// and the last byte. An error means that this could not be found out.
+	Prove(ctx context.Context, repo string, d Descriptor) (bool, error)
+}
+
 // Name is a reference and the manifest it stands for.
 type Name struct {
 	Reference  Reference
 	Descriptor Descriptor
 	// Manifest holds the manifest's bytes while names are committed: a
-	// registry wants them again with each tag.
+	// registry wants them again with each tag. Where it is nil, Read may read them.
 	Manifest []byte
+	Read     func(context.Context) ([]byte, error)
 }
 
 // Form is a convention by which a manifest is attached to another.
@@ -174,6 +183,9 @@ type Inquiry struct {
 	Answer Answer
 	Found  []Descriptor // what it listed; not yet checked
 	Note   string       // with AnswerNone: why what was there was set aside; else what the source said, for people
+	// Doubt, with AnswerUnsupported: why that is less than certain. The source did
+	// not answer as the form's specification has it, or was not asked.
+	Doubt string
 }
 
 // Attachments is all that a source says is attached to one manifest.

@@ -3,6 +3,7 @@ package layout
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ type tarEntry struct {
 	// A docker-archive's reference to an equal layer: the name it leads to.
 	isLink bool
 	link   string
+	// odd is why it is no file, folder or link; usually empty.
+	odd string
 }
 
 // end is where the next header begins.
@@ -35,7 +38,7 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	for at := int64(0); ; {
 		head, err := win.bytes(at, blockSize)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("it ends without the two zero blocks that end a bundle: %w", ErrCorrupt)
+			err = cutAt(size, at+endBlocks*blockSize, false)
 		}
 		if err != nil {
 			return err
@@ -47,8 +50,8 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 		if err != nil {
 			return fmt.Errorf("header at byte %d: %w", at, err)
 		}
-		if e.end() > size || e.end() < at {
-			return fmt.Errorf("%.200q: ends at byte %d, the file at %d: %w", e.name, e.data+e.size, size, ErrCorrupt)
+		if e.end() > size {
+			return cutAt(size, e.end()+endBlocks*blockSize, false)
 		}
 		pad, err := win.bytes(e.data+e.size, padding(e.size))
 		if err != nil {
@@ -64,7 +67,20 @@ func scanTar(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	}
 }
 
+// cutAt says that a file of size bytes is the beginning of one of want bytes, or of more
+// if that is not all that is known to be missing.
+func cutAt(size, want int64, exact bool) error {
+	more := " or more"
+	if exact {
+		more = ""
+	}
+	return fmt.Errorf("%w: %d of %d bytes%s", ErrIncomplete, size, want, more)
+}
+
 func scanEnd(win *window, at int64) error {
+	if win.size < at+endBlocks*blockSize {
+		return cutAt(win.size, at+endBlocks*blockSize, true)
+	}
 	if win.size != at+endBlocks*blockSize {
 		return fmt.Errorf("%d bytes after the last file, want %d: %w", win.size-at, endBlocks*blockSize, ErrCorrupt)
 	}
@@ -86,7 +102,7 @@ func parseHeader(win *window, at int64, head []byte) (tarEntry, error) {
 	if name == longLink {
 		total *= 3
 		if head, err = win.bytes(at, total); err != nil {
-			return tarEntry{}, cutShort(err)
+			return tarEntry{}, cutShort(err, win.size, at+total)
 		}
 		long, _, ok := bytes.Cut(head[blockSize:2*blockSize], []byte{0})
 		if !ok || len(long) <= nameSize {
@@ -104,11 +120,11 @@ func parseHeader(win *window, at int64, head []byte) (tarEntry, error) {
 	return tarEntry{name: name, data: at + total, size: size}, nil
 }
 
-// cutShort calls the end of the file damage. An error of reading stays what it is:
+// cutShort says that the file ends too early. An error of reading stays what it is:
 // nothing was found out.
-func cutShort(err error) error {
+func cutShort(err error, size, want int64) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("cut short: %w", ErrCorrupt)
+		return cutAt(size, want, false)
 	}
 	return err
 }
@@ -176,25 +192,26 @@ func (w *window) bytes(off, n int64) ([]byte, error) {
 // scanForeign reads the headers of an archive that another tool wrote, with Go's
 // reader, as docker, skopeo and oras do. What that reader lets pass and we do
 // not: duplicates (refused by the caller), sparse files, sizes of what has no
-// content, a missing end, anything but zeros after it.
+// content, global headers that change other entries, names that lead out of the
+// archive, a missing end, anything but zeros after it.
 func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	pos := &countingReader{r: r, size: size}
 	tr := tar.NewReader(pos)
 	end := int64(0)
-	for {
+	for first := true; ; first = false {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return foreignEnd(r, end, size)
 		}
-		if pos.err != nil {
-			return pos.err
-		}
 		if err != nil {
-			return fmt.Errorf("not a readable tar: %v: %w", err, ErrCorrupt)
+			return foreignHeader(pos, err, first)
 		}
 		e := tarEntry{name: strings.TrimPrefix(h.Name, "./"), data: pos.off, size: h.Size}
-		if e.size < 0 || e.end() > size || e.end() < e.data {
-			return fmt.Errorf("%.200q: ends at byte %d, the file at %d: %w", h.Name, e.data+e.size, size, ErrCorrupt)
+		if e.size < 0 || e.end() < e.data {
+			return fmt.Errorf("%.200q: a size of %d bytes: %w", h.Name, e.size, ErrCorrupt)
+		}
+		if e.end() > size {
+			return cutAt(size, e.end()+endBlocks*blockSize, false)
 		}
 		end = e.end()
 		if err := foreignType(h, &e); err != nil {
@@ -208,25 +225,65 @@ func scanForeign(r io.ReaderAt, size int64, fn func(tarEntry) error) error {
 	}
 }
 
+// foreignHeader says what it means that a header could not be read.
+func foreignHeader(pos *countingReader, err error, first bool) error {
+	switch {
+	case pos.err != nil:
+		return pos.err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return cutAt(pos.size, pos.size+endBlocks*blockSize, false)
+	case first && !isTar(pos.r, pos.size):
+		return fmt.Errorf("%w: no tar archive", ErrNotBundle)
+	}
+	return fmt.Errorf("the tar archive cannot be read at byte %d: %v: %w", pos.off, err, ErrCorrupt)
+}
+
+// isTar says whether a file begins as a tar archive does, damaged or not: with the magic
+// of POSIX and GNU, or the name that is first in a bundle.
+func isTar(r io.ReaderAt, size int64) bool {
+	head := make([]byte, min(size, blockSize))
+	if n, _ := r.ReadAt(head, 0); n < blockSize {
+		return false
+	}
+	return bytes.HasPrefix(head[257:], []byte("ustar")) || bytes.HasPrefix(head, []byte("oci-layout\x00"))
+}
+
+// globalKeys are the records of a global header that change nothing in other entries
+// that matters here; git archive writes a comment.
+var globalKeys = map[string]bool{"comment": true, "mtime": true, "atime": true, "ctime": true, "uid": true, "gid": true, "uname": true, "gname": true}
+
 func foreignType(h *tar.Header, e *tarEntry) error {
 	for k := range h.PAXRecords {
 		if strings.HasPrefix(k, "GNU.sparse") {
 			return fmt.Errorf("%.200q: a sparse file: %w", h.Name, ErrUnsupported)
 		}
+		if h.Typeflag == tar.TypeXGlobalHeader && !globalKeys[k] {
+			return fmt.Errorf("a global header with %.80q, which readers take in different ways: %w", k, ErrUnsupported)
+		}
+	}
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		e.name, e.odd = "pax_global_header", "a global header"
+		return nil
+	}
+	name := strings.ToValidUTF8(e.name, "?")
+	if h.Typeflag == tar.TypeDir {
+		name = cmp.Or(strings.TrimSuffix(name, "/"), ".")
+	}
+	if !fs.ValidPath(name) {
+		return fmt.Errorf("%.200q: a name that could lead out of the archive: %w", h.Name, ErrUnsupported)
 	}
 	switch h.Typeflag {
 	case tar.TypeReg:
 		return nil
 	case tar.TypeDir:
-		if dir := strings.TrimSuffix(e.name, "/"); dir != "" && !fs.ValidPath(dir) {
-			return fmt.Errorf("folder %.200q: %w", h.Name, ErrUnsupported)
-		}
 	case tar.TypeSymlink:
 		// Only a docker-archive's layers may link, and only to each other;
 		// the archive's reader checks that. Nothing is ever extracted.
 		e.isLink, e.link = true, path.Join(path.Dir(e.name), h.Linkname)
 	case tar.TypeLink:
 		e.isLink, e.link = true, path.Clean(h.Linkname)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		e.odd = "a device or a pipe"
 	default:
 		return fmt.Errorf("%.200q: an entry of type %q: %w", h.Name, h.Typeflag, ErrUnsupported)
 	}
@@ -239,7 +296,7 @@ func foreignType(h *tar.Header, e *tarEntry) error {
 // foreignEnd demands at least two zero blocks, and nothing but zeros, from end on.
 func foreignEnd(r io.ReaderAt, end, size int64) error {
 	if size < end+endBlocks*blockSize {
-		return fmt.Errorf("the archive is cut short: it has no end: %w", ErrCorrupt)
+		return cutAt(size, end+endBlocks*blockSize, false)
 	}
 	if size > end+1<<20 {
 		return fmt.Errorf("%d bytes after the end of the archive: %w", size-end, ErrCorrupt)

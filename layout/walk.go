@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // WalkOptions tune [Walk]. The zero value walks everything.
@@ -23,12 +24,15 @@ type WalkOptions struct {
 	SkipForeign bool
 	// Jobs is how many requests run at once; 0 means DefaultWalkJobs.
 	Jobs int
-	// Keep holds every manifest's bytes in memory, for sources that are
-	// slow to ask again.
+	// Keep holds the manifests' bytes in memory, MaxManifestsKept of them, for
+	// sources that are slow to ask again.
 	Keep bool
 	// MayMiss says whether a child that the source does not have was left
 	// out earlier, so that the index is sparse; nil means none was.
 	MayMiss func(repo string, parent digest.Digest, child Descriptor) bool
+	// MayMissAttached lists manifests that a source may list as attached though it
+	// does not have them. They become rejections; nil allows none.
+	MayMissAttached map[digest.Digest]bool
 	// OnManifest is called with the number of manifests seen so far.
 	OnManifest func(n int)
 
@@ -53,6 +57,7 @@ func Walk(ctx context.Context, src Source, refs []Reference, o WalkOptions) (*Gr
 		src: src, opt: o,
 		loads: map[digest.Digest]*load{}, spots: map[placeKey]*spot{}, answers: map[string]map[Form]Answer{},
 		interned: map[string]string{},
+		room:     semaphore.NewWeighted(MaxManifestsAtOnce),
 	}
 	w.wake = sync.NewCond(&w.mu)
 	seen := map[string]bool{}
@@ -117,13 +122,21 @@ type load struct {
 	err      error
 	node     *Node
 	listed   []listing // children of an index
-	skip     []Blob    // foreign layers left out
+	skip     []skipped
 	accepted bool
 }
 
+// skipped is a blob that is left out, and why.
+type skipped struct {
+	Blob
+	reason    string
+	elsewhere bool // see Omission
+}
+
 type walker struct {
-	src Source
-	opt WalkOptions
+	src  Source
+	opt  WalkOptions
+	room *semaphore.Weighted // bytes of manifests under way
 
 	mu       sync.Mutex
 	wake     *sync.Cond
@@ -138,8 +151,9 @@ type walker struct {
 	tags     []Name
 	missing  []Omission
 	rejected []Rejection
-	count    int // of manifests
-	listed   int // of what they list
+	count    int   // of manifests
+	kept     int64 // bytes of manifests
+	listed   int   // of what they list
 }
 
 // run drains the queue with a fixed number of workers. The queue is a stack, so

@@ -48,11 +48,19 @@ func (w *walker) failed(t task, err error) error {
 	if errors.Is(err, ErrNotFound) && t.parent != "" && w.opt.MayMiss != nil && w.opt.MayMiss(t.repo, t.parent, t.desc) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.missing = append(w.missing, Omission{t.repo, t.parent, t.desc, ReasonAbsent})
+		w.missing = append(w.missing, Omission{Repository: t.repo, Parent: t.parent, Descriptor: t.desc, Reason: ReasonAbsent})
+		return nil
+	}
+	if errors.Is(err, ErrNotFound) && t.claim != nil && w.opt.MayMissAttached[t.desc.Digest] {
+		w.reject(t, ReasonMissingReferrer)
 		return nil
 	}
 	what, hint := "", ""
 	switch {
+	case t.claim != nil && errors.Is(err, ErrNotFound):
+		what = fmt.Sprintf("attached to %s (%s): ", t.claim.subject, t.claim.form)
+		hint = fmt.Sprintf("an attachment that is listed and missing fails the whole export, so that no signature is lost unseen; "+
+			"push it to the source again, delete the entry there, or, if it is gone for good, add --allow-missing-referrer %s", t.desc.Digest)
 	case t.claim != nil:
 		what = fmt.Sprintf("attached to %s (%s): ", t.claim.subject, t.claim.form)
 		hint = "an attachment that cannot be carried fails the whole run, so that no signature is lost unseen; " +
@@ -138,9 +146,13 @@ func (w *walker) ask(ctx context.Context, t task) error {
 	var next []task
 	for _, inq := range found {
 		answers[inq.Form] = inq.Answer
-		if inq.Note != "" && inq.Answer == AnswerNone {
+		reason := inq.Doubt
+		if inq.Answer == AnswerNone {
+			reason = inq.Note
+		}
+		if reason != "" {
 			w.mu.Lock()
-			w.rejected = append(w.rejected, Rejection{t.repo, t.desc.Digest, "", inq.Form, inq.Note})
+			w.rejected = append(w.rejected, Rejection{t.repo, t.desc.Digest, "", inq.Form, reason})
 			w.mu.Unlock()
 		}
 		if len(inq.Found) > w.opt.maxAttached {

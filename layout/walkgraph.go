@@ -84,7 +84,8 @@ func (g *Graph) setRoots(roots []Name) error {
 			g.Roots = append(g.Roots, n)
 		case d != n.Descriptor.Digest:
 			return &Error{Side: SideSource, Name: name, Digest: n.Descriptor.Digest,
-				Err: fmt.Errorf("one name was given for two digests, the other is %s: %w", d, ErrUnsupported)}
+				Err:  fmt.Errorf("one name was given for two digests, the other is %s: %w", d, ErrUnsupported),
+				Hint: "take one of them by its digest: of a layout as in oci:DIR#" + string(d) + ", of a registry as in REPOSITORY@" + string(d)}
 		}
 	}
 	return nil
@@ -168,14 +169,14 @@ func (w *walker) link(g *Graph) {
 			if s := w.spots[at]; s != nil && s.entered {
 				continue
 			}
-			o := Omission{p.Repository, p.Digest, d.Descriptor, ReasonPlatform}
+			o := Omission{p.Repository, p.Digest, d.Descriptor, ReasonPlatform, d.elsewhere}
 			if absent[at] {
 				o.Reason = ReasonAbsent
 			}
 			g.Omitted = append(g.Omitted, o)
 		}
 		for _, b := range l.skip {
-			g.Omitted = append(g.Omitted, Omission{p.Repository, p.Digest, b.Descriptor(), ReasonForeign})
+			g.Omitted = append(g.Omitted, Omission{Repository: p.Repository, Parent: p.Digest, Descriptor: b.Descriptor(), Reason: b.reason, Elsewhere: b.elsewhere})
 		}
 	}
 }

@@ -18,10 +18,11 @@ type listing struct {
 	Descriptor               // trimmed, with its platform
 	buildkit   bool          // says that it is a BuildKit attestation
 	about      digest.Digest // of what
+	elsewhere  bool          // its descriptor has data or urls
 }
 
 func newListing(d Descriptor) listing {
-	l := listing{Descriptor: trim(d)}
+	l := listing{Descriptor: trim(d), elsewhere: isElsewhere(d)}
 	l.Platform = d.Platform
 	if d.Annotations[AnnotationBuildKitType] == BuildKitAttestation {
 		l.buildkit = true
@@ -29,6 +30,9 @@ func newListing(d Descriptor) listing {
 	}
 	return l
 }
+
+// isElsewhere says whether a descriptor embeds its content or says where else it is.
+func isElsewhere(d Descriptor) bool { return d.Data != nil || len(d.URLs) > 0 }
 
 // load fetches a manifest from the repository of t, and reads it.
 func (w *walker) load(ctx context.Context, t task) (*load, error) {
@@ -59,6 +63,11 @@ func (w *walker) read(ctx context.Context, t task, l *load) error {
 	if !IsManifest(t.desc.MediaType) {
 		return fmt.Errorf("media type %.100q is no manifest: %w", t.desc.MediaType, ErrUnsupported)
 	}
+	weight := min(max(t.desc.Size, 0), MaxManifestsAtOnce)
+	if err := w.room.Acquire(ctx, weight); err != nil {
+		return err
+	}
+	defer w.room.Release(weight)
 	rc, err := w.src.Open(ctx, t.repo, t.desc)
 	if err != nil {
 		return err
@@ -67,16 +76,20 @@ func (w *walker) read(ctx context.Context, t task, l *load) error {
 	if err != nil {
 		return err
 	}
-	l.once.Do(func() { l.err = w.parse(t.desc, raw, l) })
+	l.once.Do(func() { l.err = w.parse(ctx, t, raw, l) })
 	return l.err
 }
 
-func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
-	m, err := ParseManifest(d, raw)
+func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
+	m, err := ParseManifest(t.desc, raw)
 	if err != nil {
 		return err
 	}
-	n := &Node{Descriptor: trim(d), Kind: KindOf(m), HasConfig: m.Config != nil, Runnable: runnable(m)}
+	absent, err := w.absentOpaque(ctx, t, m)
+	if err != nil {
+		return err
+	}
+	n := &Node{Descriptor: trim(t.desc), Kind: KindOf(m), HasConfig: m.Config != nil, Image: HasImageTypes(m)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.Descriptor.ArtifactType = w.intern(m.ArtifactType)
@@ -86,8 +99,12 @@ func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
 	n.Blobs = make([]Blob, 0, len(m.Layers)+1)
 	for _, d := range m.Blobs() {
 		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
+		if absent[b.Digest] {
+			l.skip = append(l.skip, skipped{b, ReasonAbsent, isElsewhere(d)})
+			continue
+		}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {
-			l.skip = append(l.skip, b)
+			l.skip = append(l.skip, skipped{b, ReasonForeign, false})
 			continue
 		}
 		n.Blobs = append(n.Blobs, b)
@@ -96,7 +113,8 @@ func (w *walker) parse(d Descriptor, raw []byte, l *load) error {
 		c.MediaType = w.intern(c.MediaType)
 		l.listed = append(l.listed, newListing(c))
 	}
-	if w.opt.Keep {
+	if w.opt.Keep && w.kept+int64(len(raw)) <= MaxManifestsKept {
+		w.kept += int64(len(raw))
 		n.raw = raw
 	}
 	l.node = n

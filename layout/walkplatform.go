@@ -12,22 +12,23 @@ import (
 )
 
 // choose decides child by child. What states no platform (a nested index, an
-// artifact) is taken; a BuildKit attestation goes with what it speaks of.
+// artifact) is taken; a BuildKit attestation goes with the image that it speaks of.
 func (w *walker) choose(t task, l *load) []bool {
+	all := !t.filter || len(w.opt.Platforms) == 0
 	out := make([]bool, len(l.listed))
-	listed, taken := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	images, taken := map[digest.Digest]bool{}, map[digest.Digest]bool{}
 	for i, d := range l.listed {
-		listed[d.Digest] = true
 		if d.buildkit {
 			continue
 		}
-		out[i] = !t.filter || len(w.opt.Platforms) == 0 || d.Platform == nil ||
+		images[d.Digest] = true
+		out[i] = all || d.Platform == nil ||
 			slices.ContainsFunc(w.opt.Platforms, func(p Platform) bool { return MatchPlatform(p, *d.Platform) })
 		taken[d.Digest] = taken[d.Digest] || out[i]
 	}
 	for i, d := range l.listed {
 		if d.buildkit {
-			out[i] = taken[d.about] || !listed[d.about]
+			out[i] = all || taken[d.about] || !images[d.about]
 		}
 	}
 	return out
@@ -70,7 +71,7 @@ func (w *walker) checkPlatforms(ctx context.Context, g *Graph) error {
 // nothing for any of them is an error.
 func (w *walker) lacks(ctx context.Context, repo string, root *Node) ([]Platform, error) {
 	has, offered := w.images(repo, root.Descriptor.Digest), w.offered(w.loads[root.Descriptor.Digest])
-	if root.Runnable {
+	if root.Image {
 		p, err := ConfigPlatform(ctx, w.src, repo, root)
 		if err != nil || p == nil {
 			return nil, err
@@ -106,7 +107,7 @@ func (w *walker) images(repo string, dgst digest.Digest) []*Platform {
 		}
 		l := w.loads[at.Digest]
 		if !IsIndex(l.node.Descriptor.MediaType) || len(l.listed) == 0 {
-			if at.Platform != nil || l.node.Runnable {
+			if at.Platform != nil || l.node.Image {
 				out = append(out, at.Platform)
 			}
 		} else if !seen[at.Digest] {
@@ -117,7 +118,7 @@ func (w *walker) images(repo string, dgst digest.Digest) []*Platform {
 	return out
 }
 
-// ConfigPlatform reads what the config of a runnable image says it is for
+// ConfigPlatform reads what the config of an image says it is for
 // (image-spec, "Image Configuration"); nil if it says nothing.
 func ConfigPlatform(ctx context.Context, src Source, repo string, n *Node) (*Platform, error) {
 	config := n.Blobs[0]

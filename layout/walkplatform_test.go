@@ -335,3 +335,24 @@ func TestWalkSparse(t *testing.T) {
 		t.Errorf("a child that cannot be read: %v, want its error", err)
 	}
 }
+
+// An attestation about an attestation goes with no image, so it is always taken.
+func TestWalkAttestationOfAttestation(t *testing.T) {
+	b := layouttest.New(repo)
+	img := b.Image("amd")
+	about := b.BuildKit(img)
+	second, itself := b.BuildKit(about), b.BuildKit(layouttest.New("x").Image("elsewhere"))
+	itself.Annotations[layout.AnnotationBuildKitSubject] = itself.Digest.String()
+	b.Tag("v1", b.Index(layouttest.ForPlatform(img, "linux", "amd64"), about, second, itself))
+	for _, chosen := range [][]layout.Platform{nil, platforms(t, "linux/amd64")} {
+		g, err := layout.Walk(t.Context(), load(t, b.Content()), []layout.Reference{tag("v1")}, layout.WalkOptions{Platforms: chosen})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []layout.Descriptor{about, second, itself} {
+			if g.Nodes[d.Digest] == nil {
+				t.Errorf("with platforms %v, %s is missing", chosen, d.Digest)
+			}
+		}
+	}
+}

@@ -60,22 +60,6 @@ func (s *Session) comesWith(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]di
 	return append(children, attached...), nil
 }
 
-// inert says whether nothing can be started from a manifest of repo. What cannot be read
-// is not. Of what was imported its media types tell, as they did to who judged it; a
-// client says of what it pushes whatever it likes.
-func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
-	rec, ok, err := manifest(tx, repo, dgst)
-	if err != nil || !ok || layout.IsIndex(rec.MediaType) {
-		return false
-	}
-	o, err := s.outline(rec.descriptor(dgst))
-	if err != nil || o.runnable || rec.Pushed == 0 {
-		return err == nil && !o.runnable
-	}
-	blob, err := s.packedBlob(o.blobs)
-	return err == nil && blob == ""
-}
-
 // below lists what a manifest of repo leads to there: the children that an index
 // lists, and what is attached.
 func (s *Store) below(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]digest.Digest, error) {

@@ -14,9 +14,13 @@ import (
 // expectations are what a session counts on. Several processes can change a store, each
 // on the ground of what it has read before.
 type expectations struct {
-	names  map[layout.Reference]digest.Digest // "" for one that was not there
-	pieces map[spot]string                    // media types of what was found there
-	state  uint64                             // 0: any
+	names   map[layout.Reference]digest.Digest // "" for one that was not there
+	pieces  map[spot]string                    // media types of what was found there
+	state   uint64                             // 0: any
+	served  map[spot]bool
+	listed  map[spot][]layout.Name
+	indexes map[string]map[digest.Digest][]layout.Name // by repository, as they were read
+	seen    *View
 }
 
 // found notes that repo has something, so that it was not put.
@@ -69,6 +73,9 @@ func (s *Session) checkExpected(names []layout.Name) error {
 			if !member(tx, at.repo, layout.Descriptor{Digest: at.digest, MediaType: mediaType}) {
 				return fmt.Errorf("%s of %s was deleted: %w", at.digest, at.repo, ErrChanged)
 			}
+		}
+		if err := s.checkListed(tx); err != nil {
+			return err
 		}
 		refs := slices.Collect(maps.Keys(s.held))
 		for _, n := range names {

@@ -3,16 +3,17 @@ package store
 import (
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"airgap/layout"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// outline is what a manifest leads to, and whether something can be started from it.
+// outline is what a manifest leads to.
 type outline struct {
 	children, blobs []digest.Digest
-	runnable        bool
+	inert           atomic.Bool // it is known that nothing can be started from it
 }
 
 // maxOutlined is how many digests are remembered, about 25 MB of them; then it begins
@@ -34,7 +35,7 @@ type outlined struct {
 }
 
 // outline reads a manifest, and checks it, if it is not remembered. What it returns is
-// not to be changed.
+// not to be changed, but for inert.
 func (s *Store) outline(d layout.Descriptor) (*outline, error) {
 	k := outlined{d.Digest, d.MediaType}
 	s.outlines.mu.Lock()
@@ -47,7 +48,7 @@ func (s *Store) outline(d layout.Descriptor) (*outline, error) {
 	if err != nil {
 		return nil, err
 	}
-	o = &outline{runnable: layout.Runnable(m)}
+	o = &outline{}
 	for _, c := range m.Manifests {
 		o.children = append(o.children, c.Digest)
 	}

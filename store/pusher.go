@@ -176,7 +176,11 @@ func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) 
 	if parsed.Subject != nil {
 		in.result.Subject = parsed.Subject.Digest
 	}
-	if err := in.proveContent(ctx); err != nil {
+	err = in.proveContent(ctx)
+	if err == nil {
+		_, err = p.store.startable(parsed) // remembered, so that nobody waits for it below
+	}
+	if err != nil {
 		return in.result, p.store.wrap(m.Digest, err)
 	}
 	p.putting.Lock()

@@ -80,7 +80,7 @@ func TestPushPosing(t *testing.T) {
 				item, _ := c.Find(testRepo, d.Digest)
 				for _, tags := range [][]string{nil, {tag}} {
 					_, err := putManifest(t, p, testRepo, item, tags...)
-					denied(t, err, push.ErrDenied, "nothing can be started from")
+					denied(t, err, push.ErrDenied, "cannot be started")
 					if sees(t, s.View(), testRepo, d.Digest) {
 						t.Errorf("%s is given out", what)
 					}

@@ -142,11 +142,12 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 	if list, err := in.listsAttached(tx); err != nil || list {
 		return err
 	}
-	if layout.IsIndex(in.m.MediaType) || layout.Runnable(in.parsed) {
-		return refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what is attached to them", repo)
-	}
-	if err := in.checkPacked(); err != nil {
+	why, err := in.p.store.startable(in.parsed)
+	if err != nil {
 		return err
+	}
+	if why != "" {
+		return refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what is attached to them and cannot be started: %s", repo, why)
 	}
 	subjects := map[digest.Digest]bool{}
 	if in.parsed.Subject != nil {
@@ -172,21 +173,12 @@ func (in *putting) checkAttached(tx *bbolt.Tx) error {
 	return nil
 }
 
-// checkPacked refuses what engines could start something from, whatever it says of itself.
-func (in *putting) checkPacked() error {
-	blob, err := in.p.store.packedBlob(digests(in.parsed.Blobs()))
-	if err == nil && blob != "" {
-		err = refuse(push.ErrDenied, hintImport, "%s holds admitted images, and takes only what nothing can be started from; %s is not here, an archive or compressed", in.m.Repository, blob)
-	}
-	return err
-}
-
 // listsAttached says whether it is an index as clients keep it, under a tag made from the
 // digest of its subject, where a registry has no referrers API, or where they do not ask
 // for that (distribution-spec 1.1, "Referrers Tag Schema"): nothing but a list of what is
 // attached to something there, and from which nothing can be started.
 func (in *putting) listsAttached(tx *bbolt.Tx) (bool, error) {
-	if in.m.MediaType != layout.MediaTypeIndex || in.parsed.Subject != nil || len(in.m.Tags) == 0 {
+	if in.m.MediaType != layout.MediaTypeIndex || in.parsed.Subject != nil || len(in.parsed.Opaque) > 0 || len(in.m.Tags) == 0 {
 		return false, nil
 	}
 	repo := in.m.Repository

@@ -70,12 +70,8 @@ func (r *rebuilding) keepDoubted(s, pushed *Session, repo string) error {
 
 // starts says whether something could be started from what somebody attached.
 func (r *rebuilding) starts(dgst digest.Digest) (bool, error) {
-	m := r.found.manifests[dgst].Manifest
-	if layout.IsIndex(m.MediaType) || layout.Runnable(m) {
-		return true, nil
-	}
-	blob, err := r.store.packedBlob(digests(m.Blobs()))
-	return blob != "", err
+	why, err := r.store.startable(r.found.manifests[dgst].Manifest)
+	return why != "", err
 }
 
 // keepRider keeps in quarantine what nobody is known to have judged.

@@ -45,7 +45,7 @@ const (
 
 // form is what a manifest of cosign's is by its layers; "" for any other.
 func form(m *layout.Manifest) layout.Form {
-	if layout.IsIndex(m.MediaType) || len(m.Layers) == 0 || layout.Runnable(m) {
+	if layout.IsIndex(m.MediaType) || len(m.Layers) == 0 || layout.HasImageTypes(m) {
 		return ""
 	}
 	switch m.Layers[0].MediaType {

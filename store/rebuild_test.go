@@ -213,6 +213,27 @@ func TestRebuildIsNotTakenInByLayers(t *testing.T) {
 	layouttest.CheckSource(t, s, b.Content(), layouttest.Traits{})
 }
 
+// What an index lists as no manifest does not become one, though it looks like one.
+func TestRebuildKeepsOpaqueChildren(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	other := layouttest.New(testRepo)
+	evil := other.Image("evil")
+	item, _ := other.Content().Find(testRepo, evil.Digest)
+	b := layouttest.New(testRepo)
+	b.Tag("v1", b.Index(b.Image("good"), b.Blob("application/json", item.Bytes)))
+	add(t, s, b.Content())
+	o := remembered(t, s)
+	no(t, s.Close())
+	_, err := Rebuild(t.Context(), dir, o)
+	no(t, err)
+	s = open(t, dir, Options{ReadOnly: true})
+	if _, err := s.Resolve(t.Context(), layout.Reference{Repository: testRepo, Digest: evil.Digest}); !errors.Is(err, layout.ErrNotFound) {
+		t.Errorf("what the index lists as JSON is a manifest: %v", err)
+	}
+	layouttest.CheckSource(t, s, b.Content(), layouttest.Traits{})
+}
+
 // Files that are not what they are called are told, and not used.
 func TestRebuildOfDamage(t *testing.T) {
 	dir, _, o := filled(t)

@@ -68,7 +68,7 @@ func (s *Store) Begin(ctx context.Context) (*Session, error) {
 	if err := s.usable(); err != nil {
 		return nil, s.wrap("", err)
 	}
-	return &Session{store: s, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}, claims: claims{in: s.ingest}}, nil
+	return &Session{store: s, staged: map[digest.Digest]*stagedBlob{}, gains: map[string]*gain{}, claims: claims{in: s.ingest}, expectations: expectations{seen: s.View()}}, nil
 }
 
 // Resolve implements [layout.Sink]: it tells what a name stands for before this

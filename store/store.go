@@ -73,6 +73,7 @@ type Store struct {
 	broken error
 
 	outlines outlines
+	starts   layout.Inspector
 	proofs   proofs
 
 	changeFails func() error // for tests: why the next change fails

@@ -6,11 +6,11 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"airgap/layout"
 	"airgap/verify/notary"
+	"airgap/verify/predicate"
 	"airgap/verify/sigstore"
 
 	"github.com/opencontainers/go-digest"
@@ -23,6 +23,9 @@ const (
 	typeDSSE          = "application/vnd.dsse.envelope.v1+json"
 	bundlePrefix      = "application/vnd.dev.sigstore.bundle"
 )
+
+// kindRecord is what a custody record is called.
+const kindRecord = "custody record"
 
 // maxRootBytes is how much may be read for one image, its children and what is
 // attached to those.
@@ -42,6 +45,10 @@ const (
 	repeatWork  = 16       // times the bytes of everything that is attached
 	minimumWork = 4 << 10  // that looking at something costs, however small
 )
+
+// maxPieces is how many manifests and layers may be attached to one image and what belongs
+// to it, to be looked at: more than there is work for.
+const maxPieces = baseWork / minimumWork
 
 // errWork says that a graph asks for more work than one of its size may.
 var errWork = fmt.Errorf("judging it takes more work than signatures of this size and number should; nothing was decided: %w", layout.ErrLimit)
@@ -81,7 +88,10 @@ type piece struct {
 	layer    layout.Descriptor
 	repo     string
 
-	once     sync.Once
+	index    int  // of the layer in its manifest
+	bare     bool // layer lacks its annotations, which are read again
+	counted  bool // in what belongs to the image
+	ready    bool // what follows was read, and stays
 	data     []byte
 	envelope *sigstore.Envelope // of Sigstore's forms
 	err      error              // it cannot be read as what it should be
@@ -105,15 +115,20 @@ type artifact struct {
 // typ is the artifact's type (image-spec, "Guidelines for Artifact Usage").
 func (a *artifact) typ() string { return a.node.Descriptor.ArtifactType }
 
-// collector reads what is attached, each manifest once.
+// collector reads what is attached to one image, and to what belongs to it. One goroutine
+// uses it at a time.
 type collector struct {
-	src  layout.Source
-	g    *layout.Graph
-	work *work
+	src    layout.Source
+	g      *layout.Graph
+	work   *work
+	starts *layout.Inspector
+	room   *room
 
-	mu    sync.Mutex
-	known map[key]*pieces
-	bytes int64 // read so far
+	known   map[key]*pieces
+	attests map[digest.Digest]bool // manifests that are BuildKit attestations, or not
+	bytes   int64                  // read so far
+	kept    int64                  // bytes of room that are kept
+	pieces  int
 }
 
 type key struct {
@@ -123,18 +138,13 @@ type key struct {
 
 // of returns everything attached to a manifest.
 func (c *collector) of(ctx context.Context, repo string, dgst digest.Digest) (*pieces, error) {
-	c.mu.Lock()
-	p := c.known[key{repo, dgst}]
-	c.mu.Unlock()
-	if p != nil {
+	if p := c.known[key{repo, dgst}]; p != nil {
 		return p, nil
 	}
 	p, err := c.collect(ctx, repo, dgst)
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.known[key{repo, dgst}] = p
 	return p, nil
 }
@@ -147,19 +157,23 @@ func (c *collector) collect(ctx context.Context, repo string, dgst digest.Digest
 	d := c.g.Nodes[dgst].Descriptor
 	out := &pieces{subject: layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}}
 	for _, e := range place.Attached {
-		n := c.g.Nodes[e.Digest]
-		raw, err := c.g.ReadManifest(ctx, c.src, e.Digest)
+		m, err := c.manifest(ctx, e.Digest)
 		if err != nil {
 			return nil, err
 		}
-		m, err := layout.ParseManifest(n.Descriptor, raw)
-		if err != nil {
-			return nil, err
+		if c.pieces += 1 + len(m.Layers); c.pieces > maxPieces {
+			return nil, errWork
 		}
-		out.artifacts = append(out.artifacts, &artifact{n, m.Layers})
-		for _, l := range m.Layers {
-			out.add(&piece{manifest: e.Digest, layer: l, repo: repo})
+		bare := !c.keep(c.g.Nodes[e.Digest].Descriptor.Size)
+		a := &artifact{node: c.g.Nodes[e.Digest]}
+		for i, l := range m.Layers {
+			if bare {
+				l = layout.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
+			}
+			a.parts = append(a.parts, l)
+			out.add(&piece{manifest: e.Digest, layer: l, repo: repo, index: i, bare: bare})
 		}
+		out.artifacts = append(out.artifacts, a)
 	}
 	return out, nil
 }
@@ -180,49 +194,84 @@ func (p *pieces) add(x *piece) {
 	case t == typeDSSE:
 		x.kind = "DSSE attestation"
 		p.sigstore = append(p.sigstore, x)
+	case t == predicate.RecordMediaType:
+		x.kind = kindRecord
+		p.sigstore = append(p.sigstore, x)
 	}
 }
 
-// load reads a piece's bytes, once, and parses those of Sigstore's forms. It is
-// called each time that the piece is looked at.
-func (x *piece) load(ctx context.Context, c *collector) error {
+// load reads a piece's bytes, and parses those of Sigstore's forms. It is called each
+// time that the piece is looked at; done is called when that is over. What there is no
+// room to keep is read again the next time.
+func (x *piece) load(ctx context.Context, c *collector) (done func(), err error) {
 	if err := c.work.spend(x.layer.Size); err != nil {
-		return err
+		return nil, err
 	}
-	x.once.Do(func() {
-		x.data, x.err, x.fatal = c.read(ctx, x.repo, x.layer)
-		if x.err != nil || x.fatal != nil {
-			return
+	free, err := c.room.take(ctx, x.layer.Size)
+	if err != nil {
+		return nil, err
+	}
+	if x.ready {
+		return free, nil
+	}
+	if err := x.fetch(ctx, c); err != nil {
+		free()
+		return nil, err
+	}
+	if x.ready = c.keep(x.layer.Size); x.ready {
+		return free, nil
+	}
+	return func() {
+		x.data, x.envelope, x.err = nil, nil, nil
+		free()
+	}, nil
+}
+
+// fetch fills in what the piece holds. An error means that its bytes cannot be had.
+func (x *piece) fetch(ctx context.Context, c *collector) error {
+	layer := x.layer
+	if x.bare {
+		m, err := c.manifest(ctx, x.manifest)
+		if err != nil {
+			return err
 		}
-		switch t := x.layer.MediaType; {
-		case strings.HasPrefix(t, bundlePrefix):
-			x.envelope, x.err = sigstore.ParseBundle(x.data)
-		case t == typeSimpleSigning:
-			x.envelope, x.err = sigstore.ParseSimpleSigning(x.data, x.layer.Annotations)
-		case t == typeDSSE:
-			x.envelope, x.err = sigstore.ParseDSSE(x.data, x.layer.Annotations)
-		}
-		if x.envelope != nil {
-			x.data = nil // the envelope has it
-		}
-	})
-	return x.fatal
+		layer = m.Layers[x.index]
+	}
+	data, bad, fatal := c.read(ctx, x.repo, layer, x.counted)
+	x.counted = true
+	if bad != nil || fatal != nil {
+		x.err = bad
+		return fatal
+	}
+	switch t := layer.MediaType; {
+	case strings.HasPrefix(t, bundlePrefix):
+		x.envelope, x.err = sigstore.ParseBundle(data)
+	case t == typeSimpleSigning:
+		x.envelope, x.err = sigstore.ParseSimpleSigning(data, layer.Annotations)
+	case t == typeDSSE:
+		x.envelope, x.err = sigstore.ParseDSSE(data, layer.Annotations)
+	case t == predicate.RecordMediaType:
+		x.envelope, x.err = sigstore.ParseRecord(data)
+	}
+	if x.envelope == nil { // else that has it
+		x.data = data
+	}
+	return nil
 }
 
 // read reads a small blob. A blob that is too large is the fault of whoever attached
-// it; one that cannot be read ends the judgement.
-func (c *collector) read(ctx context.Context, repo string, d layout.Descriptor) (data []byte, bad, fatal error) {
+// it; one that cannot be read ends the judgement. again says that it was read before.
+func (c *collector) read(ctx context.Context, repo string, d layout.Descriptor, again bool) (data []byte, bad, fatal error) {
 	if d.Size > MaxEvidenceBytes {
 		return nil, fmt.Errorf("%d bytes, at most %d are looked at: %w", d.Size, MaxEvidenceBytes, layout.ErrLimit), nil
 	}
 	if err := c.work.spend(d.Size); err != nil {
 		return nil, nil, err
 	}
-	c.mu.Lock()
-	c.bytes += max(d.Size, 0)
-	tooMuch := c.bytes > maxRootBytes
-	c.mu.Unlock()
-	if tooMuch {
+	if !again {
+		c.bytes += max(d.Size, 0)
+	}
+	if c.bytes > maxRootBytes {
 		return nil, &undecided{fmt.Errorf("more than %d bytes of signatures and documents belong to the image; not looked at", maxRootBytes)}, nil
 	}
 	rc, err := c.src.Open(ctx, repo, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})

@@ -30,6 +30,8 @@ type Judge struct {
 	// CRLs that travelled. Each counts only if an issuer under a pinned
 	// certificate signed it.
 	CRLs []*x509.RevocationList
+	// Starts remembers, from one graph to the next, what can be started; nil forgets.
+	Starts *layout.Inspector
 	// Now replaces time.Now for the ages of attestations, for tests.
 	Now func() time.Time
 }
@@ -37,27 +39,21 @@ type Judge struct {
 // Graph judges every root of g, whose bytes src has. An error means that there is
 // no verdict at all: the source failed, or ctx is done.
 func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (*Report, error) {
-	now := time.Now
-	if j.Now != nil {
-		now = j.Now
-	}
-	pins := pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
+	jm := j.begin(src, g)
 	r := &Report{
 		State: Refused, Policy: Origin{j.Policy.File, j.Policy.Digest, j.Policy.Environment}, Trust: j.Trust.Digest(),
-		Time: now().UTC(), Verdicts: make([]Verdict, len(g.Roots)),
+		Time: jm.now, Verdicts: make([]Verdict, len(g.Roots)),
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	stale := j.stale(r.Time)
-	budget := newWork(g)
 	for _, same := range byManifest(g.Roots) {
 		group.Go(func() error {
 			// What is read for one manifest is let go of with it.
-			c := &collector{src: src, g: g, work: budget, known: map[key]*pieces{}}
+			c := jm.collector()
+			defer c.close()
 			for _, i := range same {
 				root := g.Roots[i]
-				b := &bench{judge: j, collector: c, repo: root.Reference.Repository, now: r.Time, pins: pins, stale: stale}
-				v, err := b.root(gctx, root)
+				v, err := jm.bench(c, root.Reference.Repository).root(gctx, root)
 				if err != nil {
 					return err
 				}
@@ -72,19 +68,56 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	states := make([]State, len(r.Verdicts))
-	for i, v := range r.Verdicts {
-		states[i] = v.State
-	}
-	if len(states) > 0 {
-		r.State = all(states)
-	}
+	r.Decide()
 	for _, v := range r.Verdicts {
 		if v.State == Passed {
 			r.Lists = v.lists(r.Lists)
 		}
 	}
 	return r, nil
+}
+
+// Under judges one manifest of g, whose bytes src has, as if rule were the one for it in
+// its repository. Errors are those of [Judge.Graph].
+func (j *Judge) Under(ctx context.Context, src layout.Source, g *layout.Graph, rule *policy.Rule, n layout.Name) (Verdict, error) {
+	jm := j.begin(src, g)
+	return jm.bench(jm.collector(), n.Reference.Repository).under(ctx, rule, n)
+}
+
+// judgement is a judge at work on one graph.
+type judgement struct {
+	judge  *Judge
+	src    layout.Source
+	g      *layout.Graph
+	now    time.Time
+	pins   pins
+	stale  string
+	work   *work
+	room   *room
+	starts *layout.Inspector
+}
+
+func (j *Judge) begin(src layout.Source, g *layout.Graph) *judgement {
+	now := time.Now
+	if j.Now != nil {
+		now = j.Now
+	}
+	starts := j.Starts
+	if starts == nil {
+		starts = &layout.Inspector{}
+	}
+	jm := &judgement{judge: j, src: src, g: g, now: now().UTC(), work: newWork(g), room: newRoom(), starts: starts}
+	jm.pins = pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
+	jm.stale = j.stale(jm.now)
+	return jm
+}
+
+func (jm *judgement) collector() *collector {
+	return &collector{src: jm.src, g: jm.g, work: jm.work, room: jm.room, starts: jm.starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}}
+}
+
+func (jm *judgement) bench(c *collector, repo string) *bench {
+	return &bench{judge: jm.judge, collector: c, repo: repo, now: jm.now, pins: jm.pins, stale: jm.stale}
 }
 
 // stale says why what is pinned is too old for the policy, if it is: keys and roots
@@ -141,18 +174,23 @@ type pins struct {
 }
 
 func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
-	v := Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused}
 	rule := b.judge.Policy.For(root.Reference)
 	if rule == nil {
-		v.Reason = "no rule of the policy is for it"
-		return v, nil
+		return Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused, Reason: "no rule of the policy is for it"}, nil
 	}
-	v.Rule = rule.Name
+	return b.under(ctx, rule, root)
+}
+
+func (b *bench) under(ctx context.Context, rule *policy.Rule, root layout.Name) (Verdict, error) {
+	v := Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused, Rule: rule.Name}
 	if b.stale != "" {
 		v.State, v.Reason = Undecided, b.stale
 		return v, nil
 	}
-	v.Warnings = b.riders(root.Descriptor.Digest)
+	var err error
+	if v.Warnings, err = b.riders(ctx, root.Descriptor.Digest); err != nil {
+		return v, err
+	}
 	n := b.g.Nodes[root.Descriptor.Digest]
 	if rule.Index == policy.IndexChildren && layout.IsIndex(n.Descriptor.MediaType) {
 		return b.children(ctx, v, rule, n)
@@ -166,85 +204,9 @@ func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
 	return v, nil
 }
 
-// riders tells of images that come in as attachments of this one, and that nobody
-// judged: they travel with it, and can be started.
-func (b *bench) riders(d digest.Digest) []string {
-	var out []string
-	if p, ok := b.g.Place(b.repo, d); ok {
-		for _, e := range p.Attached {
-			if n := b.g.Nodes[e.Digest]; n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
-				out = append(out, fmt.Sprintf("%s is attached to it and is an image or an index, which nobody judged", e.Digest))
-			}
-		}
-	}
-	return out
-}
-
 func (b *bench) judgeOne(ctx context.Context, rule *policy.Rule, root layout.Name) (*Outcome, error) {
 	s := &scene{bench: b, digest: root.Descriptor.Digest, named: map[string]*Outcome{}}
 	return s.judge(ctx, &rule.Require)
-}
-
-// inert says whether nothing can be started from a manifest, however it is listed:
-// the mark of a BuildKit attestation is only the index's word, and under a rule
-// about children nobody vouches for that.
-func (b *bench) inert(d digest.Digest) bool {
-	n := b.g.Nodes[d]
-	return !layout.IsIndex(n.Descriptor.MediaType) && !n.Runnable
-}
-
-// children judges each child of an index that is here, but for BuildKit's
-// attestations.
-func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
-	var states []State
-	for _, c := range b.images(n) {
-		s := &scene{bench: b, digest: c.Digest, parent: c.parent, named: map[string]*Outcome{}}
-		o, err := s.judge(ctx, &rule.Require)
-		if err != nil {
-			return v, err
-		}
-		child := Child{Digest: c.Digest, Outcome: o}
-		if c.Platform != nil {
-			child.Platform = layout.FormatPlatform(*c.Platform)
-		}
-		v.Children = append(v.Children, child)
-		v.Warnings = o.warnings(v.Warnings)
-		states = append(states, o.State)
-	}
-	if len(states) == 0 {
-		v.Reason = "none of the index's children is here, and the rule judges those"
-		return v, nil
-	}
-	v.State = all(states)
-	return v, nil
-}
-
-// listedChild is a child, and the index that lists it.
-type listedChild struct {
-	layout.Child
-	parent digest.Digest
-}
-
-// images lists what stands below an index and is here, but for BuildKit's
-// attestations. An index among it stands for what it lists in turn: a signature on
-// it is none on an image.
-func (b *bench) images(n *layout.Node) []listedChild {
-	var out []listedChild
-	below, seen := []digest.Digest{n.Descriptor.Digest}, map[digest.Digest]bool{n.Descriptor.Digest: true}
-	for next := 0; next < len(below); next++ {
-		for _, c := range b.g.Nodes[below[next]].Children {
-			if _, here := b.g.Place(b.repo, c.Digest); !here || seen[c.Digest] || c.BuildKit && b.inert(c.Digest) {
-				continue
-			}
-			seen[c.Digest] = true
-			if layout.IsIndex(b.g.Nodes[c.Digest].Descriptor.MediaType) {
-				below = append(below, c.Digest)
-				continue
-			}
-			out = append(out, listedChild{c, below[next]})
-		}
-	}
-	return out
 }
 
 // lists adds the revocation lists that a verdict rests on.

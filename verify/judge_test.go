@@ -321,35 +321,6 @@ func TestNestedIndex(t *testing.T) {
 	}
 }
 
-// What is listed as an attestation of BuildKit's and can be run is judged like any
-// other child: whoever may not sign could else slip an image in.
-func TestDisguisedChild(t *testing.T) {
-	key := signing.InsecureKey("key")
-	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
-	for what, test := range map[string]struct {
-		disguised func(b *layouttest.Builder) layout.Descriptor
-		state     verify.State
-	}{
-		"an attestation": {func(b *layouttest.Builder) layout.Descriptor { return b.BuildKit(b.Image("good")) }, verify.Passed},
-		"an image":       {func(b *layouttest.Builder) layout.Descriptor { return b.Image("evil") }, verify.Refused},
-		"an index":       {func(b *layouttest.Builder) layout.Descriptor { return b.Index(b.Image("evil")) }, verify.Refused},
-	} {
-		f := newFixture(t)
-		b := layouttest.New(repo)
-		good := b.Image("good")
-		d := layouttest.ForPlatform(test.disguised(b), "linux", "arm64")
-		d.Annotations = map[string]string{layout.AnnotationBuildKitType: layout.BuildKitAttestation, layout.AnnotationBuildKitSubject: good.Digest.String()}
-		b.Tag("v1", b.Index(layouttest.ForPlatform(good, "linux", "amd64"), d))
-		f.content(b.Content())
-		f.attach(must(signing.BundleSignature(good, key)))
-		p := ruled(t, "cosign: {key: release}")
-		p.Rules[0].Index = policy.IndexChildren
-		if v := f.judge(&verify.Judge{Policy: p, Trust: tr}, "v1"); v.State != test.state {
-			t.Errorf("%s: %s, want %s", what, v.State, test.state)
-		}
-	}
-}
-
 // An image that no rule is for is refused, with a word of why.
 func TestNoRule(t *testing.T) {
 	f := newFixture(t)
@@ -389,5 +360,98 @@ func TestSourceFails(t *testing.T) {
 		Graph(t.Context(), loses{f.Source, layer}, g)
 	if r != nil || !errors.Is(err, errLost) {
 		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// What is missing is said, and not that the keys of something else are wrong.
+func TestNoneOfThatKind(t *testing.T) {
+	key, other := signing.InsecureKey("key"), signing.InsecureKey("other")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	statement := func(k crypto.Signer) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact { return must(signing.BundleAttestation(d, scan("LOW"), k)) }
+	}
+	signature := func(d layout.Descriptor) signing.Artifact { return must(signing.BundleSignature(d, other)) }
+	const slsa = "https://slsa.dev/provenance/v1"
+	for _, c := range []struct {
+		require, reason string
+		attached        []func(layout.Descriptor) signing.Artifact
+	}{
+		{"attestation: {predicateType: " + slsa + ", signedBy: {key: release}}", "no attestation of type " + slsa + " is attached", nil},
+		{"attestation: {predicateType: " + slsa + ", signedBy: {key: release}}", "no attestation of type " + slsa + " is attached",
+			[]func(layout.Descriptor) signing.Artifact{statement(other), statement(key), signature}},
+		{"attestation: {predicateType: " + slsa + ", signedBy: {key: nobody}}", "no attestation of type " + slsa + " is attached",
+			[]func(layout.Descriptor) signing.Artifact{statement(other)}},
+		{"cosign: {key: release}", "no cosign signature is attached", []func(layout.Descriptor) signing.Artifact{statement(other), statement(key)}},
+	} {
+		f := newFixture(t)
+		image := f.image("v1")
+		for _, a := range c.attached {
+			f.attach(a(image))
+		}
+		v := f.judge(&verify.Judge{Policy: ruled(t, c.require), Trust: tr}, "v1")
+		if v.State != verify.Refused || v.Outcome.Reason != c.reason || len(v.Outcome.Tried) != len(c.attached) {
+			t.Errorf("%s: %+v", c.require, v.Outcome)
+		}
+		for _, a := range v.Outcome.Tried {
+			if strings.Contains(a.Reason, "key") {
+				t.Errorf("%s: %+v", c.require, a)
+			}
+		}
+	}
+}
+
+// A custody record meets a requirement of its type in a policy of ours, and none of a
+// signature. In another tool's policy it counts for nothing, as there.
+func TestRecordsAreNoSignatures(t *testing.T) {
+	key, other := signing.InsecureKey("key"), signing.InsecureKey("other")
+	tr := pinned(t, nil, map[string]crypto.Signer{"release": key})
+	const promote = "urn:airgap:custody:promote:v1"
+	record := func(typ, predicate string, k crypto.Signer) func(layout.Descriptor) signing.Artifact {
+		return func(d layout.Descriptor) signing.Artifact {
+			att := signing.Attestation{PredicateType: typ, Predicate: []byte(predicate)}
+			return must(signing.AttachRecord(d, must(signing.SealRecord(d, att, k)), typ))
+		}
+	}
+	pem := string(must(signing.PublicKeyPEM(key)))
+	cluster := func(typ string) *policy.Policy {
+		attestations := ""
+		if typ != "" {
+			attestations = `,"attestations":[{"name":"a","predicateType":"` + typ + `"}]`
+		}
+		return must(policy.FromClusterImagePolicies("cip.json", []byte(`{"apiVersion":"policy.sigstore.dev/v1beta1","kind":"ClusterImagePolicy","metadata":{"name":"p"},
+			"spec":{"images":[{"glob":"**"}],"authorities":[{"key":{"data":`+string(must(json.Marshal(pem)))+`}`+attestations+`}]}}`)))
+	}
+	ours := func(typ string) *policy.Policy {
+		return ruled(t, "attestation: {predicateType: \""+typ+"\", signedBy: {key: release}}")
+	}
+	const vsa, passed, failed = signing.PredicateVerificationSummary, `{"verificationResult":"PASSED"}`, `{"verificationResult":"FAILED"}`
+	for what, c := range map[string]struct {
+		policy *policy.Policy
+		record func(layout.Descriptor) signing.Artifact
+		state  verify.State
+		why    string
+	}{
+		"promoted":                {ours(promote), record(promote, "{}", key), verify.Passed, "custody record"},
+		"promoted by another":     {ours(promote), record(promote, "{}", other), verify.Refused, "wrong key"},
+		"passed":                  {ours(vsa), record(vsa, passed, key), verify.Passed, ""},
+		"failed":                  {ours(vsa), record(vsa, failed, key), verify.Refused, "FAILED"},
+		"a signature is wanted":   {ruled(t, "cosign: {key: release}"), record(promote, "{}", key), verify.Refused, "no cosign signature is attached"},
+		"of a signature's type":   {ruled(t, "cosign: {key: release}"), record(signing.PredicateCosignSign, "{}", key), verify.Refused, "no cosign signature is attached"},
+		"controller, a signature": {cluster(""), record(promote, "{}", key), verify.Refused, ""},
+		"controller, a statement": {cluster(promote), record(promote, "{}", key), verify.Refused, "does not read"},
+		"controller, passed":      {cluster(vsa), record(vsa, passed, key), verify.Refused, "does not read"},
+		"controller, its own form": {cluster(vsa), func(d layout.Descriptor) signing.Artifact {
+			return must(signing.BundleAttestation(d, signing.Attestation{PredicateType: vsa, Predicate: []byte(passed)}, key))
+		}, verify.Passed, ""},
+		"controller, failed": {cluster(vsa), func(d layout.Descriptor) signing.Artifact {
+			return must(signing.BundleAttestation(d, signing.Attestation{PredicateType: vsa, Predicate: []byte(failed)}, key))
+		}, verify.Refused, "FAILED"},
+	} {
+		f := newFixture(t)
+		f.attach(c.record(f.image("v1")))
+		v := f.judge(&verify.Judge{Policy: c.policy, Trust: tr}, "v1")
+		if text := string(must(json.Marshal(v))); v.State != c.state || !strings.Contains(text, c.why) {
+			t.Errorf("%s: %s\n%s", what, v.State, text)
+		}
 	}
 }

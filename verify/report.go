@@ -51,6 +51,9 @@ type Verdict struct {
 	// the rule's choice, of each child of an index instead.
 	Outcome  *Outcome `json:"outcome,omitempty"`
 	Children []Child  `json:"children,omitempty"`
+	// Absent are the children, where those are judged, that are not here: nothing is
+	// said of them.
+	Absent []digest.Digest `json:"absent,omitempty"`
 	// Warnings are what was let through and has to be known.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -98,6 +101,18 @@ type Attempt struct {
 	Claims   string        `json:"claims,omitempty"` // whose it says it is; not believed
 	State    State         `json:"state"`
 	Reason   string        `json:"reason"`
+}
+
+// Decide sets the report's state by its verdicts. A report of none, and one with a reason
+// of its own, is refused.
+func (r *Report) Decide() {
+	states := make([]State, len(r.Verdicts))
+	for i, v := range r.Verdicts {
+		states[i] = v.State
+	}
+	if r.State = Refused; len(states) > 0 && r.Reason == "" {
+		r.State = all(states)
+	}
 }
 
 // all is Passed if every one is, else what weighs most.

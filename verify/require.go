@@ -222,10 +222,13 @@ func (s *scene) notary(ctx context.Context, o *Outcome, want *policy.Notary) err
 		return err
 	}
 	for _, x := range p.notary {
-		if err := x.load(ctx, s.collector); err != nil {
+		done, err := x.load(ctx, s.collector)
+		if err != nil {
 			return err
 		}
-		if err := s.notaryPiece(ctx, o, x, p.subject, want, same); err != nil {
+		err = s.notaryPiece(ctx, o, x, p.subject, want, same)
+		done()
+		if err != nil {
 			return err
 		}
 	}

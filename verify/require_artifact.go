@@ -64,7 +64,12 @@ func (s *scene) content(ctx context.Context, r *policy.Requirement, a *artifact)
 	if len(a.parts) != 1 {
 		return fmt.Errorf("it has %d layers; conditions are about one", len(a.parts)), nil
 	}
-	data, bad, fatal := s.read(ctx, s.repo, a.parts[0])
+	free, err := s.room.take(ctx, a.parts[0].Size)
+	if err != nil {
+		return nil, err
+	}
+	defer free()
+	data, bad, fatal := s.read(ctx, s.repo, a.parts[0], false)
 	if bad != nil || fatal != nil {
 		return bad, fatal
 	}

@@ -19,7 +19,10 @@ const typeInToto = "application/vnd.in-toto+json"
 // buildkit looks for the attestations that an index lists beside its images. The
 // index is judged first: without a signature on it they are anybody's word.
 func (s *scene) buildkit(ctx context.Context, o *Outcome, r *policy.Requirement) error {
-	index, images, reason := s.listed()
+	index, images, reason, err := s.listed(ctx)
+	if err != nil {
+		return err
+	}
 	if reason != "" {
 		o.Reason = reason
 		return nil
@@ -49,23 +52,32 @@ func (s *scene) buildkit(ctx context.Context, o *Outcome, r *policy.Requirement)
 
 // listed returns the index in question, and those of its images that have to have an
 // attestation: all that are here or, where children are judged, the one.
-func (s *scene) listed() (index digest.Digest, images []digest.Digest, reason string) {
+func (s *scene) listed(ctx context.Context) (index digest.Digest, images []digest.Digest, reason string, err error) {
 	if s.parent != "" {
-		return s.parent, []digest.Digest{s.digest}, ""
+		return s.parent, []digest.Digest{s.digest}, "", nil
 	}
 	n := s.g.Nodes[s.digest]
 	if !layout.IsIndex(n.Descriptor.MediaType) {
-		return "", nil, "it is no index, and BuildKit's attestations stand beside the images of one"
+		return "", nil, "it is no index, and BuildKit's attestations stand beside the images of one", nil
 	}
 	for _, c := range n.Children {
-		if _, here := s.g.Place(s.repo, c.Digest); here && !(c.BuildKit && s.inert(c.Digest)) {
+		if _, here := s.g.Place(s.repo, c.Digest); !here {
+			continue
+		}
+		is := false
+		if c.BuildKit {
+			if is, err = s.isAttestation(ctx, c.Digest); err != nil {
+				return "", nil, "", err
+			}
+		}
+		if !is {
 			images = append(images, c.Digest)
 		}
 	}
 	if len(images) == 0 {
-		return "", nil, "no image of the index is here"
+		return "", nil, "no image of the index is here", nil
 	}
-	return s.digest, images, ""
+	return s.digest, images, "", nil
 }
 
 // listedFor looks among the attestations that index lists about image for one that
@@ -73,17 +85,19 @@ func (s *scene) listed() (index digest.Digest, images []digest.Digest, reason st
 func (s *scene) listedFor(ctx context.Context, o *Outcome, r *policy.Requirement, index, image digest.Digest, by string) (State, error) {
 	state, tried := Refused, 0
 	for _, c := range s.g.Nodes[index].Children {
-		if !c.BuildKit || c.About != image || !s.inert(c.Digest) {
+		if _, here := s.g.Place(s.repo, c.Digest); !here || !c.BuildKit || c.About != image {
 			continue
 		}
-		if _, here := s.g.Place(s.repo, c.Digest); !here {
+		if is, err := s.isAttestation(ctx, c.Digest); err != nil {
+			return "", err
+		} else if !is {
 			continue
 		}
-		parts, err := s.layers(ctx, c.Digest)
+		m, err := s.manifest(ctx, c.Digest)
 		if err != nil {
 			return "", err
 		}
-		for _, l := range parts {
+		for _, l := range m.Layers {
 			if l.MediaType != typeInToto {
 				continue
 			}
@@ -112,7 +126,12 @@ func (s *scene) listedFor(ctx context.Context, o *Outcome, r *policy.Requirement
 // statement holds one statement against what is wanted of image; why says what is
 // not as it should be.
 func (s *scene) statement(ctx context.Context, r *policy.Requirement, l layout.Descriptor, image digest.Digest) (says string, why, err error) {
-	data, bad, fatal := s.read(ctx, s.repo, l)
+	free, err := s.room.take(ctx, l.Size)
+	if err != nil {
+		return "", nil, err
+	}
+	defer free()
+	data, bad, fatal := s.read(ctx, s.repo, l, false)
 	if bad != nil || fatal != nil {
 		return "", bad, fatal
 	}
@@ -126,17 +145,4 @@ func (s *scene) statement(ctx context.Context, r *policy.Requirement, l layout.D
 		return "", fmt.Errorf("it does not speak of %s", image), nil
 	}
 	return predicate.Describe(st.PredicateType, st.Predicate), r.Holds(st.Predicate), nil
-}
-
-// layers are those of a manifest of the graph.
-func (s *scene) layers(ctx context.Context, d digest.Digest) ([]layout.Descriptor, error) {
-	raw, err := s.g.ReadManifest(ctx, s.src, d)
-	if err != nil {
-		return nil, err
-	}
-	m, err := layout.ParseManifest(s.g.Nodes[d].Descriptor, raw)
-	if err != nil {
-		return nil, err
-	}
-	return m.Layers, nil
 }

@@ -11,13 +11,12 @@ import (
 )
 
 // wants lists whose signatures would do: the one that the policy names, or each
-// who met the requirement that it refers to. sameLog demands a log entry because that
-// requirement did.
-func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigstore.Want, error) {
+// who met the requirement that it refers to, on its terms.
+func (s *scene) wants(want policy.Signer, same []signer, as sameSigner) ([]sigstore.Want, error) {
 	if want != (policy.Signer{}) {
-		want.Log = want.Log || sameLog
+		want.Log = want.Log || as.log
 		w := sigstore.Want{
-			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: want.Key != "" && !want.Log,
+			Identity: want.Identity, IdentityRegexp: want.IdentityRegexp, Issuer: want.Issuer, IssuerRegexp: want.IssuerRegexp, RequireLog: want.Log, NoLog: (want.Key != "" || want.Stamped) && !want.Log,
 		}
 		if want.Pinned != nil {
 			return pinnedWants(w, want.Pinned), nil
@@ -34,9 +33,9 @@ func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigsto
 	var out []sigstore.Want
 	for _, who := range same {
 		if who.key != nil {
-			out = append(out, sigstore.Want{Key: who.key, RequireLog: sameLog, NoLog: !sameLog})
+			out = append(out, sigstore.Want{Key: who.key, RequireLog: as.log, NoLog: !as.log})
 		} else {
-			out = append(out, sigstore.Want{Identity: who.identity, Issuer: who.issuer})
+			out = append(out, sigstore.Want{Identity: who.identity, Issuer: who.issuer, RequireLog: as.log, NoLog: as.stamped})
 		}
 	}
 	return out, nil
@@ -46,7 +45,10 @@ func (s *scene) wants(want policy.Signer, same []signer, sameLog bool) ([]sigsto
 func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 	w.AuthorityURL, w.LogURL = p.Authority, p.Log
 	w.InsecureNoSCT, w.CarriedChain, w.ByEmail = p.InsecureNoSCT, p.CarriedChain, p.ByEmail
+	// The tools whose policies bring keys along hash with SHA-256 alone.
+	w.ExactPayload, w.OnlySHA256 = p.ExactPayload, true
 	if len(p.Keys) == 0 {
+		w.RequireLog, w.NoLog = true, false // as those tools do, whatever the root
 		return []sigstore.Want{w}
 	}
 	var out []sigstore.Want
@@ -58,10 +60,10 @@ func pinnedWants(w sigstore.Want, p *policy.Pinned) []sigstore.Want {
 }
 
 func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) error {
-	same := sameSigner{want.SameSignerAs, want.SameLog}
-	return s.sigstore(ctx, o, want.Signer, same, func(signed *sigstore.Signed) error {
+	same := sameSigner{want.SameSignerAs, want.SameLog, want.SameStamped}
+	return s.sigstore(ctx, o, want.Signer, same, wanted{what: "cosign signature"}, func(signed *sigstore.Signed) error {
 		if !signed.IsSignature {
-			return fmt.Errorf("it is no signature but an attestation of type %s", signed.PredicateType)
+			return notSignature(signed.PredicateType)
 		}
 		if want.Reference != nil {
 			return want.Reference.Accepts(signed.Reference)
@@ -72,19 +74,48 @@ func (s *scene) cosign(ctx context.Context, o *Outcome, want *policy.Cosign) err
 
 func (s *scene) attestation(ctx context.Context, o *Outcome, r *policy.Requirement) error {
 	want := r.Attestation
-	same := sameSigner{want.SameSignerAs, want.SameLog}
-	return s.sigstore(ctx, o, want.SignedBy, same, func(signed *sigstore.Signed) error {
-		if signed.PredicateType != want.PredicateType {
-			if signed.IsSignature {
-				return errors.New("it is a signature and no attestation")
-			}
-			return fmt.Errorf("it is an attestation of type %s", signed.PredicateType)
+	same := sameSigner{want.SameSignerAs, want.SameLog, want.SameStamped}
+	kind := wanted{"attestation of type " + want.PredicateType, want.PredicateType}
+	return s.sigstore(ctx, o, want.SignedBy, same, kind, func(signed *sigstore.Signed) error {
+		if err := kind.check(signed.IsSignature, signed.PredicateType); err != nil {
+			return err
 		}
 		if err := s.age(signed, want); err != nil {
 			return err
 		}
 		return r.Holds(signed.Predicate)
 	})
+}
+
+// wanted is what a requirement of Sigstore's forms looks for: a plain signature, or a
+// statement of a predicate type.
+type wanted struct{ what, predicateType string }
+
+func notSignature(predicateType string) error {
+	return fmt.Errorf("it is no signature but an attestation of type %s", predicateType)
+}
+
+// check says why what is of that type is not wanted, whoever signed it.
+func (w wanted) check(isSignature bool, predicateType string) error {
+	switch {
+	case w.predicateType == "" && !isSignature:
+		return notSignature(predicateType)
+	case w.predicateType == "" || w.predicateType == predicateType:
+		return nil
+	case isSignature:
+		return errors.New("it is a signature and no attestation")
+	}
+	return fmt.Errorf("it is an attestation of type %s", predicateType)
+}
+
+// other says why an envelope that is not verified yet cannot be what is wanted; nil if
+// it can. What it says then is what would be verified.
+func (w wanted) other(e *sigstore.Envelope) error {
+	isSignature, predicateType, ok := e.Kind()
+	if !ok {
+		return nil // why it cannot be judged is for Verify to say
+	}
+	return w.check(isSignature, predicateType)
 }
 
 // undecided marks an error as one of not being able to check.
@@ -111,15 +142,16 @@ func (s *scene) age(signed *sigstore.Signed, want *policy.Attestation) error {
 }
 
 // sameSigner is whose signature is wanted too: of who met the requirement of a name,
-// with a log entry if that asked for one.
+// with a log entry if that asked for one, or a timestamp if that took one.
 type sameSigner struct {
-	name string
-	log  bool
+	name         string
+	log, stamped bool
 }
 
 // sigstore tries every piece of Sigstore's forms for every signer that would do;
-// accept says whether what a verified one says is what is wanted.
-func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs sameSigner, accept func(*sigstore.Signed) error) error {
+// accept says whether what a verified one says is what is wanted. A piece of another
+// kind is not verified: who signed it is not why it does not count.
+func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sameAs sameSigner, kind wanted, accept func(*sigstore.Signed) error) error {
 	var same []signer
 	if sameAs.name != "" {
 		var err error
@@ -133,24 +165,67 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 		return err
 	}
 	if len(p.sigstore) == 0 {
-		o.nothing("cosign signature or attestation")
+		if kind.predicateType == "" {
+			o.nothing("cosign signature or attestation")
+		} else {
+			o.nothing(kind.what)
+		}
 		return nil
 	}
-	wants, err := s.wants(want, same, sameAs.log)
-	if err != nil {
-		o.State, o.Reason = Undecided, err.Error()
-		return nil
-	}
+	var wants []sigstore.Want
+	found := false
 	for _, x := range p.sigstore {
-		if err := x.load(ctx, s.collector); err != nil {
+		done, err := x.load(ctx, s.collector)
+		if err != nil {
 			return err
 		}
-		s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
+		if !o.otherKind(x, kind, want.Pinned != nil) {
+			if !found {
+				found = true
+				wants, err = s.wants(want, same, sameAs)
+			}
+			if err == nil {
+				s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
+			}
+		}
+		done()
+		if err != nil {
+			o.State, o.Reason = Undecided, err.Error()
+			return nil
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
+	if !found {
+		o.Reason = "no " + kind.what + " is attached"
+	}
 	return nil
+}
+
+// errForeignRecord says why a custody record does not count under the policy of
+// another tool.
+var errForeignRecord = errors.New("it is a custody record, which the tool whose policy this is does not read")
+
+// otherKind notes a piece that cannot be what is wanted. foreign says that the policy is
+// another tool's.
+func (o *Outcome) otherKind(x *piece, kind wanted, foreign bool) bool {
+	if x.err != nil {
+		return false
+	}
+	err := kind.other(x.envelope)
+	if err == nil && foreign && x.kind == kindRecord {
+		err = errForeignRecord
+	}
+	if err == nil {
+		return false
+	}
+	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused, Reason: err.Error()}
+	if who := x.envelope.Claimed(); who != (sigstore.Signer{}) {
+		a.Claims = who.String()
+	}
+	o.missed(a)
+	return true
 }
 
 // material is what is pinned: by the policy itself, if it is one of another tool's

@@ -52,20 +52,18 @@ func TestCheckedByHand(t *testing.T) {
 	for act, att := range attestations(t) {
 		for what, data := range map[string][]byte{"ECDSA": sealed(t, image, att, p256), "Ed25519": sealed(t, image, att, ed)} {
 			var b struct {
-				Envelope struct {
-					Payload    []byte
-					Signatures []struct{ Sig []byte }
-				} `json:"dsseEnvelope"`
+				Payload    []byte
+				Signatures []struct{ Sig []byte }
 			}
-			if err := json.Unmarshal(data, &b); err != nil || len(b.Envelope.Signatures) != 1 {
+			if err := json.Unmarshal(data, &b); err != nil || len(b.Signatures) != 1 {
 				t.Fatal(err)
 			}
-			payload := b.Envelope.Payload
+			payload := b.Payload
 			if string(payload) != string(statement(t, image, att)) {
 				t.Errorf("%s, %s: %s", act, what, payload)
 			}
-			message := fmt.Appendf(nil, "DSSEv1 28 application/vnd.in-toto+json %d %s", len(payload), payload)
-			sum, sig := sha256.Sum256(message), b.Envelope.Signatures[0].Sig
+			message := fmt.Appendf(nil, "DSSEv1 40 application/vnd.airgap.statement.v1+json %d %s", len(payload), payload)
+			sum, sig := sha256.Sum256(message), b.Signatures[0].Sig
 			ok := ecdsa.VerifyASN1(&p256.PublicKey, sum[:], sig)
 			if what == "Ed25519" {
 				ok = ed25519.Verify(ed.Public().(ed25519.PublicKey), message, sig)

@@ -107,7 +107,7 @@ func Of(ctx context.Context, src layout.Source, g *layout.Graph, repo string, dg
 // read returns nil for what is no record. Its error is one of the source.
 func read(ctx context.Context, src layout.Source, g *layout.Graph, repo string, d, subject digest.Digest, keys []Key) (*Found, error) {
 	n := g.Nodes[d]
-	if n.Subject != subject || n.Runnable || layout.IsIndex(n.Descriptor.MediaType) {
+	if n.Subject != subject || layout.IsIndex(n.Descriptor.MediaType) {
 		return nil, nil
 	}
 	raw, err := g.ReadManifest(ctx, src, d)
@@ -133,11 +133,12 @@ func read(ctx context.Context, src layout.Source, g *layout.Graph, repo string, 
 const bundlePrefix = "application/vnd.dev.sigstore.bundle"
 
 func isRecord(mediaType string) bool {
-	return mediaType == statementType || strings.HasPrefix(mediaType, bundlePrefix)
+	return mediaType == statementType || mediaType == signing.MediaTypeRecord || strings.HasPrefix(mediaType, bundlePrefix)
 }
 
-// Read reads a record about subject: a Sigstore bundle, or the statement of a claim.
-// It returns nil for what is none.
+// Read reads a record about subject: a sealed one, the statement of a claim, or a
+// Sigstore bundle, as which earlier versions sealed records. It returns nil for what is
+// none.
 func Read(manifest, subject digest.Digest, mediaType string, data []byte, keys []Key) *Found {
 	if len(data) > MaxRecordBytes {
 		return nil
@@ -150,7 +151,11 @@ func Read(manifest, subject digest.Digest, mediaType string, data []byte, keys [
 		}
 		return f
 	}
-	env, err := sigstore.ParseBundle(data)
+	parse := sigstore.ParseBundle
+	if mediaType == signing.MediaTypeRecord {
+		parse = sigstore.ParseRecord
+	}
+	env, err := parse(data)
 	if err != nil {
 		return nil
 	}

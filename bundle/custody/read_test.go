@@ -39,9 +39,9 @@ func TestReadHostile(t *testing.T) {
 	}
 	none := map[string][2]string{
 		"a claim about another image":   {typeStatement, string(statement(t, another, att))},
-		"a record about another image":  {signing.MediaTypeBundle, string(sealed(t, another, att, key))},
-		"a claim that is a bundle":      {typeStatement, string(signed)},
-		"a bundle that is a claim":      {signing.MediaTypeBundle, string(claim)},
+		"a record about another image":  {signing.MediaTypeRecord, string(sealed(t, another, att, key))},
+		"a claim that is a record":      {typeStatement, string(signed)},
+		"a record that is a claim":      {signing.MediaTypeRecord, string(claim)},
 		"a claim with a field twice":    {typeStatement, string(changed(claim, `"predicateType"`, `"predicateType":"x","predicateType"`))},
 		"a claim in another spelling":   {typeStatement, string(changed(claim, `"predicateType"`, `"PredicateType"`))},
 		"a claim with an unknown field": {typeStatement, string(changed(claim, `"clock"`, `"verified":true,"clock"`))},
@@ -49,12 +49,17 @@ func TestReadHostile(t *testing.T) {
 		"a claim that is cut":           {typeStatement, string(claim[:len(claim)/2])},
 		"a claim of another version":    {typeStatement, string(changed(claim, `:v1","predicate"`, `:v2","predicate"`))},
 		"a claim of a refusal":          {typeStatement, string(changed(claim, `custody:promote`, `custody:refuse`))},
-		"a signature":                   {signing.MediaTypeBundle, string(other(signing.PredicateCosignSign, `{}`))},
-		"another statement":             {signing.MediaTypeBundle, string(other(signing.PredicateSPDX, string(att.Predicate)))},
-		"a verdict that is a promotion": {signing.MediaTypeBundle, string(other(signing.PredicateVerificationSummary, string(att.Predicate)))},
-		"a promotion to nowhere":        {signing.MediaTypeBundle, string(other(custody.Promote.PredicateType(), `{"at":"2026-05-04T03:02:01Z","clock":"host","tool":{"name":"airgap"}}`))},
-		"an empty bundle":               {signing.MediaTypeBundle, "{}"},
+		"a signature":                   {signing.MediaTypeRecord, string(other(signing.PredicateCosignSign, `{}`))},
+		"another statement":             {signing.MediaTypeRecord, string(other(signing.PredicateSPDX, string(att.Predicate)))},
+		"a verdict that is a promotion": {signing.MediaTypeRecord, string(other(signing.PredicateVerificationSummary, string(att.Predicate)))},
+		"a promotion to nowhere":        {signing.MediaTypeRecord, string(other(custody.Promote.PredicateType(), `{"at":"2026-05-04T03:02:01Z","clock":"host","tool":{"name":"airgap"}}`))},
+		"an empty record":               {signing.MediaTypeRecord, "{}"},
 		"nothing":                       {typeStatement, ""},
+		"an envelope of another type":   {signing.MediaTypeRecord, string(changed(signed, "vnd.airgap.statement.v1", "vnd.in-toto"))},
+		"an envelope without signature": {signing.MediaTypeRecord, string(changed(signed, `"signatures":[`, `"signatures":[],"x":[`))},
+		"a record in another spelling":  {signing.MediaTypeRecord, string(changed(signed, `"payload"`, `"Payload"`))},
+		"a signature of cosign's form":  {signing.MediaTypeRecord, string(sealedBefore(t, image, signing.Attestation{PredicateType: signing.PredicateCosignSign}, key))},
+		"a record as a bundle":          {signing.MediaTypeBundle, string(signed)},
 		"something endless":             {typeStatement, string(claim[:len(claim)-1]) + strings.Repeat(" ", custody.MaxRecordBytes) + "}"},
 	}
 	for what, in := range none {
@@ -67,20 +72,23 @@ func TestReadHostile(t *testing.T) {
 		data      []byte
 		standing  custody.Standing
 	}{
-		"a claim":                 {typeStatement, claim, custody.Claimed},
-		"a record":                {signing.MediaTypeBundle, signed, custody.Verified},
-		"one by a forger":         {signing.MediaTypeBundle, sealed(t, image, att, forger), custody.Unknown},
-		"one with a flipped hint": {signing.MediaTypeBundle, changed(signed, `"hint":"`, `"hint":"AAAA`), custody.Verified},
-		"one with a forger's signature": {signing.MediaTypeBundle, func() []byte {
+		"a claim":                              {typeStatement, claim, custody.Claimed},
+		"a record":                             {signing.MediaTypeRecord, signed, custody.Verified},
+		"one of earlier versions":              {signing.MediaTypeBundle, sealedBefore(t, image, att, key), custody.Verified},
+		"one of earlier versions, reattached":  {signing.MediaTypeRecord, sealedBefore(t, image, att, key), custody.Verified},
+		"one of earlier versions, by a forger": {signing.MediaTypeRecord, sealedBefore(t, image, att, forger), custody.Unknown},
+		"one by a forger":                      {signing.MediaTypeRecord, sealed(t, image, att, forger), custody.Unknown},
+		"one with a flipped hint":              {signing.MediaTypeRecord, changed(signed, `"keyid":"`, `"keyid":"AAAA`), custody.Verified},
+		"one with a forger's signature": {signing.MediaTypeRecord, func() []byte {
 			var a, b map[string]any
 			if json.Unmarshal(signed, &a) != nil || json.Unmarshal(sealed(t, image, att, forger), &b) != nil {
 				t.Fatal("not JSON")
 			}
-			a["dsseEnvelope"].(map[string]any)["signatures"] = b["dsseEnvelope"].(map[string]any)["signatures"]
+			a["signatures"].([]any)[0].(map[string]any)["sig"] = b["signatures"].([]any)[0].(map[string]any)["sig"]
 			out, _ := json.Marshal(a)
 			return out
 		}(), custody.Unknown},
-		"one with what another signed": {signing.MediaTypeBundle, func() []byte {
+		"one with what another signed": {signing.MediaTypeRecord, func() []byte {
 			var a, b map[string]any
 			r := records()[custody.Promote]
 			r.To = &custody.Place{Kind: custody.InEnvironment, Name: "dev"}
@@ -88,7 +96,7 @@ func TestReadHostile(t *testing.T) {
 			if err != nil || json.Unmarshal(sealed(t, image, dev, key), &a) != nil || json.Unmarshal(signed, &b) != nil {
 				t.Fatal("not JSON")
 			}
-			a["dsseEnvelope"].(map[string]any)["payload"] = b["dsseEnvelope"].(map[string]any)["payload"]
+			a["payload"] = b["payload"]
 			out, _ := json.Marshal(a)
 			return out
 		}(), custody.Unknown},
@@ -168,9 +176,9 @@ func TestOf(t *testing.T) {
 	attach(img, verifytest.Moved(t, a, img), nil)
 	// Two in one, one in an image, one that is endless.
 	data := a.Blobs[len(a.Blobs)-1].Data
-	layer := verifytest.Layer{MediaType: signing.MediaTypeBundle, Data: data}
+	layer := verifytest.Layer{MediaType: signing.MediaTypeRecord, Data: data}
 	attach(img, verifytest.FromLayers(t, img, "", layer, layer), nil)
-	attach(img, verifytest.FromLayers(t, img, "", verifytest.Layer{MediaType: signing.MediaTypeBundle, Data: make([]byte, custody.MaxRecordBytes+1)}), nil)
+	attach(img, verifytest.FromLayers(t, img, "", verifytest.Layer{MediaType: signing.MediaTypeRecord, Data: make([]byte, custody.MaxRecordBytes+1)}), nil)
 
 	g := look(t, mem, "v1", "v2")
 	all, err := custody.Of(t.Context(), mem, g, repo, img.Digest, pins(key))
@@ -290,7 +298,7 @@ func FuzzRead(f *testing.F) {
 		f.Add(true, []byte(att.Predicate))
 	}
 	f.Fuzz(func(t *testing.T, claim bool, data []byte) {
-		mediaType := signing.MediaTypeBundle
+		mediaType := signing.MediaTypeRecord
 		if claim {
 			mediaType = typeStatement
 		}

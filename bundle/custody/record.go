@@ -386,7 +386,11 @@ func (r *Record) Artifact(a Act, subject layout.Descriptor, name string, key cry
 func Attach(subject layout.Descriptor, att signing.Attestation, key crypto.Signer) (signing.Artifact, error) {
 	subject = layout.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}
 	if key != nil {
-		return signing.BundleAttestation(subject, att, key)
+		data, err := signing.SealRecord(subject, att, key)
+		if err != nil {
+			return signing.Artifact{}, err
+		}
+		return signing.AttachRecord(subject, data, att.PredicateType)
 	}
 	statement, err := signing.Statement(subject, att)
 	if err != nil {

@@ -104,11 +104,21 @@ func statement(t testing.TB, subject layout.Descriptor, att signing.Attestation)
 
 func sealed(t testing.TB, subject layout.Descriptor, att signing.Attestation, key crypto.Signer) []byte {
 	t.Helper()
-	data, err := signing.SealedAttestation(subject, att, key)
+	data, err := signing.SealRecord(subject, att, key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// sealedBefore is a record as earlier versions sealed it: a Sigstore bundle.
+func sealedBefore(t testing.TB, subject layout.Descriptor, att signing.Attestation, key crypto.Signer) []byte {
+	t.Helper()
+	a, err := signing.BundleAttestation(subject, att, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Blobs[len(a.Blobs)-1].Data
 }
 
 func pins(keys ...crypto.Signer) []custody.Key {
@@ -126,16 +136,17 @@ const typeStatement = "application/vnd.in-toto+json"
 func TestGolden(t *testing.T) {
 	key := signing.InsecureKey("recorder")
 	for act, att := range attestations(t) {
-		claim, signed := statement(t, image, att), sealed(t, image, att, key)
+		claim, signed, before := statement(t, image, att), sealed(t, image, att, key), sealedBefore(t, image, att, key)
 		golden(t, string(act)+".statement.json", claim)
-		golden(t, string(act)+".bundle.json", signed)
-		for mediaType, data := range map[string][]byte{typeStatement: claim, signing.MediaTypeBundle: signed} {
+		golden(t, string(act)+".record.json", signed)
+		golden(t, string(act)+".bundle.json", before) // earlier versions' form, which is still read
+		for mediaType, data := range map[string][]byte{typeStatement: claim, signing.MediaTypeRecord: signed, signing.MediaTypeBundle: before} {
 			f := custody.Read("sha256:m", image.Digest, mediaType, data, pins(signing.InsecureKey("x"), key))
 			if f == nil || f.Act != act || !f.At().Equal(then) {
 				t.Fatalf("%s as %s: read as %+v", act, mediaType, f)
 			}
 			want := custody.Claimed
-			if mediaType == signing.MediaTypeBundle {
+			if mediaType != typeStatement {
 				want = custody.Verified
 			}
 			if f.Standing != want || (f.Key == "b") != (want == custody.Verified) || (f.Reason == "") != (want == custody.Verified) {
@@ -151,7 +162,7 @@ func TestGolden(t *testing.T) {
 		}
 	}
 	files, err := filepath.Glob(filepath.Join("testdata", "golden", "*.json"))
-	if err != nil || len(files) != 12 {
+	if err != nil || len(files) != 18 {
 		t.Errorf("%d golden files", len(files))
 	}
 }
@@ -341,7 +352,7 @@ var ed = ed25519.NewKeyFromSeed(make([]byte, 32))
 
 func TestEd25519(t *testing.T) {
 	att := attestations(t)[custody.Promote]
-	f := custody.Read("", image.Digest, signing.MediaTypeBundle, sealed(t, image, att, ed), pins(ed))
+	f := custody.Read("", image.Digest, signing.MediaTypeRecord, sealed(t, image, att, ed), pins(ed))
 	if f == nil || f.Standing != custody.Verified {
 		t.Errorf("%+v", f)
 	}

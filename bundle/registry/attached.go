@@ -53,14 +53,14 @@ func answer(form layout.Form, found []layout.Descriptor) layout.Inquiry {
 
 func (t target) byAPI(ctx context.Context, repo string, subject layout.Descriptor) (layout.Inquiry, error) {
 	t.name = repo + " referrers"
-	found, has, note, err := t.referrers(ctx, repo, subject.Digest, false)
+	a, err := t.referrers(ctx, repo, subject.Digest, false)
 	if err != nil {
 		return layout.Inquiry{}, err
 	}
-	if !has {
-		return layout.Inquiry{Form: layout.FormReferrers, Answer: layout.AnswerUnsupported, Note: note}, nil
+	if !a.has {
+		return layout.Inquiry{Form: layout.FormReferrers, Answer: layout.AnswerUnsupported, Note: a.note, Doubt: a.doubt}, nil
 	}
-	return answer(layout.FormReferrers, found), nil
+	return answer(layout.FormReferrers, a.found), nil
 }
 
 // byTag gets what stands under the tag of form. ok is false if the inquiry is
@@ -75,6 +75,9 @@ func (t target) byTag(ctx context.Context, repo string, form layout.Form, subjec
 	}
 	ref := layout.Reference{Repository: repo, Tag: tag}
 	t.name, t.digest = ref.String(), ""
+	if t.headMissing(ctx, ref, subject) {
+		return in, m, false, nil
+	}
 	m, err = t.fetch(ctx, ref, false)
 	switch {
 	case errors.Is(err, layout.ErrNotFound):

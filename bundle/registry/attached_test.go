@@ -72,14 +72,21 @@ func TestAnswers(t *testing.T) {
 		{"API not implemented", place{"referrers": saying(501, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
 		{"API unsupported", place{"referrers": saying(400, "UNSUPPORTED")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
 		{"API is a web page", place{"referrers": giving("text/html; charset=utf-8", []byte("<html>"), nil)}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
-		{"API refuses", place{"referrers": saying(403, "DENIED")}, layout.FormReferrers, "", 0, false},
+		{"API refuses", place{"referrers": saying(403, "DENIED")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API wants a login", place{"referrers": saying(401, "UNAUTHORIZED")}, layout.FormReferrers, "", 0, false},
+		{"API says nothing", place{"referrers": saying(204, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API says nothing, 200", place{"referrers": giving("application/json", nil, nil)}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API gives an empty object", place{"referrers": giving("application/json", []byte("{}"), nil)}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API gives text", place{"referrers": giving("text/plain", []byte("it works!"), nil)}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API gives half an index", place{"referrers": giving("application/json", []byte(`{"schemaVersion":2,"manifests":[`), nil)}, layout.FormReferrers, "", 0, false},
+		{"API as a teapot", place{"referrers": saying(418, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
 		{"API refuses as unsupported", place{"referrers": saying(401, "UNSUPPORTED")}, layout.FormReferrers, "", 0, false},
-		{"API bad request", place{"referrers": saying(400, "")}, layout.FormReferrers, "", 0, false},
+		{"API bad request", place{"referrers": saying(400, "")}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
 		{"API down", place{"referrers": saying(500, "")}, layout.FormReferrers, "", 0, false},
 		{"API rate limit", place{"referrers": saying(429, "TOOMANYREQUESTS")}, layout.FormReferrers, "", 0, false},
 		{"API hangs up", place{"referrers": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }}, layout.FormReferrers, "", 0, false},
-		{"API gives a manifest", place{"referrers": image}, layout.FormReferrers, "", 0, false},
-		{"API gives other JSON", place{"referrers": giving("application/json", []byte(`{"hello":1}`), nil)}, layout.FormReferrers, "", 0, false},
+		{"API gives a manifest", place{"referrers": image}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
+		{"API gives other JSON", place{"referrers": giving("application/json", []byte(`{"hello":1}`), nil)}, layout.FormReferrers, layout.AnswerUnsupported, 0, true},
 		{"API gives null", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":null}`), nil)}, layout.FormReferrers, layout.AnswerNone, 0, false},
 		{"API gives no list", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2}`), nil)}, layout.FormReferrers, "", 0, false},
 		{"API gives a strange list", place{"referrers": giving(layout.MediaTypeIndex, []byte(`{"schemaVersion":2,"manifests":{}}`), nil)}, layout.FormReferrers, "", 0, false},
@@ -259,5 +266,54 @@ func TestHide(t *testing.T) {
 		if err != nil || found != 2 {
 			t.Errorf("at %s: %d found, %v", at, found, err)
 		}
+	}
+}
+
+// TestReferrersDoubt: a repository in which something answers for the referrers API
+// that is none goes by the tags, and says what was answered, subject by subject. One
+// that answers for some manifests and not for others is an error, whichever comes
+// first.
+func TestReferrersDoubt(t *testing.T) {
+	odd := saying(403, "DENIED")
+	for _, test := range []struct {
+		answers []http.HandlerFunc
+		bad     bool
+	}{
+		{[]http.HandlerFunc{odd, odd, odd}, false},
+		{[]http.HandlerFunc{index(1), odd}, true},
+		{[]http.HandlerFunc{odd, index(1)}, true},
+		{[]http.HandlerFunc{odd, saying(404, "")}, false},
+		{[]http.HandlerFunc{odd, saying(404, "MANIFEST_UNKNOWN"), index(0)}, true},
+	} {
+		var asked atomic.Int32
+		c := clientFor(t, place{"tag": index(2), "referrers": func(w http.ResponseWriter, r *http.Request) {
+			test.answers[asked.Add(1)-1](w, r)
+		}})
+		var err error
+		for i, d := range some(len(test.answers)) {
+			var all layout.Attachments
+			if all, err = c.Attached(t.Context(), repo, d); err != nil {
+				break
+			}
+			if all[1].Answer != layout.AnswerFound || i == 0 && !test.bad && !strings.Contains(all[0].Doubt, "403") {
+				t.Errorf("%v", all)
+			}
+		}
+		if test.bad && (!errors.Is(err, ErrRegistry) || !strings.Contains(layout.Hint(err), "--no-referrers-api")) || !test.bad && err != nil {
+			t.Errorf("%d answers: %v, hint %q", len(test.answers), err, layout.Hint(err))
+		}
+		if !test.bad && int(asked.Load()) != len(test.answers) {
+			t.Errorf("asked %d times about %d", asked.Load(), len(test.answers))
+		}
+	}
+}
+
+// TestNoReferrersAPI: it is not asked, and that is a doubt of its own.
+func TestNoReferrersAPI(t *testing.T) {
+	c := clientFor(t, place{"tag": index(2), "referrers": func(http.ResponseWriter, *http.Request) { t.Error("asked") }},
+		func(o *Options) { o.NoReferrersAPI = true })
+	all, err := c.Attached(t.Context(), repo, imageDesc)
+	if err != nil || all[0].Answer != layout.AnswerUnsupported || all[0].Doubt != notAsked || len(all[1].Found) != 2 {
+		t.Errorf("%v, %v", all, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"airgap/layout"
 )
@@ -16,7 +17,7 @@ import (
 // blob that is not there is known at once.
 func (t target) openBlob(ctx context.Context, d layout.Descriptor) (io.ReadCloser, error) {
 	b := &blob{t: t, ctx: ctx, desc: d}
-	if err := b.connect(); err != nil {
+	if err := b.connect(false); err != nil {
 		return nil, err
 	}
 	return &checked{layout.Verify(b, d), t}, nil
@@ -44,12 +45,15 @@ func (c *checked) Read(p []byte) (int, error) {
 // had reached. It does not check the bytes; layout.Verify does, over the whole,
 // so that parts of different contents do not add up to anything.
 type blob struct {
-	t    target
-	ctx  context.Context // of the Open, for the requests made by Read
-	desc layout.Descriptor
-	resp *http.Response
-	off  int64
-	idle int // attempts since the last byte
+	t     target
+	ctx   context.Context // of the Open, for the requests made by Read
+	desc  layout.Descriptor
+	resp  *http.Response
+	off   int64
+	start int64 // off when this connection began
+	tries int   // connections asked for
+	idle  int   // those in a row that brought nothing, or too little for their time
+	whole bool  // ask for all, since ranges are refused
 }
 
 func (b *blob) Read(p []byte) (int, error) {
@@ -57,7 +61,6 @@ func (b *blob) Read(p []byte) (int, error) {
 		n, err := b.resp.Body.Read(p)
 		b.off += int64(n)
 		if n > 0 {
-			b.idle = 0
 			return n, nil // an error comes again
 		}
 		if err == nil {
@@ -75,19 +78,33 @@ func (b *blob) Read(p []byte) (int, error) {
 	}
 }
 
+// maxTries bounds the connections for one blob: a hundred, and one for each MiB, which
+// is what a connection has to bring on average.
+func maxTries(size int64) int { return 100 + int(size>>20) }
+
 // resume connects again after cause.
 func (b *blob) resume(cause error) error {
 	b.resp.Body.Close()
+	if b.off > b.start && !errors.Is(cause, errStalled) {
+		b.idle = 0
+	}
 	for {
-		if b.ctx.Err() != nil || b.idle >= b.t.client.opts.Retries {
+		if b.ctx.Err() != nil {
 			return cause
 		}
-		if err := pause(b.ctx, b.t.client.opts.Wait(b.idle, 0)); err != nil {
+		if b.idle >= b.t.client.opts.Retries || b.tries >= maxTries(b.desc.Size) {
+			return b.giveUp(cause)
+		}
+		var re *RequestError
+		var asked time.Duration
+		if errors.As(cause, &re) {
+			asked = re.after
+		}
+		if err := pause(b.ctx, b.t.client.opts.Wait(b.idle, asked)); err != nil {
 			return b.t.fail(err, "")
 		}
 		b.idle++
-		err := b.connect()
-		var re *RequestError
+		err := b.connect(true)
 		if err == nil || !errors.As(err, &re) || !re.Temporary() {
 			return err
 		}
@@ -95,22 +112,53 @@ func (b *blob) resume(cause error) error {
 	}
 }
 
-// connect asks for the blob from b.off on.
-func (b *blob) connect() error {
-	q := question{method: http.MethodGet, url: b.t.url("blobs/" + string(b.desc.Digest))}
-	if b.off > 0 {
-		q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.off, b.desc.Size-1)}}
+// giveUp says how far a blob has come.
+func (b *blob) giveUp(cause error) error {
+	var re *RequestError
+	if !errors.As(cause, &re) {
+		return cause
 	}
-	resp, err := b.t.ask(b.ctx, q)
-	if err != nil {
-		return err
+	hint := layout.Hint(cause)
+	if errors.Is(cause, errStalled) {
+		hint = "where the link is slow, lower --jobs; else the registry, or a proxy before it, holds the content back"
 	}
-	if err := b.accept(resp); err != nil {
+	return b.t.fail(fmt.Errorf("given up at byte %d of %d after %d tries: %w", b.off, b.desc.Size, b.tries, re), hint)
+}
+
+// connect asks for the blob from b.off on. A registry that refuses ranges is asked for
+// all of it. A connection made again is not repeated here, for resume does that.
+func (b *blob) connect(again bool) error {
+	for {
+		q := question{method: http.MethodGet, url: b.t.url("blobs/" + string(b.desc.Digest)), once: again}
+		if b.off > 0 && !b.whole {
+			q.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.off, b.desc.Size-1)}}
+		}
+		b.tries++
+		resp, err := b.t.ask(b.ctx, q)
+		if err != nil {
+			return err
+		}
+		if err = b.accept(resp); err == nil {
+			b.resp, b.start = resp, b.off
+			return nil
+		}
 		resp.Body.Close()
-		return err
+		if q.header == nil || !refusesRange(resp.StatusCode, err) {
+			return err
+		}
+		b.whole = true
 	}
-	b.resp = resp
-	return nil
+}
+
+// refusesRange says whether what is wrong with an answer may be that a range was asked
+// for.
+func refusesRange(status int, err error) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusPreconditionFailed,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented:
+		return true
+	}
+	return status == http.StatusPartialContent && errors.Is(err, layout.ErrCorrupt)
 }
 
 func (b *blob) accept(resp *http.Response) error {
@@ -124,7 +172,7 @@ func (b *blob) accept(resp *http.Response) error {
 			return b.t.broken(resp, noEOF(err))
 		}
 		return nil
-	case resp.StatusCode == http.StatusPartialContent && b.off > 0:
+	case resp.StatusCode == http.StatusPartialContent && b.off > 0 && !b.whole:
 		return b.checkPart(resp)
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return b.t.bad(resp, "has no byte %d of %d: %w", b.off, b.desc.Size, layout.ErrCorrupt)

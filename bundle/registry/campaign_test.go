@@ -89,6 +89,17 @@ func afterHalf(then func(w http.ResponseWriter, r *http.Request, data []byte)) f
 	}
 }
 
+// refusingRanges breaks off in the middle, and then gives the whole alone.
+func refusingRanges(status int) func(int, http.ResponseWriter, *http.Request, []byte, *rand.Rand) {
+	return afterHalf(func(w http.ResponseWriter, r *http.Request, data []byte) {
+		if r.Header.Get("Range") != "" {
+			w.WriteHeader(status)
+			return
+		}
+		part(w, r, data, len(data))
+	})
+}
+
 var scenarios = []scenario{
 	{"well behaved", func(_ int, w http.ResponseWriter, r *http.Request, data []byte, _ *rand.Rand) {
 		part(w, r, data, len(data))
@@ -152,14 +163,18 @@ var scenarios = []scenario{
 		w.WriteHeader(http.StatusPartialContent)
 		_, _ = w.Write(data[from:to])
 	}, nil, 1000},
-	{"Content-Range from elsewhere", wrongRange("bytes OFF-LAST/SIZE"), layout.ErrCorrupt, 2},
-	{"Content-Range of another size", wrongRange("bytes FROM-LAST/1"), layout.ErrCorrupt, 2},
-	{"Content-Range past the end", wrongRange("bytes FROM-SIZE/SIZE"), layout.ErrCorrupt, 2},
-	{"Content-Range backwards", wrongRange("bytes FROM-0/SIZE"), layout.ErrCorrupt, 2},
-	{"Content-Range in other units", wrongRange("lines FROM-LAST/SIZE"), layout.ErrCorrupt, 2},
-	{"Content-Range of nonsense", wrongRange("bytes"), layout.ErrCorrupt, 2},
-	{"no Content-Range", wrongRange(""), layout.ErrCorrupt, 2},
-	{"range answered 416", afterHalf(func(w http.ResponseWriter, r *http.Request, data []byte) { w.WriteHeader(416) }), layout.ErrCorrupt, 2},
+	{"Content-Range from elsewhere", wrongRange("bytes OFF-LAST/SIZE"), layout.ErrCorrupt, 3},
+	{"Content-Range of another size", wrongRange("bytes FROM-LAST/1"), layout.ErrCorrupt, 3},
+	{"Content-Range past the end", wrongRange("bytes FROM-SIZE/SIZE"), layout.ErrCorrupt, 3},
+	{"Content-Range backwards", wrongRange("bytes FROM-0/SIZE"), layout.ErrCorrupt, 3},
+	{"Content-Range in other units", wrongRange("lines FROM-LAST/SIZE"), layout.ErrCorrupt, 3},
+	{"Content-Range of nonsense", wrongRange("bytes"), layout.ErrCorrupt, 3},
+	{"no Content-Range", wrongRange(""), layout.ErrCorrupt, 3},
+	{"every range answered 416", afterHalf(func(w http.ResponseWriter, r *http.Request, data []byte) { w.WriteHeader(416) }), layout.ErrCorrupt, 3},
+	{"ranges refused, 416", refusingRanges(416), nil, 3}, {"ranges refused, 400", refusingRanges(400), nil, 3},
+	{"ranges refused, 405", refusingRanges(405), nil, 3}, {"ranges refused, 501", refusingRanges(501), nil, 3},
+	{"ranges answered with nonsense", refusingRanges(206), nil, 3},
+	{"one byte on each connection", func(_ int, w http.ResponseWriter, r *http.Request, data []byte, _ *rand.Rand) { part(w, r, data, 1) }, ErrRegistry, maxTries(1 << 18)},
 	{"range answered 404", afterHalf(func(w http.ResponseWriter, r *http.Request, data []byte) { w.WriteHeader(404) }), layout.ErrNotFound, 2},
 	{"range answered 503 once", func(n int, w http.ResponseWriter, r *http.Request, data []byte, _ *rand.Rand) {
 		switch n {
@@ -199,7 +214,7 @@ var scenarios = []scenario{
 	{"gzip on the rest", afterHalf(func(w http.ResponseWriter, r *http.Request, data []byte) {
 		w.Header().Set("Content-Encoding", "gzip")
 		part(w, r, data, len(data))
-	}), layout.ErrCorrupt, 2},
+	}), layout.ErrCorrupt, 3},
 	{"another digest in the header", func(_ int, w http.ResponseWriter, _ *http.Request, data []byte, _ *rand.Rand) {
 		w.Header().Set(digestHeader, string(digest.FromString("other")))
 		_, _ = w.Write(data)

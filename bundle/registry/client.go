@@ -55,6 +55,14 @@ type Options struct {
 	// 0), where asked is what the registry wants, at most MaxRetryAfter. If
 	// nil, pauses double from a quarter second to ten, with jitter.
 	Wait func(attempt int, asked time.Duration) time.Duration
+	// NoReferrersAPI never asks the referrers API, for a registry in which something
+	// answers in its place that is none. The export record says so.
+	NoReferrersAPI bool
+
+	// KeepDir is a folder in which manifests that were read are kept for some days, so
+	// that the next run asks with HEAD where it asked with GET; none if empty.
+	KeepDir string
+
 	// Jobs bounds what Commit does at a time; 16 if zero.
 	Jobs int
 
@@ -70,22 +78,30 @@ type Options struct {
 type Client struct {
 	opts Options
 	http *http.Client
+	once *http.Client // repeats nothing
 	keys *keychain
 
 	manifests takeOnce
+	keeper    *keeper
 
 	mu       sync.Mutex
-	auths    map[string]*auth.Client
+	auths    map[string]login
 	support  map[string]*support
 	pending  map[subjectKey][]layout.Descriptor
 	stored   map[manifestKey]bool // manifests known to be at the destination
 	sessions map[string]*url.URL
+	heads    map[string]*heads // by repository
+	// unmounted are pairs of repositories between which mounting was refused.
+	unmounted map[[2]string]bool
+	// unread are hosts from which no blob could be read, at the first attempt.
+	unread map[string]error
 }
 
 var (
 	_ layout.Source  = (*Client)(nil)
 	_ layout.Sink    = (*Client)(nil)
 	_ layout.Mounter = (*Client)(nil)
+	_ layout.Prover  = (*Client)(nil)
 )
 
 // New returns a client. It reads the files that o names and connects to
@@ -107,15 +123,17 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		opts: o, keys: keys,
-		auths: map[string]*auth.Client{}, support: map[string]*support{},
+		opts: o, keys: keys, keeper: newKeeper(o.KeepDir, time.Now()),
+		auths: map[string]login{}, support: map[string]*support{},
 		pending: map[subjectKey][]layout.Descriptor{}, sessions: map[string]*url.URL{},
-		stored: map[manifestKey]bool{},
+		stored: map[manifestKey]bool{}, unmounted: map[[2]string]bool{}, unread: map[string]error{}, heads: map[string]*heads{},
 	}
+	base := &guard{next: o.Transport, plain: o.PlainHTTP}
+	c.once = &http.Client{CheckRedirect: checkRedirect, Transport: base}
 	c.http = &http.Client{
 		CheckRedirect: checkRedirect,
 		Transport: &retry.Transport{
-			Base:   &guard{next: o.Transport, plain: o.PlainHTTP},
+			Base:   base,
 			Policy: func() retry.Policy { return policy{retries: o.Retries, wait: o.Wait} },
 		},
 	}
@@ -140,7 +158,13 @@ type endpoint struct {
 	host string // for requests, with the port
 	path string // the repository's name at the registry
 	base *url.URL
+	login
+}
+
+// login is the credential for a repository, in two clients with the same tokens.
+type login struct {
 	auth *auth.Client
+	once *auth.Client // repeats nothing; for what can be left out, or is repeated elsewhere
 }
 
 // dockerHost is where docker.io answers the registry API.
@@ -152,7 +176,7 @@ func (c *Client) endpoint(repo string) (*endpoint, error) {
 		return nil, err
 	}
 	e := &endpoint{host: host, path: path, base: &url.URL{Scheme: c.scheme(host), Host: host}}
-	e.auth, err = c.authClient(repo, host)
+	e.login, err = c.loginFor(repo, host)
 	return e, err
 }
 
@@ -193,18 +217,18 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// authClient returns the client that holds the credential for repo. There is
-// one for each credential, since podman's files can have several for one host.
-func (c *Client) authClient(repo, host string) (*auth.Client, error) {
+// loginFor returns the clients that hold the credential for repo. There is one
+// login for each credential, since podman's files can have several for one host.
+func (c *Client) loginFor(repo, host string) (login, error) {
 	key := c.keys.key(repo, host)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := host + " " + key
-	if a := c.auths[id]; a != nil {
-		return a, nil
+	if l, ok := c.auths[id]; ok {
+		return l, nil
 	}
 	if err := c.keys.admit(host); err != nil {
-		return nil, err
+		return login{}, err
 	}
 	a := &auth.Client{
 		Client:     c.http,
@@ -217,8 +241,10 @@ func (c *Client) authClient(repo, host string) (*auth.Client, error) {
 		// A registry on this machine may have its token service here.
 		a.BlockedRealmPrefixes = []netip.Prefix{}
 	}
-	c.auths[id] = a
-	return a, nil
+	once := *a
+	once.Client = c.once
+	c.auths[id] = login{a, &once}
+	return c.auths[id], nil
 }
 
 // url returns where part of the repository is, as in "manifests/latest".

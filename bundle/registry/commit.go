@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"airgap/layout"
@@ -69,15 +71,66 @@ func (c *Client) tag(ctx context.Context, n layout.Name) error {
 		return err
 	}
 	data := n.Manifest
-	if data == nil {
-		if data, err = c.readBack(ctx, ref.Repository, n.Descriptor); err != nil {
-			return err
-		}
+	switch {
+	case data != nil:
+	case n.Read != nil:
+		data, err = n.Read(ctx)
+	default:
+		data, err = c.readBack(ctx, ref.Repository, n.Descriptor)
+	}
+	if err != nil {
+		return err
 	}
 	if err := layout.CheckBytes(data, n.Descriptor); err != nil {
 		return t.fail(err, "")
 	}
-	return t.write(ctx, n.Descriptor, data, ref.Tag)
+	was, same := t.standsFor(ctx, ref, n.Descriptor)
+	if same {
+		return nil
+	}
+	err = t.write(ctx, n.Descriptor, data, ref.Tag)
+	if err == nil || !refusesChange(err) {
+		return err
+	}
+	// It may have been written meanwhile, or be a tag that cannot change.
+	if was, same = t.standsFor(ctx, ref, n.Descriptor); same {
+		return nil
+	}
+	return t.immutable(err, was, n.Descriptor.Digest)
+}
+
+// standsFor reads the manifest that a tag gives, and says whether it is d: then
+// writing the tag would change nothing. If it cannot be read, the tag is written.
+func (t target) standsFor(ctx context.Context, ref layout.Reference, d layout.Descriptor) (was digest.Digest, same bool) {
+	m, err := t.fetch(ctx, ref, true)
+	if err != nil {
+		return "", false
+	}
+	return m.desc.Digest, m.desc.MediaType == d.MediaType && layout.CheckBytes(m.data, d) == nil
+}
+
+// refusesChange says whether a registry may have refused to write a tag because that
+// cannot change: 400 (ECR), 409 and 412 (Harbor) are said, 403 and 405 by others.
+func refusesChange(err error) bool {
+	var re *RequestError
+	if !errors.As(err, &re) || re.Method != http.MethodPut {
+		return false
+	}
+	switch re.Status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusPreconditionFailed:
+		return true
+	}
+	return false
+}
+
+// immutable explains a tag that stands for something else and was not written.
+func (t target) immutable(err error, was, will digest.Digest) error {
+	var re *RequestError
+	if was == "" || !errors.As(err, &re) {
+		return err
+	}
+	return t.fail(fmt.Errorf("the tag is %s and would become %s, and the registry refuses that: %w", was, will, re),
+		"tags are immutable there, or may not be moved by this user: import under another name with --map SRC=DST, or have the tag deleted or the rule changed at the registry")
 }
 
 // present checks that a manifest was put. A name brings its manifest along;

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/opencontainers/go-digest"
@@ -33,8 +34,11 @@ type RequestError struct {
 	Code    string // error code of the distribution spec, if the answer had one
 	Message string // of the registry, for people; may be empty
 	Err     error  // what else is known; may be nil
+	// Named are the digests in the answer.
+	Named []digest.Digest
 
-	lost bool // the connection was
+	lost  bool          // the connection was
+	after time.Duration // the pause that the registry asks for
 }
 
 func (e *RequestError) Error() string {
@@ -57,6 +61,16 @@ func (e *RequestError) Is(target error) bool { return target == ErrRegistry }
 
 // Unwrap returns Err.
 func (e *RequestError) Unwrap() error { return e.Err }
+
+// Lacking says whether the registry refuses a manifest for want of what it lists, and
+// returns the digests that it names.
+func (e *RequestError) Lacking() ([]digest.Digest, bool) {
+	switch e.Code {
+	case errcode.ErrorCodeManifestBlobUnknown, errcode.ErrorCodeBlobUnknown:
+		return e.Named, e.Method == http.MethodPut
+	}
+	return nil, false
+}
 
 // Temporary says whether the same may succeed at another time.
 func (e *RequestError) Temporary() bool { return e.lost || passing(e.Status) }
@@ -89,7 +103,10 @@ const maxErrorBytes = 8 << 10
 func (t target) refused(resp *http.Response) error {
 	defer resp.Body.Close()
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes))
-	e := &RequestError{Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Status: resp.StatusCode}
+	e := &RequestError{
+		Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Status: resp.StatusCode,
+		Named: digestsIn(raw), after: retryAfter(resp, time.Now()),
+	}
 	var body struct{ Errors errcode.Errors }
 	if json.Unmarshal(raw, &body) == nil && len(body.Errors) > 0 {
 		e.Code = t.client.scrub(body.Errors[0].Code, resp.Request)
@@ -99,6 +116,18 @@ func (t target) refused(resp *http.Response) error {
 		e.Err = layout.ErrNotFound
 	}
 	return t.fail(e, t.hint(e))
+}
+
+var digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}\b|sha512:[0-9a-f]{128}\b`)
+
+// digestsIn finds the digests in an error answer: what stands in its details, no
+// specification says.
+func digestsIn(raw []byte) []digest.Digest {
+	var out []digest.Digest
+	for _, d := range digestPattern.FindAll(raw, -1) {
+		out = append(out, digest.Digest(d))
+	}
+	return out
 }
 
 // isNotFound says whether the registry says plainly that there is nothing. 401
@@ -236,13 +265,21 @@ const minSecret = 8
 
 // querySecrets are the parts of a URL that may be a signature or an upload's
 // state, for a server that repeats them in its message.
+//
+// The query is taken apart by hand: url.Query drops what has a semicolon in it.
 func querySecrets(u *url.URL) []string {
 	var out []string
-	for key, values := range u.Query() {
-		for _, v := range values {
-			if len(v) >= minSecret && key != "digest" {
-				out = append(out, v, url.QueryEscape(v))
-			}
+	for _, pair := range strings.FieldsFunc(u.RawQuery, func(r rune) bool { return r == '&' || r == ';' }) {
+		key, raw, ok := strings.Cut(pair, "=")
+		if !ok {
+			raw = key
+		}
+		if len(raw) < minSecret || ok && key == "digest" {
+			continue
+		}
+		out = append(out, raw)
+		if v, err := url.QueryUnescape(raw); err == nil && v != raw {
+			out = append(out, v, url.QueryEscape(v))
 		}
 	}
 	return out

@@ -118,11 +118,11 @@ func (c *Client) unlisted(ctx context.Context, k subjectKey, ours []layout.Descr
 	if err != nil {
 		return nil, err
 	}
-	found, has, _, err := t.referrers(ctx, k.repo, k.subject, true)
-	if err != nil || !has {
+	a, err := t.referrers(ctx, k.repo, k.subject, true)
+	if err != nil || !a.has {
 		return ours, err
 	}
-	return without(ours, found), nil
+	return without(ours, a.found), nil
 }
 
 // without returns the descriptors of a that are not in b, by digest.
@@ -145,6 +145,10 @@ func (c *Client) fallback(k subjectKey) (target, layout.Reference, error) {
 // maxConflicts is how often a fallback index is written again because others
 // changed it meanwhile.
 const maxConflicts = 20
+
+// maxRefusals is how often a write without a condition is tried again after 412, with
+// which some registries refuse to change an immutable tag.
+const maxRefusals = 3
 
 // confirm reads a fallback index again, and repairs it if another writer undid
 // our entries.
@@ -186,7 +190,7 @@ func (c *Client) merge(ctx context.Context, k subjectKey, ours []layout.Descript
 		return t.fail(err, "")
 	}
 	defer unlock()
-	last := ""
+	last, unconditional := "", 0
 	for attempt := 0; ; attempt++ {
 		old, entries, err := t.readFallback(ctx, ref, k.subject)
 		if err != nil {
@@ -205,8 +209,11 @@ func (c *Client) merge(ctx context.Context, k subjectKey, ours []layout.Descript
 			etag = "" // refused though nothing changed: no use
 		}
 		last = old.etag
-		err = t.writeFallback(ctx, ref.Tag, data, etag)
-		if !errors.Is(err, errConflict) || attempt == maxConflicts {
+		err = t.writeFallback(ctx, ref, data, etag)
+		if etag == "" {
+			unconditional++
+		}
+		if !errors.Is(err, errConflict) || attempt == maxConflicts || unconditional > maxRefusals {
 			return err
 		}
 		if err := pause(ctx, c.opts.Wait(min(attempt, 3), 0)); err != nil {
@@ -237,12 +244,23 @@ func (t target) readFallback(ctx context.Context, ref layout.Reference, subject 
 	return old, l.entries, nil
 }
 
-// errConflict is the cause if a conditional write was refused.
+// errConflict matches the error of a write that was refused because the tag changed
+// meanwhile, or may have.
 var errConflict = errors.New("changed meanwhile")
 
-func (t target) writeFallback(ctx context.Context, tag string, data []byte, etag string) error {
+type conflictError struct{ error }
+
+func (e *conflictError) Unwrap() error        { return e.error }
+func (e *conflictError) Is(target error) bool { return target == errConflict }
+
+func (t target) explainRefusal(ctx context.Context, err error, ref layout.Reference, d layout.Descriptor) error {
+	was, _ := t.standsFor(ctx, ref, d)
+	return t.immutable(err, was, d.Digest)
+}
+
+func (t target) writeFallback(ctx context.Context, ref layout.Reference, data []byte, etag string) error {
 	q := question{
-		method: http.MethodPut, url: t.url("manifests/" + tag), write: true,
+		method: http.MethodPut, url: t.url("manifests/" + ref.Tag), write: true,
 		header: http.Header{"Content-Type": {layout.MediaTypeIndex}}, body: data,
 	}
 	if etag != "" {
@@ -251,10 +269,30 @@ func (t target) writeFallback(ctx context.Context, tag string, data []byte, etag
 	d := layout.Descriptor{MediaType: layout.MediaTypeIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	err := t.send(ctx, q, d)
 	var re *RequestError
-	if errors.As(err, &re) && re.Status == http.StatusPreconditionFailed {
-		return t.fail(errors.Join(errConflict, re), "")
+	switch {
+	case !errors.As(err, &re):
+		return err
+	case re.Status == http.StatusPreconditionFailed:
+		if etag == "" {
+			err = t.explainRefusal(ctx, err, ref, d)
+		}
+		return &conflictError{err}
+	case etag != "" && refusesCondition(re.Status):
+		return t.writeFallback(ctx, ref, data, "")
+	case refusesChange(err):
+		return t.explainRefusal(ctx, err, ref, d)
 	}
 	return err
+}
+
+// refusesCondition says whether a registry may have refused a write for its
+// condition: it is then made without.
+func refusesCondition(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusExpectationFailed:
+		return true
+	}
+	return false
 }
 
 // addEntries returns the index old, or a new one if that is nil, with more at

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,9 @@ type support struct {
 	known bool
 	has   bool
 	note  string
+	// doubt is the first answer that is none of the API's and no word that there is
+	// no such API either. Each subject is asked about again then.
+	doubt string
 }
 
 func (c *Client) supportOf(repo string) *support {
@@ -41,71 +45,99 @@ func (c *Client) supportOf(repo string) *support {
 	return s
 }
 
-func (s *support) state() (known, has bool, note string) {
+// settled says whether it need not be asked one at a time any more, and whether there
+// is no API.
+func (s *support) settled() (settled, missing bool, note string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known, s.has, s.note
+	return s.known || s.doubt != "", s.known && !s.has, s.note
 }
 
-func (s *support) learn(has bool, note string) {
+// learn takes in what came of asking: gone is nil if the API answered. It returns what
+// contradicts that, if anything: a repository that has the API for one manifest has it
+// for all, and its word about one subject would hide what is attached there.
+func (s *support) learn(gone *missingAPI) (contradiction string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known, s.has, s.note = true, has, note
+	switch {
+	case gone == nil && s.doubt != "":
+		return s.doubt
+	case gone == nil:
+		s.known, s.has = true, true
+	case s.known && s.has && (gone.lasting || gone.doubtful):
+		return gone.note
+	case gone.doubtful && s.doubt == "":
+		s.doubt = gone.note
+	case !s.known && gone.lasting:
+		s.known, s.note = true, gone.note
+	}
+	return ""
 }
 
-// referrers asks the referrers API. has is false, with a note for people, where
-// the repository has none.
-func (t target) referrers(ctx context.Context, repo string, subject digest.Digest, write bool) (found []layout.Descriptor, has bool, note string, err error) {
+// apiAnswer is what came of asking the referrers API.
+type apiAnswer struct {
+	found []layout.Descriptor
+	has   bool   // there is such an API
+	note  string // if not: what was answered, for people
+	doubt string // if not: why that is not certain
+}
+
+// notAsked is why NoReferrersAPI is a doubt.
+const notAsked = "the referrers API was not asked (--no-referrers-api)"
+
+// referrers asks the referrers API.
+func (t target) referrers(ctx context.Context, repo string, subject digest.Digest, write bool) (apiAnswer, error) {
+	if t.client.opts.NoReferrersAPI {
+		return apiAnswer{note: notAsked, doubt: notAsked}, nil
+	}
 	s := t.client.supportOf(repo)
-	if known, has, note := s.state(); known && !has {
-		return nil, false, note, nil
-	} else if !known {
+	if settled, missing, note := s.settled(); missing {
+		return apiAnswer{note: note}, nil
+	} else if !settled {
 		select {
 		case s.gate <- struct{}{}:
 			defer func() { <-s.gate }()
 		case <-ctx.Done():
-			return nil, false, "", t.fail(ctx.Err(), "")
+			return apiAnswer{}, t.fail(ctx.Err(), "")
 		}
-		if known, has, note := s.state(); known && !has {
-			return nil, false, note, nil
+		if _, missing, note := s.settled(); missing {
+			return apiAnswer{note: note}, nil
 		}
 	}
-	found, note, err = t.pages(ctx, t.url("referrers/"+string(subject)), write)
+	found, err := t.pages(ctx, t.url("referrers/"+string(subject)), write)
 	var gone *missingAPI
-	switch {
-	case errors.As(err, &gone):
-		known, has, _ := s.state()
-		if known && has && gone.lasting {
-			// Its word about this one subject would hide what is attached.
-			return nil, false, "", t.fail(asRegistry(fmt.Errorf("%s, though it answered for other manifests of the repository: %w", gone.note, layout.ErrCorrupt)),
-				"run the same command again; if it stays, some of what stands for the registry does not have the API")
-		}
-		if !known && gone.lasting {
-			s.learn(false, gone.note)
-		}
-		return nil, false, gone.note, nil
-	case err != nil:
-		return nil, false, "", err
+	if err != nil && !errors.As(err, &gone) {
+		return apiAnswer{}, err
 	}
-	s.learn(true, "")
-	return found, true, note, nil
+	if note := s.learn(gone); note != "" {
+		return apiAnswer{}, t.fail(asRegistry(fmt.Errorf("%s, though it answered for other manifests of the repository: %w", note, layout.ErrCorrupt)),
+			"run the same command again; if it stays, some of what stands for the registry does not have the API: --no-referrers-api goes by the tags alone, and the export record says so")
+	}
+	switch {
+	case gone == nil:
+		return apiAnswer{found: found, has: true}, nil
+	case gone.doubtful:
+		return apiAnswer{note: gone.note, doubt: gone.note}, nil
+	}
+	return apiAnswer{note: gone.note}, nil
 }
 
 // missingAPI is the answer of a repository without the API.
 type missingAPI struct {
-	note    string
-	lasting bool
+	note     string
+	lasting  bool // it is so for the whole repository
+	doubtful bool // it is no answer to the question at all
 }
 
 func (e *missingAPI) Error() string { return e.note }
 
 // pages reads all pages from u on.
-func (t target) pages(ctx context.Context, u *url.URL, write bool) ([]layout.Descriptor, string, error) {
+func (t target) pages(ctx context.Context, u *url.URL, write bool) ([]layout.Descriptor, error) {
 	var all list
 	seen := map[string]bool{}
 	for n := 0; u != nil; n++ {
 		if n == maxPages || seen[u.String()] {
-			return nil, "", t.fail(asRegistry(fmt.Errorf("the list of referrers does not end (page %d): %w", n+1, layout.ErrLimit)), "")
+			return nil, t.fail(asRegistry(fmt.Errorf("the list of referrers does not end (page %d): %w", n+1, layout.ErrLimit)), "")
 		}
 		seen[u.String()] = true
 		resp, err := t.ask(ctx, question{
@@ -113,15 +145,15 @@ func (t target) pages(ctx context.Context, u *url.URL, write bool) ([]layout.Des
 			header: http.Header{"Accept": {layout.MediaTypeIndex}},
 		})
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		u, err = t.page(resp, u, n == 0, &all)
 		resp.Body.Close()
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 	}
-	return all.entries, "", nil
+	return all.entries, nil
 }
 
 // page adds the entries of one page, and returns where the next is, if any.
@@ -135,16 +167,22 @@ func (t target) page(resp *http.Response, at *url.URL, first bool, all *list) (*
 	}
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
-	case mediaType == "text/html" && first:
+	case mediaType == layout.MediaTypeIndex, vague[mediaType]:
+	case !first:
+		return nil, t.bad(resp, "referrers as %.100q, want an index: %w", mediaType, layout.ErrCorrupt)
+	case mediaType == "text/html":
 		// A web front end that answers every path with its page. The API
 		// itself can not look like this.
-		return nil, &missingAPI{"the referrers API answers with a web page", true}
-	case mediaType != layout.MediaTypeIndex && !vague[mediaType]:
-		return nil, t.bad(resp, "referrers as %.100q, want an index: %w", mediaType, layout.ErrCorrupt)
+		return nil, &missingAPI{note: "the referrers API answers with a web page", lasting: true}
+	default:
+		return nil, &missingAPI{note: fmt.Sprintf("the referrers API answers with %.100q, not with an index", mediaType), doubtful: true}
 	}
 	data, err := t.body(resp, layout.MaxManifestBytes)
 	if err != nil {
 		return nil, err
+	}
+	if first && mediaType != layout.MediaTypeIndex && !bytes.Contains(data, []byte(`"manifests"`)) {
+		return nil, &missingAPI{note: "the referrers API answers 200 with no index", doubtful: true}
 	}
 	if err := all.read(data); err != nil {
 		return nil, t.bad(resp, "referrers: %w", err)
@@ -154,22 +192,24 @@ func (t target) page(resp *http.Response, at *url.URL, first bool, all *list) (*
 
 // unsupported tells "there is no such API" from every other refusal: 404 as the
 // specification has it, 405 and 501, which are about the method and not about
-// who asks, and the code UNSUPPORTED. err is the refusal itself.
+// who asks, and the code UNSUPPORTED. Any other 4xx but those that a login or time may
+// change, and any 2xx but 200, are in doubt. err is the refusal itself.
 func unsupported(status int, err error) error {
 	var re *RequestError
 	if !errors.As(err, &re) {
 		return err
 	}
+	note := fmt.Sprintf("the referrers API answers %d", status)
 	switch {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case status == http.StatusUnauthorized, passing(status):
+		return err
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed,
-		status == http.StatusNotImplemented, re.Code == errcode.ErrorCodeUnsupported:
+		status == http.StatusNotImplemented, re.Code == errcode.ErrorCodeUnsupported && status != http.StatusForbidden:
 		// Who says that it does not know the repository or the subject may
 		// have the API all the same, and is asked again for the next one.
-		return &missingAPI{
-			fmt.Sprintf("the referrers API answers %d", status),
-			re.Code != errcode.ErrorCodeNameUnknown && re.Code != errcode.ErrorCodeManifestUnknown,
-		}
+		return &missingAPI{note: note, lasting: re.Code != errcode.ErrorCodeNameUnknown && re.Code != errcode.ErrorCodeManifestUnknown}
+	case status/100 == 4, status/100 == 2:
+		return &missingAPI{note: note, doubtful: true}
 	}
 	return err
 }

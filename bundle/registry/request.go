@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -50,13 +51,26 @@ type question struct {
 	length int64
 	write  bool   // ask for a token that allows writing
 	from   string // and for reading this other repository
+	once   bool   // do not repeat it
 }
 
-// errStalled is the cause of giving up on a body that stands still.
-var errStalled = errors.New("nothing moved for " + stallTimeout.String())
+// errStalled matches the cause of giving up on a body that moves too slowly.
+var errStalled = errors.New("too slow")
+
+// stalledError says how slowly a body moved.
+type stalledError struct{ n int64 }
+
+func (e *stalledError) Error() string {
+	if e.n == 0 {
+		return "nothing moved for " + stallTimeout.String()
+	}
+	return fmt.Sprintf("%d bytes in %s, at least %d are expected", e.n, stallTimeout, minProgress)
+}
+
+func (e *stalledError) Is(target error) bool { return target == errStalled }
 
 // ask sends q and returns the answer, whatever its status. The body of the
-// answer ends in an error if it stands still.
+// answer ends in an error if it moves too slowly.
 func (t target) ask(ctx context.Context, q question) (*http.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, t.fail(err, "")
@@ -67,7 +81,11 @@ func (t target) ask(ctx context.Context, q question) (*http.Response, error) {
 		cancel(nil)
 		return nil, t.fail(err, "")
 	}
-	resp, err := t.auth.Do(req)
+	client := t.auth
+	if q.once {
+		client = t.once
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		err = t.lost(req, err)
 		cancel(nil)
@@ -109,31 +127,71 @@ func (t target) request(ctx context.Context, cancel context.CancelCauseFunc, q q
 	return req, nil
 }
 
-// watched is the body of an answer, with an eye on its progress.
+// pace gives up a request whose body moves too slowly. Its clock runs from wait to
+// moved; each minProgress bytes get stallTimeout.
+type pace struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	since time.Time     // when wait was called
+	spent time.Duration // of stallTimeout, before that
+	n     int64         // of minProgress
+}
+
+func newPace(cancel context.CancelCauseFunc) *pace {
+	p := &pace{}
+	p.timer = time.AfterFunc(stallTimeout, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		cancel(&stalledError{p.n})
+	})
+	p.timer.Stop()
+	return p
+}
+
+// wait starts the clock.
+func (p *pace) wait() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since = time.Now()
+	p.timer.Reset(stallTimeout - p.spent)
+}
+
+// moved stops the clock, if it runs, and counts n bytes.
+func (p *pace) moved(n int) {
+	p.timer.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.since.IsZero() {
+		p.spent += time.Since(p.since)
+		p.since = time.Time{}
+	}
+	if p.n += int64(n); p.n >= minProgress {
+		p.n, p.spent = 0, 0
+	}
+}
+
+// watched is the body of an answer, with an eye on its pace.
 type watched struct {
 	rc     io.ReadCloser
 	cancel context.CancelCauseFunc
-	timer  *time.Timer
+	pace   *pace
 }
 
 func newWatched(rc io.ReadCloser, cancel context.CancelCauseFunc) *watched {
-	w := &watched{rc: rc, cancel: cancel}
-	w.timer = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
-	w.timer.Stop()
-	return w
+	return &watched{rc: rc, cancel: cancel, pace: newPace(cancel)}
 }
 
 // Read counts only the time in which bytes are wanted: a slow reader is not the
 // registry's fault.
 func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(stallTimeout)
+	w.pace.wait()
 	n, err := w.rc.Read(p)
-	w.timer.Stop()
+	w.pace.moved(n)
 	return n, err
 }
 
 func (w *watched) Close() error {
-	w.timer.Stop()
+	w.pace.moved(0)
 	err := w.rc.Close()
 	w.cancel(nil)
 	return err
@@ -146,15 +204,13 @@ func (w *watched) Close() error {
 type watchedUpload struct {
 	mu     sync.Mutex
 	r      io.Reader
-	timer  *time.Timer
+	pace   *pace
+	given  int // by the last Read; taken when the next one comes
 	closed bool
 }
 
 func newWatchedUpload(r io.Reader, cancel context.CancelCauseFunc) *watchedUpload {
-	u := &watchedUpload{r: r}
-	u.timer = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
-	u.timer.Stop()
-	return u
+	return &watchedUpload{r: r, pace: newPace(cancel)}
 }
 
 func (u *watchedUpload) Read(p []byte) (int, error) {
@@ -163,19 +219,19 @@ func (u *watchedUpload) Read(p []byte) (int, error) {
 	if u.closed {
 		return 0, errors.New("upload closed")
 	}
-	u.timer.Stop()
+	u.pace.moved(u.given)
 	n, err := u.r.Read(p)
-	if err == nil {
-		u.timer.Reset(stallTimeout)
+	if u.given = n; err == nil {
+		u.pace.wait()
 	}
 	return n, err
 }
 
 func (u *watchedUpload) Close() error {
-	u.timer.Stop()
+	u.pace.timer.Stop()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.closed = true
-	u.timer.Stop()
+	u.pace.moved(0)
 	return nil
 }

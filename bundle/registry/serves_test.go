@@ -7,26 +7,20 @@ import (
 	"testing"
 )
 
-// A registry has a blob if it says so, and not of another size; only a plain "not
-// found" says that it has not.
+// A registry has a blob if it gives it; only a plain "not found" says that it has not.
 func TestServes(t *testing.T) {
-	_, blob := blobOf(10)
+	data, blob := blobOf(10)
 	for name, c := range map[string]struct {
 		status  int
-		length  string
+		body    string
 		is, bad bool
 	}{
-		"there": {200, "10", true, false}, "of another size": {200, "11", false, false}, "not there": {404, "", false, false},
+		"there": {200, string(data), true, false}, "of another size": {200, string(data) + "x", false, false}, "not there": {404, "", false, false},
 		"denied": {403, "", false, true}, "broken": {500, "", false, true}, "gone elsewhere": {302, "", false, true},
 	} {
 		h := func(w http.ResponseWriter, r *http.Request) {
-			if r.Method != http.MethodHead {
-				t.Errorf("%s: asked with %s", name, r.Method)
-			}
-			if c.length != "" {
-				w.Header().Set("Content-Length", c.length)
-			}
 			w.WriteHeader(c.status)
+			_, _ = w.Write([]byte(c.body))
 		}
 		is, err := clientFor(t, http.HandlerFunc(h)).Serves(t.Context(), repo, blob)
 		if is != c.is || (err != nil) != c.bad {
@@ -41,7 +35,7 @@ func TestServes(t *testing.T) {
 
 // Whoever may only read can ask: the token that is wanted allows no more.
 func TestServesReads(t *testing.T) {
-	_, blob := blobOf(10)
+	data, blob := blobOf(10)
 	var scopes []string
 	h := func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -52,7 +46,7 @@ func TestServesReads(t *testing.T) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="s"`)
 			w.WriteHeader(http.StatusUnauthorized)
 		default:
-			w.Header().Set("Content-Length", "10")
+			_, _ = w.Write(data)
 		}
 	}
 	is, err := clientFor(t, http.HandlerFunc(h)).Serves(t.Context(), repo, blob)

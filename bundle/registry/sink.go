@@ -3,12 +3,14 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"airgap/layout"
@@ -30,55 +32,49 @@ func (c *Client) Has(ctx context.Context, repo string, d layout.Descriptor) (boo
 	if layout.IsManifest(d.MediaType) {
 		return t.hasManifest(ctx, repo, d)
 	}
-	return t.hasBlob(ctx, d, true)
+	return t.hasBlob(ctx, d)
 }
 
-// Serves says whether repo has a blob, for somebody who may only read.
-func (c *Client) Serves(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
-	t, err := c.about(layout.SideSource, repo, "", d.Digest)
+// hasBlob asks for the head of a blob. Any answer but 200 means that the blob is sent:
+// the question only saves work. A registry that cannot be reached is an error.
+func (t target) hasBlob(ctx context.Context, d layout.Descriptor) (bool, error) {
+	resp, err := t.ask(ctx, question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: true})
 	if err != nil {
-		return false, err
-	}
-	if err := layout.CheckDescriptor(d); err != nil {
-		return false, t.fail(err, "")
-	}
-	return t.hasBlob(ctx, d, false)
-}
-
-// hasBlob asks for the head of a blob.
-func (t target) hasBlob(ctx context.Context, d layout.Descriptor, write bool) (bool, error) {
-	resp, err := t.ask(ctx, question{method: http.MethodHead, url: t.url("blobs/" + string(d.Digest)), write: write})
-	if err != nil {
-		return false, err
+		return false, unlessRefused(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusOK {
-		// A length that is wrong (some say 0 to every HEAD) is no proof of
-		// anything but a reason to put it once more.
-		return resp.ContentLength <= 0 || resp.ContentLength == d.Size, nil
+	// A length that is wrong (some say 0 to every HEAD) is no proof of
+	// anything but a reason to put it once more.
+	return resp.StatusCode == http.StatusOK && (resp.ContentLength <= 0 || resp.ContentLength == d.Size), nil
+}
+
+// unlessRefused drops an error that is the registry's refusal: what was asked was
+// only to save work, and whether the work may be done its own request shows.
+func unlessRefused(err error) error {
+	var re *RequestError
+	if errors.As(err, &re) && re.Status != 0 {
+		return nil
 	}
-	if err := t.refused(resp); !errors.Is(err, layout.ErrNotFound) {
-		return false, err
-	}
-	return false, nil
+	return err
 }
 
 // hasManifest reads the manifest instead of asking for its head: if it has a
 // subject, Commit has to see to it that it is found from there, even where an
-// earlier run put it and was stopped before it came to that.
+// earlier run put it and was stopped before it came to that. One that cannot be
+// read, or is damaged, is sent.
 func (t target) hasManifest(ctx context.Context, repo string, d layout.Descriptor) (bool, error) {
 	m, err := t.fetch(ctx, layout.Reference{Repository: repo, Digest: d.Digest}, true)
 	switch {
-	case errors.Is(err, layout.ErrNotFound):
+	case errors.Is(err, layout.ErrNotFound), errors.Is(err, layout.ErrCorrupt), errors.Is(err, layout.ErrUnsupported), errors.Is(err, layout.ErrLimit):
 		return false, nil
 	case err != nil:
-		return false, err
-	case m.desc.MediaType != d.MediaType || m.desc.Size != d.Size:
+		return false, unlessRefused(err)
+	case !m.mayBe(d.MediaType) || m.desc.Size != d.Size:
 		return false, nil
 	}
 	doc, err := layout.ParseManifest(d, m.data)
 	if err != nil {
-		return false, t.fail(asRegistry(err), "")
+		return false, nil
 	}
 	t.client.note(repo, doc, d)
 	return true, nil
@@ -105,9 +101,7 @@ func (c *Client) Put(ctx context.Context, repo string, d layout.Descriptor, r io
 	if q.url, err = t.session(ctx, repo, d); err != nil {
 		return err
 	}
-	query := q.url.Query()
-	query.Set("digest", string(d.Digest))
-	q.url.RawQuery = query.Encode()
+	q.url.RawQuery = withDigest(q.url.RawQuery, d.Digest)
 	resp, err := t.ask(ctx, q)
 	if own := body.failure(); own != nil {
 		// What we were given was bad or could not be read: that is the
@@ -120,11 +114,49 @@ func (c *Client) Put(ctx context.Context, repo string, d layout.Descriptor, r io
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusCreated {
-		return t.refused(resp)
+	return t.finished(ctx, resp, repo, d)
+}
+
+// finished reads the answer to the end of an upload. The specification wants 201;
+// its early drafts had 204, and some registries say 200. After 202 the blob may
+// come later, or never: then it counts as stored only if it is served.
+func (t target) finished(ctx context.Context, resp *http.Response, repo string, d layout.Descriptor) error {
+	switch resp.StatusCode {
+	case http.StatusCreated, http.StatusOK, http.StatusNoContent:
+	case http.StatusAccepted:
+		if served, err := t.client.Prove(ctx, repo, d); err != nil || !served {
+			return errors.Join(t.bad(resp, "the upload is accepted (202), and the blob is not served"), err)
+		}
+	default:
+		return t.byAlgorithm(t.refused(resp), d)
 	}
 	defer resp.Body.Close()
 	return t.checkStored(resp, d)
+}
+
+// byAlgorithm says of content by a digest other than sha256, which is all that some
+// registries have, that its refusal may be for that.
+func (t target) byAlgorithm(err error, d layout.Descriptor) error {
+	var re *RequestError
+	if d.Digest.Algorithm() == digest.Canonical || !errors.As(err, &re) {
+		return err
+	}
+	switch re.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType,
+		http.StatusUnprocessableEntity, http.StatusInternalServerError, http.StatusNotImplemented:
+		return t.fail(fmt.Errorf("%w: %w", layout.ErrAlgorithm, re),
+			"the registry seems to have no "+string(d.Digest.Algorithm())+": use one that has, or leave out the images that need it (import: --partial)")
+	}
+	return err
+}
+
+// withDigest adds the digest to the query of an upload's Location. That query is the
+// registry's, and may be signed: it is sent back byte for byte.
+func withDigest(query string, d digest.Digest) string {
+	if query != "" {
+		query += "&"
+	}
+	return query + "digest=" + url.QueryEscape(string(d))
 }
 
 // upload prepares the PUT of a blob. body is nil for a small one.
@@ -236,7 +268,9 @@ func (c *Client) takeSession(repo string, d layout.Descriptor) *url.URL {
 }
 
 // Mount implements layout.Mounter. Where the registry does not mount but starts
-// an upload, that is kept for the Put to come.
+// an upload, that is kept for the Put to come. Any other answer, a refused token
+// included, means that the blob is to be sent; it is not asked again for these two
+// repositories, unless the answer was that the blob is not there.
 func (c *Client) Mount(ctx context.Context, repo string, d layout.Descriptor, from string) (bool, error) {
 	t, err := c.about(layout.SideDestination, repo, "", d.Digest)
 	if err != nil {
@@ -246,30 +280,44 @@ func (c *Client) Mount(ctx context.Context, repo string, d layout.Descriptor, fr
 		return false, t.fail(err, "")
 	}
 	host, path, err := splitRepo(from)
-	if err != nil || host != t.host || layout.IsManifest(d.MediaType) {
+	if err != nil || host != t.host || layout.IsManifest(d.MediaType) || !c.mounts(repo, from) {
 		return false, nil
 	}
 	u := t.url("blobs/uploads/")
 	u.RawQuery = url.Values{"mount": {string(d.Digest)}, "from": {path}}.Encode()
-	resp, err := t.ask(ctx, question{method: http.MethodPost, url: u, write: true, from: path})
+	resp, err := t.ask(ctx, question{method: http.MethodPost, url: u, write: true, from: path, once: true})
 	if err != nil {
-		return false, err
+		c.mountsNot(repo, from)
+		return false, ctx.Err()
 	}
 	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusCreated:
-		return true, t.checkStored(resp, d)
-	case resp.StatusCode == http.StatusAccepted:
+	switch resp.StatusCode {
+	case http.StatusCreated:
+		return t.checkStored(resp, d) == nil, nil
+	case http.StatusAccepted:
 		if u, err := t.location(resp); err == nil {
 			c.mu.Lock()
 			c.sessions[repo+" "+string(d.Digest)] = u
 			c.mu.Unlock()
 		}
-		return false, nil
-	case resp.StatusCode/100 == 4 && resp.StatusCode != http.StatusTooManyRequests:
-		return false, nil // not from there; the Put will show whether it may at all
+	case http.StatusNotFound:
+	default:
+		c.mountsNot(repo, from)
 	}
-	return false, t.refused(resp)
+	return false, nil
+}
+
+// mounts says whether it is still worth asking for a mount.
+func (c *Client) mounts(repo, from string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.unmounted[[2]string{repo, from}]
+}
+
+func (c *Client) mountsNot(repo, from string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unmounted[[2]string{repo, from}] = true
 }
 
 // checkStored holds the digest that the registry says it stored against ours.
@@ -294,7 +342,7 @@ func (t target) putManifest(ctx context.Context, repo string, d layout.Descripto
 		return t.fail(err, "")
 	}
 	if err := t.write(ctx, d, data, string(d.Digest)); err != nil {
-		return err
+		return t.byAlgorithm(err, d)
 	}
 	t.client.note(repo, m, d)
 	return nil
@@ -331,7 +379,7 @@ func (t target) rejected(err error, d layout.Descriptor) error {
 	switch {
 	case layout.IsIndex(d.MediaType) && (re.Code == errcode.ErrorCodeManifestBlobUnknown ||
 		re.Code == errcode.ErrorCodeManifestUnknown || re.Status == http.StatusNotFound || re.Code == errcode.ErrorCodeManifestInvalid):
-		le.Hint = "the registry wants every image that the index lists: export again without --platform, or allow sparse indexes in the registry's configuration"
+		le.Hint = "the registry wants every image that the index lists, and takes none that lists anything else: export again without --platform, allow sparse indexes in the registry's configuration, or import into a store"
 	case d.MediaType != layout.MediaTypeManifest && d.MediaType != layout.MediaTypeIndex:
 		le.Hint = "the registry does not take manifests of type " + d.MediaType + "; use one that does, or leave this one out at export"
 	}

@@ -41,7 +41,7 @@ func (c *Client) Open(ctx context.Context, repo string, d layout.Descriptor) (io
 		return nil, t.fail(err, "")
 	}
 	if !layout.IsManifest(d.MediaType) {
-		return t.openBlob(ctx, d)
+		return t.openContent(ctx, d)
 	}
 	data, ok := c.manifests.take(repo, d.Digest)
 	if !ok {
@@ -49,7 +49,7 @@ func (c *Client) Open(ctx context.Context, repo string, d layout.Descriptor) (io
 		if err != nil {
 			return nil, err
 		}
-		if m.desc.MediaType != d.MediaType {
+		if !m.mayBe(d.MediaType) {
 			return nil, t.fail(asRegistry(fmt.Errorf("the registry says it is %q, its descriptor %q: %w", m.desc.MediaType, d.MediaType, layout.ErrCorrupt)), "")
 		}
 		data = m.data
@@ -65,9 +65,19 @@ type fetched struct {
 	desc layout.Descriptor
 	data []byte
 	etag string // a strong one, or ""
+	// guessed: nobody says which media type it has; desc has one of its shape.
+	guessed bool
 }
 
-// fetch gets a manifest by digest or, if ref has none, by tag.
+// mayBe says whether m has a media type. One that was guessed gives way to any other
+// of the same shape.
+func (m *fetched) mayBe(mediaType string) bool {
+	return m.desc.MediaType == mediaType ||
+		m.guessed && layout.IsManifest(mediaType) && layout.IsIndex(mediaType) == layout.IsIndex(m.desc.MediaType)
+}
+
+// fetch gets a manifest by digest or, if ref has none, by tag. For reading, one that an
+// earlier run kept will do.
 func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fetched, error) {
 	part := string(ref.Digest)
 	if part == "" {
@@ -75,6 +85,11 @@ func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fe
 	}
 	if err := checkPart(ref); err != nil {
 		return fetched{}, t.fail(err, "")
+	}
+	if !write {
+		if m, ok := t.kept(ctx, ref.Repository, part); ok {
+			return m, nil
+		}
 	}
 	resp, err := t.ask(ctx, question{
 		method: http.MethodGet, url: t.url("manifests/" + part), write: write,
@@ -84,17 +99,29 @@ func (t target) fetch(ctx context.Context, ref layout.Reference, write bool) (fe
 		return fetched{}, err
 	}
 	defer resp.Body.Close()
+	m, err := t.manifest(resp, ref)
+	if err == nil && !write {
+		tag := ""
+		if ref.Digest == "" {
+			tag = ref.Tag
+		}
+		t.client.keeper.put(ref.Repository, tag, m)
+	}
+	return m, err
+}
+
+// manifest reads the answer to a GET of ref.
+func (t target) manifest(resp *http.Response, ref layout.Reference) (m fetched, err error) {
 	if resp.StatusCode != http.StatusOK {
 		return fetched{}, t.refused(resp)
 	}
-	var m fetched
 	if m.data, err = t.body(resp, layout.MaxManifestBytes); err != nil {
 		return fetched{}, err
 	}
 	if m.desc.Digest, err = t.checkDigest(resp, m.data, ref.Digest); err != nil {
 		return fetched{}, err
 	}
-	if m.desc.MediaType, err = t.mediaType(resp, m.data); err != nil {
+	if m.desc.MediaType, m.guessed, err = t.mediaType(resp, m.data); err != nil {
 		return fetched{}, err
 	}
 	m.desc.Size = int64(len(m.data))
@@ -176,29 +203,55 @@ func (t target) checkDigest(resp *http.Response, data []byte, want digest.Digest
 // vague are content types that say nothing about a manifest.
 var vague = map[string]bool{"": true, "application/json": true, "application/octet-stream": true, "text/plain": true}
 
-// mediaType is what header and document agree on.
-func (t target) mediaType(resp *http.Response, data []byte) (string, error) {
+// document is what tells the type of a manifest.
+type document struct {
+	SchemaVersion int             `json:"schemaVersion"`
+	MediaType     string          `json:"mediaType"`
+	Config        json.RawMessage `json:"config"`
+	Layers        json.RawMessage `json:"layers"`
+	Manifests     json.RawMessage `json:"manifests"`
+}
+
+// mediaType is what header and document agree on. Both may say nothing, for the
+// image-spec lets a manifest do without "mediaType", and static servers know no better
+// than application/json: then the document's shape tells, and guessed is true.
+func (t target) mediaType(resp *http.Response, data []byte) (is string, guessed bool, err error) {
 	said, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	var doc struct {
-		SchemaVersion int    `json:"schemaVersion"`
-		MediaType     string `json:"mediaType"`
-	}
+	var doc document
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return "", t.bad(resp, "no JSON (%.80s): %w", said, layout.ErrCorrupt)
+		return "", false, t.bad(resp, "no JSON (%.80s): %w", said, layout.ErrCorrupt)
 	}
 	if said == layout.MediaTypeDockerSchema1 || said == layout.MediaTypeDockerSchema1Sig || doc.SchemaVersion == 1 {
-		return "", t.fail(&RequestError{
+		return "", false, t.fail(&RequestError{
 			Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Err: fmt.Errorf("a docker schema 1 manifest: %w", layout.ErrUnsupported),
 		}, "push the image again with a current tool (skopeo copy, crane copy, docker push): that makes it schema 2")
 	}
 	switch {
+	case vague[said] && doc.MediaType == "":
+		said, guessed = doc.shape(), true
 	case vague[said]:
 		said = doc.MediaType
 	case doc.MediaType != "" && doc.MediaType != said:
-		return "", t.bad(resp, "Content-Type is %.100q, the document says %.100q: %w", said, doc.MediaType, layout.ErrCorrupt)
+		return "", false, t.bad(resp, "Content-Type is %.100q, the document says %.100q: %w", said, doc.MediaType, layout.ErrCorrupt)
 	}
 	if !layout.IsManifest(said) {
-		return "", t.bad(resp, "media type %.100q is no manifest: %w", said, layout.ErrUnsupported)
+		return "", false, t.bad(resp, "media type %.100q is no manifest: %w", said, layout.ErrUnsupported)
 	}
-	return said, nil
+	return said, guessed, nil
+}
+
+// shape is the OCI type that a document without a media type has (image-spec, "OCI
+// Image Manifest" and "OCI Image Index"), or "" if it could be neither or both. The
+// other types demand "mediaType".
+func (d *document) shape() string {
+	object := func(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '{' }
+	list := func(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '[' }
+	switch {
+	case d.SchemaVersion != 2:
+	case object(d.Config) && list(d.Layers) && d.Manifests == nil:
+		return layout.MediaTypeManifest
+	case list(d.Manifests) && d.Config == nil && d.Layers == nil:
+		return layout.MediaTypeIndex
+	}
+	return ""
 }

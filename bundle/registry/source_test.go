@@ -123,22 +123,25 @@ func TestResolveRefuses(t *testing.T) {
 		h    http.HandlerFunc
 		want error // nil: accepted
 	}{
-		"as it should be":        {giving(layout.MediaTypeManifest, image, nil), nil},
-		"type only in header":    {giving(layout.MediaTypeManifest+"; charset=utf-8", bare, nil), nil},
-		"type only in document":  {giving("", image, nil), nil},
-		"vague header":           {giving("application/json", image, nil), nil},
-		"right digest header":    {giving(layout.MediaTypeManifest, image, set(digestHeader, string(digest.FromBytes(image)))), nil},
-		"wrong digest header":    {giving(layout.MediaTypeManifest, image, set(digestHeader, string(other))), layout.ErrCorrupt},
-		"strange digest header":  {giving(layout.MediaTypeManifest, image, set(digestHeader, "md5:abc")), layout.ErrCorrupt},
-		"index as manifest":      {giving(layout.MediaTypeIndex, image, nil), layout.ErrCorrupt},
-		"docker as OCI":          {giving(layout.MediaTypeDockerManifest, image, nil), layout.ErrCorrupt},
-		"no type at all":         {giving("", bare, nil), layout.ErrUnsupported},
-		"unknown type":           {giving("application/vnd.example+json", bare, nil), layout.ErrUnsupported},
-		"schema 1":               {giving(layout.MediaTypeDockerSchema1Sig, []byte(`{"schemaVersion":1}`), nil), layout.ErrUnsupported},
-		"schema 1 in disguise":   {giving("application/json", []byte(`{"schemaVersion":1}`), nil), layout.ErrUnsupported},
-		"web page":               {giving("text/html", []byte("<html>"), nil), layout.ErrCorrupt},
-		"too large":              {giving(layout.MediaTypeManifest, big, nil), layout.ErrLimit},
-		"too large, undisclosed": {giving(layout.MediaTypeManifest, big, set("Transfer-Encoding", "chunked")), layout.ErrLimit},
+		"as it should be":              {giving(layout.MediaTypeManifest, image, nil), nil},
+		"type only in header":          {giving(layout.MediaTypeManifest+"; charset=utf-8", bare, nil), nil},
+		"type only in document":        {giving("", image, nil), nil},
+		"vague header":                 {giving("application/json", image, nil), nil},
+		"right digest header":          {giving(layout.MediaTypeManifest, image, set(digestHeader, string(digest.FromBytes(image)))), nil},
+		"wrong digest header":          {giving(layout.MediaTypeManifest, image, set(digestHeader, string(other))), layout.ErrCorrupt},
+		"strange digest header":        {giving(layout.MediaTypeManifest, image, set(digestHeader, "md5:abc")), layout.ErrCorrupt},
+		"index as manifest":            {giving(layout.MediaTypeIndex, image, nil), layout.ErrCorrupt},
+		"docker as OCI":                {giving(layout.MediaTypeDockerManifest, image, nil), layout.ErrCorrupt},
+		"no type at all":               {giving("", bare, nil), layout.ErrUnsupported},
+		"the shape of both":            {giving("application/json", []byte(`{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}`), nil), layout.ErrUnsupported},
+		"the shape of another version": {giving("application/json", []byte(`{"config":{},"layers":[]}`), nil), layout.ErrUnsupported},
+		"a config that is none":        {giving("application/json", []byte(`{"schemaVersion":2,"config":[],"layers":[]}`), nil), layout.ErrUnsupported},
+		"unknown type":                 {giving("application/vnd.example+json", bare, nil), layout.ErrUnsupported},
+		"schema 1":                     {giving(layout.MediaTypeDockerSchema1Sig, []byte(`{"schemaVersion":1}`), nil), layout.ErrUnsupported},
+		"schema 1 in disguise":         {giving("application/json", []byte(`{"schemaVersion":1}`), nil), layout.ErrUnsupported},
+		"web page":                     {giving("text/html", []byte("<html>"), nil), layout.ErrCorrupt},
+		"too large":                    {giving(layout.MediaTypeManifest, big, nil), layout.ErrLimit},
+		"too large, undisclosed":       {giving(layout.MediaTypeManifest, big, set("Transfer-Encoding", "chunked")), layout.ErrLimit},
 		"endless": {func(w http.ResponseWriter, r *http.Request) {
 			for {
 				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
@@ -174,6 +177,30 @@ func TestResolveRefuses(t *testing.T) {
 				t.Errorf("hint %q", layout.Hint(err))
 			}
 		})
+	}
+}
+
+// TestShape: a manifest of which nobody says what it is, is told by its shape; and what
+// lists it may know better.
+func TestShape(t *testing.T) {
+	for data, want := range map[string]string{
+		`{"schemaVersion":2,"config":{},"layers":[]}`: layout.MediaTypeManifest,
+		`{"schemaVersion":2,"manifests":[]}`:          layout.MediaTypeIndex,
+	} {
+		for _, header := range []string{"", "application/json", "application/octet-stream", "text/plain; charset=utf-8"} {
+			c := clientFor(t, giving(header, []byte(data), nil))
+			d, err := c.Resolve(t.Context(), layout.Reference{Repository: repo, Tag: "v1"})
+			if err != nil || d.MediaType != want {
+				t.Errorf("%s as %q is %q, %v", data, header, d.MediaType, err)
+			}
+			for _, listed := range layout.ManifestTypes {
+				d.MediaType = listed
+				_, err := readAll(t, clientFor(t, giving(header, []byte(data), nil)), d)
+				if same := layout.IsIndex(listed) == layout.IsIndex(want); same != (err == nil) {
+					t.Errorf("%s listed as %s: %v", data, listed, err)
+				}
+			}
+		}
 	}
 }
 

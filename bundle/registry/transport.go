@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,8 +22,11 @@ const (
 	// once it has the whole request. Storing a large blob in an object
 	// store before answering takes some of them minutes.
 	headerTimeout = 5 * time.Minute
-	// stallTimeout is how long a body may stand still, in either direction.
+	// stallTimeout is how long minProgress bytes of a body may take, in either
+	// direction: 4 kB a second for each connection. Time in which this side is
+	// not ready for them does not count.
 	stallTimeout = 2 * time.Minute
+	minProgress  = 512 << 10
 	// idlePerHost connections are kept, so that 64 workers that read and
 	// write at one registry do not open new ones all the time.
 	idlePerHost = 128
@@ -90,7 +95,42 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("%s://%s: %w", u.Scheme, u.Host, errPlain)
 	}
-	return g.next.RoundTrip(req)
+	resp, err := g.roundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		keepAnswerable(resp.Header)
+	}
+	return resp, err
+}
+
+// roundTrip watches the pace of answers that ask does not see: those of token
+// services.
+func (g *guard) roundTrip(req *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(req.URL.Path, "/v2/") {
+		return g.next.RoundTrip(req)
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	resp, err := g.next.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	resp.Request = req
+	resp.Body = &causeBody{newWatched(resp.Body, cancel), ctx}
+	return resp, nil
+}
+
+// causeBody fails with the cause of its context.
+type causeBody struct {
+	*watched
+	ctx context.Context
+}
+
+func (b *causeBody) Read(p []byte) (int, error) {
+	n, err := b.watched.Read(p)
+	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	return n, err
 }
 
 // errRedirect is why a redirect was not followed.

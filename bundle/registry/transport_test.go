@@ -97,8 +97,97 @@ func TestStallForEver(t *testing.T) {
 			return reply(r, 200, &silence{bytes.NewReader(nil), r.Context()}), nil
 		})
 		_, err := readAll(t, c, blobDesc)
-		if !errors.Is(err, ErrRegistry) || !strings.Contains(err.Error(), errStalled.Error()) {
+		if !errors.Is(err, ErrRegistry) || !errors.Is(err, errStalled) || !strings.Contains(err.Error(), "nothing moved") {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+// drip gives a byte every so often.
+type drip struct {
+	data  []byte
+	every time.Duration
+	ctx   context.Context
+}
+
+func (d *drip) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(d.every):
+	case <-d.ctx.Done():
+		return 0, context.Cause(d.ctx)
+	}
+	n := copy(p[:1], d.data)
+	if d.data = d.data[n:]; n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (d *drip) Close() error { return nil }
+
+// TestTrickle: a registry that gives a few bytes of each answer, or one byte a second,
+// is given up within a quarter of an hour, with an error that says how far it came.
+// One that is slow and steady is not.
+func TestTrickle(t *testing.T) {
+	data, d := blobOf(2 << 20)
+	for name, test := range map[string]struct {
+		body func(r *http.Request, from int) io.ReadCloser
+		ok   bool
+	}{
+		"some bytes, then nothing": {func(r *http.Request, from int) io.ReadCloser {
+			return &silence{bytes.NewReader(data[from : from+1000]), r.Context()}
+		}, false},
+		"a byte a second": {func(r *http.Request, from int) io.ReadCloser {
+			return &drip{data[from:], time.Second, r.Context()}
+		}, false},
+		"slow and steady": {func(r *http.Request, from int) io.ReadCloser {
+			return &drip{data[from:], stallTimeout / (minProgress + 1), r.Context()}
+		}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := fakeNet(t, func(r *http.Request) (*http.Response, error) {
+				from := 0
+				if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err != nil {
+					return reply(r, 200, test.body(r, 0)), nil
+				}
+				return reply(r, 206, test.body(r, from), "Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data))), nil
+			})
+			start := time.Now()
+			rc, err := c.Open(t.Context(), repo, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rc.Close()
+			_, err = io.Copy(io.Discard, rc)
+			if test.ok {
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				return
+			}
+			if !errors.Is(err, errStalled) || !strings.Contains(err.Error(), "after 6 tries") || !strings.Contains(layout.Hint(err), "--jobs") {
+				t.Errorf("%s: %v, hint %q", name, err, layout.Hint(err))
+			}
+			if took := time.Since(start); took > 15*time.Minute {
+				t.Errorf("%s: given up after %v", name, took)
+			}
+		})
+	}
+}
+
+// TestTrickledToken: the same holds for a token service.
+func TestTrickledToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fakeNet(t, func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path == "/token" {
+				return reply(r, 200, &drip{bytes.Repeat([]byte(" "), 1<<20), time.Second, r.Context()}), nil
+			}
+			return reply(r, 401, http.NoBody, "WWW-Authenticate", `Bearer realm="https://reg.example/token",service="s"`), nil
+		})
+		start := time.Now()
+		_, err := c.Resolve(t.Context(), layout.Reference{Repository: repo, Tag: "v1"})
+		if took := time.Since(start); err == nil || took > 15*time.Minute {
+			t.Errorf("after %v: %v", took, err)
 		}
 	})
 }
@@ -129,7 +218,7 @@ func TestStalledUpload(t *testing.T) {
 			data, d := blobOf(smallBlob + 1)
 			slow := io.MultiReader(bytes.NewReader(data[:1]), sleeper(10*stallTimeout), bytes.NewReader(data[1:]))
 			err := c.Put(t.Context(), repo, d, slow)
-			if taking && err != nil || !taking && (err == nil || !strings.Contains(err.Error(), errStalled.Error())) {
+			if taking && err != nil || !taking && !errors.Is(err, errStalled) {
 				t.Errorf("taking %v: %v", taking, err)
 			}
 		})

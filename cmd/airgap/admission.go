@@ -50,7 +50,12 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
-	r.veto = r.rollback
+	r.veto = func(root judgedRoot) (string, error) {
+		if why := r.completes(root); why != "" {
+			return why, nil
+		}
+		return r.rollback(ctx, root)
+	}
 	if len(r.roots) == 0 {
 		return nil // it is attached to what is not there
 	}
@@ -115,9 +120,38 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 	return r.session.Commit(ctx, nil)
 }
 
+// completes says whether a root would complete an index that is served and does not pass
+// with it: what was absent when the index was admitted has to pass the index's rule.
+func (r *reverifying) completes(root judgedRoot) string {
+	gains := map[spot]bool{} // all that it contains, and whether that would be served anew
+	r.each(root.Name, (*thing).contains, func(at spot) bool {
+		_, was := gains[at]
+		gains[at] = r.held[at] != "" && r.things[at].starts
+		return !was
+	})
+	for i, v := range r.Verdicts {
+		if v.State == verify.Passed || r.waits(i) {
+			continue
+		}
+		seen, listed := map[spot]bool{}, digest.Digest("")
+		r.each(r.roots[i].Name, (*thing).contains, func(at spot) bool {
+			if gains[at] {
+				listed = at.digest
+			}
+			was := seen[at]
+			seen[at] = true
+			return !was && listed == ""
+		})
+		if listed != "" {
+			return fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", v.Reference, listed, v.Rule, v.WhyNot())
+		}
+	}
+	return ""
+}
+
 // rollback says whether a name that waits led to the image before, and to another since:
 // an old image has signatures as good as ever. What is let in is remembered.
-func (r *reverifying) rollback(root judgedRoot) (string, error) {
+func (r *reverifying) rollback(ctx context.Context, root judgedRoot) (string, error) {
 	if r.names[root.Reference] == "" || root.Reference.Tag == "" {
 		return "", nil
 	}
@@ -130,7 +164,14 @@ func (r *reverifying) rollback(root judgedRoot) (string, error) {
 		leads = append(leads, at.digest)
 		return true
 	})
-	err := bundle.NameLeads(r.session, root.Name, leads)
+	err := bundle.NameLeads(r.session, root.Name, leads, func(d digest.Digest) ([]byte, error) {
+		at := spot{root.Reference.Repository, d}
+		rc, err := r.store.Judged().Open(ctx, at.repo, s.things[at].Descriptor)
+		if err != nil {
+			return nil, err
+		}
+		return layout.ReadAll(rc, s.things[at].Descriptor)
+	})
 	if errors.Is(err, bundle.ErrRollback) {
 		return err.Error(), nil
 	}

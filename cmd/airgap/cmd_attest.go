@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/verify/predicate"
 	"airgap/verify/signing"
@@ -23,6 +24,7 @@ type attestOptions struct {
 	signingOptions
 	kind      string
 	predicate string
+	form      string
 }
 
 func attestCommand(u *ui) *cli.Command {
@@ -34,10 +36,16 @@ func attestCommand(u *ui) *cli.Command {
 		ArgsUsage: "TARGET...",
 		Description: `Signs the document in --predicate as a statement (in-toto) about the image that TARGET
 names, and attaches it where the image is: a reference in a registry, one image in a
-bundle (bundle:FILE#REF) or one in a store (store:DIR#REF). It is a Sigstore bundle,
-as cosign attest --key of version 3 makes it, without a transparency log; cosign
-verify-attestation accepts it. The document is a JSON object, and is taken as it is:
-whether it is true, or of the type that it is given, is not checked.
+bundle (bundle:FILE#REF) or one in a store (store:DIR#REF). The document is a JSON
+object, and is taken as it is: whether it is true, or of the type that it is given, is
+not checked.
+
+--form cosign makes a Sigstore bundle, as cosign attest --key of version 3 does, without
+a transparency log; cosign verify-attestation accepts it. cosign verify and Kyverno take
+such an attestation for a signature of the image: attest with a key by which nobody
+verifies signatures. --form record makes what no other tool reads, and policies of airgap
+do. Custody records, and verification summaries that do not say PASSED, are made so
+always.
 
 TYPE is one of cosign's names, slsaprovenance (version 0.2), slsaprovenance1, spdx,
 spdxjson, cyclonedx, vuln, openvex or link, or the URI of another predicate type.
@@ -53,6 +61,7 @@ Examples:
       --type https://corp.example/approval/v1 --predicate approval.json`,
 		Flags: o.flags(
 			&cli.StringFlag{Name: "type", Category: group, Usage: "the document is of `TYPE`, one of cosign's names or a URI", DefaultText: "none; required", Destination: &o.kind},
+			&cli.StringFlag{Name: "form", Category: group, Usage: "make an attestation of `FORM`: cosign or record", DefaultText: "cosign; record for custody records and refusals", Destination: &o.form},
 			&cli.StringFlag{Name: "predicate", Category: group, Usage: "the document is in `FILE` (JSON), - is stdin", DefaultText: "none; required", Destination: &o.predicate},
 		),
 		Action: func(c *cli.Context) error {
@@ -79,21 +88,56 @@ func runAttest(ctx context.Context, u *ui, o attestOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := o.checkForm(predicateType, predicate); err != nil {
+		return err
+	}
 	key, err := o.readKey(ctx, u, "--key")
 	if err != nil {
 		return err
 	}
-	res := &signResult{Form: formCosign, PredicateType: predicateType}
+	res := &signResult{Form: o.form, PredicateType: predicateType}
 	if res.Key, err = fingerprint(key); err != nil {
 		return err
 	}
 	err = o.sign(ctx, u, targets, res, func(repo string, subject layout.Descriptor) (signing.Artifact, error) {
-		return signing.BundleAttestation(subject, signing.Attestation{PredicateType: predicateType, Predicate: predicate, SubjectName: repo}, key)
+		att := signing.Attestation{PredicateType: predicateType, Predicate: predicate, SubjectName: repo}
+		if o.form == formRecord {
+			return custody.Attach(subject, att, key)
+		}
+		return signing.BundleAttestation(subject, att, key)
 	})
 	if err != nil {
 		return err
 	}
+	if o.form == formCosign {
+		u.warn("cosign verify --key and Kyverno accept an image for any attestation by that key; use a key for attestations alone, or --form record")
+	}
 	return u.result(o.outputOptions, "AttestResult", res, func(w io.Writer) { writeSigned(w, res) })
+}
+
+// checkForm settles the form. Neither a record nor a refusal may be taken for an
+// approval.
+func (o *attestOptions) checkForm(predicateType string, document []byte) error {
+	_, isRecord := custody.ActOf(predicateType)
+	isRecord = isRecord && predicateType != signing.PredicateVerificationSummary
+	refusal := predicate.Passed(predicateType, document)
+	if o.form == "" {
+		o.form = formCosign
+		if isRecord || refusal != nil {
+			o.form = formRecord
+		}
+	}
+	switch {
+	case o.form != formCosign && o.form != formRecord:
+		return usagef("--form %q: want %s or %s", o.form, formCosign, formRecord)
+	case o.form == formRecord:
+		return nil
+	case isRecord:
+		return &adviceError{usagef("--form cosign: cosign verify would take a custody record for a signature"), "leave --form out"}
+	case refusal != nil:
+		return &adviceError{usagef("--form cosign: cosign verify would take it for a signature, and %w", refusal), "leave --form out"}
+	}
+	return nil
 }
 
 func parsePredicateType(s string) (string, error) {

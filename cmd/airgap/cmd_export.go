@@ -11,19 +11,23 @@ import (
 	"airgap/bundle"
 	"airgap/layout"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 )
 
 // exportOptions are what the flags of export say.
 type exportOptions struct {
-	refs, lists     []string
-	output          string
-	as              string
-	platforms       []string
-	jobs            int
-	dryRun, foreign bool
-	noLists         bool // revocation lists
-	listHosts       cli.StringSlice
+	refs, lists  []string
+	output       string
+	as           string
+	platforms    []string
+	jobs         int
+	dryRun       bool
+	noLists      bool // revocation lists
+	listHosts    cli.StringSlice
+	allowMissing cli.StringSlice
+	attached     attachedFrom
+	foreign      foreignOptions
 
 	record recordOptions
 	line   lineOptions
@@ -90,9 +94,10 @@ Examples:
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what the bundle would hold, and its exact size, and write nothing", Destination: &o.dryRun},
 			&cli.BoolFlag{Name: "no-revocation-lists", Usage: "do not fetch the revocation lists (CRLs) that certificates in signatures point to", Destination: &o.noLists},
 			&cli.StringSliceFlag{Name: "revocation-list-host", Usage: "fetch revocation lists from `HOST`, too, though its address is private; repeatable", DefaultText: "none", Destination: &o.listHosts},
-			&cli.BoolFlag{Name: "skip-foreign-layers", Usage: "leave out layers that are by their type not kept in registries", Destination: &o.foreign},
+			&cli.StringSliceFlag{Name: "allow-missing-referrer", Usage: "leave out the attachment `DIGEST` if the registry lists it and does not have it; the export record says so; repeatable", DefaultText: "none", Destination: &o.allowMissing},
 			asFlag(&o.as),
-		}, append(append(append(o.record.flags(), o.line.flags()...), o.delta.flags()...), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
+			o.attached.flag(),
+		}, slices.Concat(o.foreign.flags(), o.record.flags(), o.line.flags(), o.delta.flags(), o.registry.flags(), o.outputOptions.flags())...),
 		Action: func(c *cli.Context) error {
 			o.refs, o.lists, o.platforms = c.Args().Slice(), c.StringSlice("file"), c.StringSlice("platform")
 			return runExport(c.Context, u, o)
@@ -111,7 +116,7 @@ func (o *exportOptions) check(u *ui) error {
 			stdin = "--file -"
 		}
 	}
-	if err := checkAll(o.outputOptions.check(), o.registry.check(stdin), checkJobs(o.jobs), checkAs(o.as)); err != nil {
+	if err := checkAll(o.outputOptions.check(), o.registry.check(stdin), checkJobs(o.jobs), checkAs(o.as), o.foreign.check()); err != nil {
 		return err
 	}
 	switch {
@@ -184,11 +189,19 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if err != nil {
 		return err
 	}
+	allowed, err := parseDigests("--allow-missing-referrer", o.allowMissing.Value())
+	if err != nil {
+		return err
+	}
+	o.registry.keepDir = u.keptManifests()
 	op, err := newOpener(u, o.registry, o.as, targets)
 	if err != nil {
 		return err
 	}
 	defer op.Close()
+	if err := o.attached.find(u, op); err != nil {
+		return err
+	}
 	parts, err := op.selections(ctx, targets)
 	if err != nil {
 		return err
@@ -197,7 +210,7 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	p := u.progress("export", o.outputOptions)
 	defer p.close()
 	opts := bundle.ExportOptions{
-		DryRun: o.dryRun, FetchList: o.fetchList(targets), Since: since, Platforms: platforms, SkipForeign: o.foreign, Jobs: o.jobs,
+		DryRun: o.dryRun, FetchList: o.fetchList(targets), Since: since, Platforms: platforms, SkipForeign: o.foreign.skips(), FetchForeign: o.foreign.fetch(targets), AllowMissing: allowed, Jobs: o.jobs,
 		OnManifest: p.manifest, Progress: p.event,
 	}
 	done, err := o.recording(ctx, u, &opts)
@@ -218,13 +231,56 @@ func runExport(ctx context.Context, u *ui, o exportOptions) error {
 	if res.Bundle != "" {
 		res.Bundle = o.output
 	}
+	op.warnNothingElsewhere(u)
+	for _, l := range res.ForeignLayers {
+		u.warn("foreign layer %s was fetched from %s", shortDigest(l.Digest), escape(l.URL))
+	}
 	for _, l := range res.MissingLists {
 		u.warn("no revocation list from %s: %s; whether certificates that point there were revoked will be unknown", escape(l.URL), escape(l.Reason))
 	}
+	u.warnSetAside(res.Contents.SetAside, allowed)
 	for _, m := range res.Unmatched {
 		u.warn("%s has nothing for %s", escape(nameOnly(m.Reference)), escape(m.Platform))
 	}
 	return o.print(u, res)
+}
+
+// parseDigests reads the values of a flag.
+func parseDigests(flag string, list []string) ([]digest.Digest, error) {
+	var out []digest.Digest
+	for _, s := range list {
+		d, err := layout.ParseDigest(s)
+		if err != nil {
+			return nil, usagef("%s: %w", flag, err)
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// warnSetAside warns of what the export knows less of than it should: attachments that
+// were allowed to be missing, and registries that gave no true answer.
+func (u *ui) warnSetAside(list []bundle.RecordSetAside, allowed []digest.Digest) {
+	missed, warned := map[digest.Digest]bool{}, map[string]bool{}
+	for _, s := range list {
+		text := fmt.Sprintf("%s: %s; attachments were looked for under tags only, and the export record says so", s.Repository, s.Reason)
+		switch {
+		case s.Reason == layout.ReasonMissingReferrer:
+			missed[s.Digest] = true
+			text = fmt.Sprintf("%s: %s, attached to %s, is missing and left out; the export record says so", s.Repository, s.Digest, s.Subject)
+		case s.Digest != "" || s.By != layout.FormReferrers:
+			continue
+		}
+		if !warned[text] {
+			warned[text] = true
+			u.warn("%s", escape(text))
+		}
+	}
+	for _, d := range allowed {
+		if !missed[d] {
+			u.warn("--allow-missing-referrer %s: not needed; no listed attachment with this digest is missing", d)
+		}
+	}
 }
 
 // fetchList is how revocation lists are fetched, or nil: whoever exports from what

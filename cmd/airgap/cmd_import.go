@@ -11,6 +11,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/bundle/registry"
 	"airgap/layout"
 	"airgap/verify"
 	"airgap/verify/policy"
@@ -28,6 +29,7 @@ type importOptions struct {
 	as        string
 	jobs      int
 	overwrite bool
+	resend    bool
 	verify    bool
 	skip      bool // verification
 	partial   bool
@@ -98,10 +100,11 @@ Examples:
 			&cli.StringFlag{Name: "store", Usage: "import into the store in `DIR`, which is made if missing", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
 			mapFlag(),
 			&cli.BoolFlag{Name: "overwrite", Usage: "let tags of the destination move", Destination: &o.overwrite},
+			&cli.BoolFlag{Name: "resend", Usage: "send everything, even what the destination says it has already", Destination: &o.resend},
 			&cli.BoolFlag{Name: "verify", Usage: "ask the policy whether it may enter", Value: true, Destination: &o.verify},
 			&cli.BoolFlag{Name: "insecure-skip-verify", Usage: "import what no policy has judged; digests, sizes and the record are checked all the same", Destination: &o.skip},
 			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
-			&cli.BoolFlag{Name: "partial", Usage: "import the images that pass, and leave the others", Destination: &o.partial},
+			&cli.BoolFlag{Name: "partial", Usage: "import the images that pass and that the destination can hold, and leave out the others", Destination: &o.partial},
 			asFlag(&o.as),
 			&cli.StringFlag{Name: "countersign", Category: "Signing:", Usage: "attach to every image that passes an approval, signed with the private key in `KEY` (PEM, or as cosign encrypts it)", DefaultText: "none", Destination: &o.approver.key},
 			&cli.StringFlag{Name: "verifier-id", Category: "Signing:", Usage: "approvals name `URI` as who verified", DefaultText: "nih:sha-256; and the fingerprint of the key", Destination: &o.verifier},
@@ -155,7 +158,7 @@ func (o *importOptions) check(u *ui) error {
 		return usagef("--to %q: want HOST[/PREFIX]", o.to)
 	case o.skip && o.approver.key != "":
 		return usagef("--insecure-skip-verify lets in what no policy has judged; there is nothing to --countersign")
-	case o.skip && (o.judge.given(u) || o.partial):
+	case o.skip && o.judge.given(u):
 		return usagef("--insecure-skip-verify asks no policy; give one or the other")
 	case !o.skip && !o.judge.given(u):
 		return noPolicy("; nothing was read. To import what nobody has judged, add --insecure-skip-verify")
@@ -312,7 +315,7 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 		return err
 	}
 	how := bundle.ImportOptions{
-		Mapping: mapping, Overwrite: o.overwrite, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
+		Mapping: mapping, Overwrite: o.overwrite, Resend: o.resend, Judge: judge, Partial: o.partial, InsecureSkipVerify: o.skip, Approver: approver, Jobs: o.jobs,
 		Keys: keys, AllowRollback: o.allowRollback, Reason: o.record.reason, Reception: reception, Now: u.now,
 	}
 	res := &importResult{Destination: dst.name}
@@ -345,18 +348,36 @@ func runImport(ctx context.Context, u *ui, o importOptions) error {
 // a script that looks at the exit code alone has to know.
 func (r *importResult) leftOut() error {
 	var verdicts []error
-	came, judged := 0, 0
+	came, all := 0, 0
 	for _, b := range r.Bundles {
-		if b.Report == nil {
-			continue
+		came, all = came+len(b.Names), all+len(b.Names)+len(b.LeftOut)
+		if b.Report != nil {
+			all += len(b.Report.Verdicts) - len(b.Names) - len(b.LeftOut)
+			verdicts = append(verdicts, bundle.Err(b.Report))
 		}
-		came, judged = came+len(b.Names), judged+len(b.Report.Verdicts)
-		verdicts = append(verdicts, bundle.Err(b.Report))
 	}
-	if err := worst(verdicts); err != nil {
-		return &adviceError{err, fmt.Sprintf("--partial: %d of %s imported to %s, the others were left out", came, plural(judged, "image"), r.Destination)}
+	err := worst(verdicts)
+	if err == nil {
+		err = r.notHeld()
+	}
+	if err != nil {
+		return &adviceError{err, fmt.Sprintf("--partial: %d of %s imported to %s, the others were left out", came, plural(all, "image"), r.Destination)}
 	}
 	return nil
+}
+
+// notHeld is the error of images that the destination cannot hold, or nil.
+func (r *importResult) notHeld() error {
+	var left []string
+	for _, b := range r.Bundles {
+		for _, l := range b.LeftOut {
+			left = append(left, nameOnly(l.Source)+" was left out: "+l.Reason)
+		}
+	}
+	if left == nil {
+		return nil
+	}
+	return &layout.Error{Side: layout.SideDestination, Name: r.Destination, Err: fmt.Errorf("%s: %w", strings.Join(left, "; "), registry.ErrRegistry)}
 }
 
 func (o *importOptions) importOne(ctx context.Context, u *ui, path string, dst *destination, how bundle.ImportOptions, seen *seen) (*importedBundle, error) {
@@ -422,7 +443,7 @@ func (u *ui) odd(b *bundle.Bundle, res *bundle.ImportResult) {
 
 // open opens a bundle, or first takes it from stdin.
 func (o *importOptions) open(ctx context.Context, u *ui, path string, dst *destination) (*bundle.Bundle, error) {
-	opts := bundle.OpenOptions{As: o.as}
+	opts := bundle.OpenOptions{As: o.as, TempDir: dst.spoolDir}
 	if path == "-" {
 		return openSpooled(ctx, u, dst.spoolDir, opts)
 	}
@@ -469,6 +490,9 @@ func writeImport(w io.Writer, res *importResult) {
 		}
 		table(w, rows)
 		fmt.Fprintf(w, "\n%s, %s; attached: %s\n", plural(b.Contents.Manifests, "manifest"), plural(b.Contents.Blobs, "blob"), escape(kindCounts(b.Contents.Attachments)))
+		for _, l := range b.LeftOut {
+			fmt.Fprintf(w, "left out: %s: %s\n", escape(nameOnly(l.Source)), escape(l.Reason))
+		}
 		writeRecords(w, b.Records)
 		writeApprovals(w, b.Approvals)
 		fmt.Fprintf(w, "integrity: %s\npolicy: %s\n", proven(b.Proven), admitted(b.Verified))

@@ -17,6 +17,7 @@ const (
 	formNotaryJWS  = "notary-jws"
 	formNotaryCOSE = "notary-cose"
 	formCosign     = "cosign"
+	formRecord     = "record"
 )
 
 // signOptions are what the flags of sign say.

@@ -196,7 +196,7 @@ func idsBelow(g *layout.Graph, dgst digest.Digest) map[digest.Digest]bool {
 			continue
 		}
 		ids[todo[0]] = true
-		if n.Runnable {
+		if n.Image {
 			ids[n.Blobs[0].Digest] = true
 		}
 		for _, c := range n.Children {

@@ -262,7 +262,7 @@ func (l *lister) image(ctx context.Context, g *layout.Graph, root layout.Name) (
 	img := bundle.ImageOf(g, root)
 	img.Reference = root.Reference.Name()
 	n := g.Nodes[root.Descriptor.Digest]
-	if len(img.Platforms) > 0 || !n.Runnable {
+	if len(img.Platforms) > 0 || !n.Image {
 		return img, nil
 	}
 	p, err := layout.ConfigPlatform(ctx, l.src, root.Reference.Repository, n)

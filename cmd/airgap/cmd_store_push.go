@@ -22,6 +22,7 @@ type pushOptions struct {
 	to        string
 	all       bool
 	overwrite bool
+	resend    bool
 	jobs      int
 	mountFrom cli.StringSlice
 	rules     cli.StringSlice
@@ -38,6 +39,7 @@ func (o *pushOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "all", Category: pushCategory, Usage: "push every name that is not in quarantine", Destination: &o.all},
 		mapping,
 		&cli.BoolFlag{Name: "overwrite", Category: pushCategory, Usage: "let tags of the registry move", Destination: &o.overwrite},
+		&cli.BoolFlag{Name: "resend", Category: pushCategory, Usage: "send everything, even what the registry says it has already", Destination: &o.resend},
 		&cli.StringSliceFlag{Name: "mount-from", Category: pushCategory, Usage: "mount layers from the repository `REPO` of the registry, where it has them, instead of sending them; repeatable", DefaultText: "none", Destination: &o.mountFrom},
 		&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Category: pushCategory, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
 	}, o.registry.flags()...)
@@ -45,8 +47,8 @@ func (o *pushOptions) flags() []cli.Flag {
 
 // pushFlags are the flags that go with store push.
 var pushFlags = []string{
-	"to", "all", "map", "overwrite", "mount-from", "jobs", "by", "reason",
-	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config",
+	"to", "all", "map", "overwrite", "resend", "mount-from", "jobs", "by", "reason",
+	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config", "no-referrers-api",
 }
 
 // checkFlags are the flags that go with store check.
@@ -161,7 +163,7 @@ func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layou
 	defer m.close()
 	s := bundle.Selection{Source: p.src, Kind: custody.InStore, References: refs, MayMiss: mayMissAny}
 	res, err := bundle.Push(ctx, s, dst, bundle.PushOptions{
-		Mapping: p.mapping, Overwrite: o.push.overwrite, MountFrom: o.push.mountFrom.Value(),
+		Mapping: p.mapping, Overwrite: o.push.overwrite, Resend: o.push.resend, MountFrom: o.push.mountFrom.Value(),
 		BeforeNames: p.enter, Jobs: o.push.jobs, OnManifest: m.manifest, Progress: m.event,
 	})
 	if err != nil && again(err) {

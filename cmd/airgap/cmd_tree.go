@@ -15,6 +15,7 @@ import (
 
 // treeOptions are what the flags of tree say.
 type treeOptions struct {
+	attached  attachedFrom
 	targets   []string
 	as        string
 	platforms []string
@@ -42,6 +43,7 @@ Examples:
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "platform", Usage: "of indexes, draw the children for `OS/ARCH[/VARIANT]` only; repeatable", DefaultText: "all platforms"},
 			asFlag(&o.as),
+			o.attached.flag(),
 		}, append(o.registry.flags(), o.outputOptions.flags()...)...),
 		Action: func(c *cli.Context) error {
 			o.targets, o.platforms = c.Args().Slice(), c.StringSlice("platform")
@@ -71,6 +73,9 @@ func runTree(ctx context.Context, u *ui, o treeOptions) error {
 		return err
 	}
 	defer op.Close()
+	if err := o.attached.find(u, op); err != nil {
+		return err
+	}
 	res := &treeResult{Trees: []*bundle.Tree{}}
 	for _, t := range targets {
 		trees, err := op.trees(ctx, t, platforms)
@@ -80,6 +85,7 @@ func runTree(ctx context.Context, u *ui, o treeOptions) error {
 		res.Trees = append(res.Trees, trees...)
 	}
 	op.warnUnused(u)
+	op.warnNothingElsewhere(u)
 	return u.result(o.outputOptions, "TreeResult", res, func(w io.Writer) { writeTrees(w, res.Trees) })
 }
 

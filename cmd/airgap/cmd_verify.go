@@ -16,6 +16,7 @@ import (
 
 // verifyOptions are what the flags of verify say.
 type verifyOptions struct {
+	attached attachedFrom
 	targets  []string
 	as       string
 	judge    policyOptions
@@ -49,7 +50,7 @@ Examples:
    airgap verify app.tar --trust-policy trustpolicy.json
    airgap verify app.tar --key cosign.pub
    airgap verify store:/srv/airgap --policy policy.yaml`,
-		Flags: append([]cli.Flag{asFlag(&o.as)},
+		Flags: append([]cli.Flag{asFlag(&o.as), o.attached.flag()},
 			append(o.judge.flags(), append(o.registry.flags(), o.outputOptions.flags()...)...)...),
 		Action: func(c *cli.Context) error {
 			o.targets = c.Args().Slice()
@@ -90,11 +91,15 @@ func runVerify(ctx context.Context, u *ui, o verifyOptions) error {
 		return err
 	}
 	defer op.Close()
+	if err := o.attached.find(u, op); err != nil {
+		return err
+	}
 	res, verdict, err := op.verifyAll(ctx, targets, j)
 	if res == nil {
 		return err
 	}
 	op.warnUnused(u)
+	op.warnNothingElsewhere(u)
 	// The verdict is the result, whatever it is.
 	if err := u.result(o.outputOptions, "VerifyResult", res, func(w io.Writer) { writeVerify(w, res) }); err != nil {
 		return err

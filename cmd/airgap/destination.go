@@ -335,6 +335,29 @@ func (l *lateSink) HoldBack(repo string, dgst digest.Digest, reason string) (boo
 	return false, nil
 }
 
+// Serves says whether the sink serves a manifest, as far as it can tell; see
+// [store.Session.Serves].
+func (l *lateSink) Serves(ctx context.Context, repo string, dgst digest.Digest) (bool, error) {
+	if !l.there() {
+		return false, nil
+	}
+	if err := l.opened(); err != nil {
+		return false, err
+	}
+	return l.sink.(storeSink).Serves(ctx, repo, dgst)
+}
+
+// Listed finds the indexes of the sink that list a manifest; see [store.Session.Listed].
+func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error) {
+	if !l.there() {
+		return nil, nil
+	}
+	if err := l.opened(); err != nil {
+		return nil, err
+	}
+	return l.sink.(storeSink).Listed(ctx, repo, dgst)
+}
+
 // Repaired lists what the sink has repaired.
 func (l *lateSink) Repaired() []digest.Digest {
 	if l.sink == nil {
@@ -366,18 +389,4 @@ func (d *destination) explain(err error, res *importResult) error {
 		return err
 	}
 	return &adviceError{err, fmt.Sprintf("already imported to %s: %s", d.name, strings.Join(names, ", "))}
-}
-
-// spoolFile makes a file that has no name, so that it is gone when this process
-// is, however it ends.
-func spoolFile(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".airgap-stream-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"airgap/layout"
+
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 // maxListLine is the longest line of a list, and maxListLines how many it may
@@ -49,7 +52,7 @@ func (u *ui) readList(ctx context.Context, name string) ([]target, error) {
 // the target.
 func parseList(name string, r io.Reader) ([]target, error) {
 	var out []target
-	lines := bufio.NewScanner(r)
+	lines := bufio.NewScanner(utf8Reader(r))
 	lines.Buffer(nil, maxListLine)
 	n := 0
 	for lines.Scan() {
@@ -76,6 +79,24 @@ func parseList(name string, r io.Reader) ([]target, error) {
 		return nil, usagef("%s:%d: %w", name, n+1, err)
 	}
 	return out, nil
+}
+
+// utf8Reader reads text as UTF-8, whichever of its forms Unicode text comes in:
+// PowerShell writes UTF-16 with a byte order mark, some editors without, and some put
+// one before UTF-8. The names in a list begin with an ASCII character, which tells.
+func utf8Reader(r io.Reader) io.Reader {
+	in := bufio.NewReader(r)
+	order := unicode.BigEndian
+	switch head, _ := in.Peek(2); {
+	case len(head) < 2:
+		return in
+	case head[1] == 0 && head[0] != 0:
+		order = unicode.LittleEndian
+	case head[0] == 0 && head[1] != 0:
+	default:
+		return transform.NewReader(in, unicode.BOMOverride(transform.Nop))
+	}
+	return transform.NewReader(in, unicode.UTF16(order, unicode.IgnoreBOM).NewDecoder())
 }
 
 func uncomment(line string) string {

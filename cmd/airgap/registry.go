@@ -22,6 +22,8 @@ type registryOptions struct {
 	username            string
 	passwordStdin       bool
 	config              string
+	noReferrersAPI      bool
+	keepDir             string // manifests are kept there between runs; none if empty
 }
 
 func (o *registryOptions) flags() []cli.Flag {
@@ -35,6 +37,7 @@ func (o *registryOptions) flags() []cli.Flag {
 		&cli.StringFlag{Name: "username", Aliases: []string{"u"}, Category: group, Usage: "log in as `NAME`; needs --password-stdin, and all references at one registry", DefaultText: "what docker login and podman login left", Destination: &o.username},
 		&cli.BoolFlag{Name: "password-stdin", Category: group, Usage: "read the password for --username from stdin", Destination: &o.passwordStdin},
 		&cli.StringFlag{Name: "registry-config", Category: group, Usage: "take credentials from `FILE`, in docker's or podman's format", DefaultText: "the files of docker and podman", Destination: &o.config},
+		&cli.BoolFlag{Name: "no-referrers-api", Category: group, Usage: "do not ask for the referrers API; attachments are found and listed by tags only, and an export record says so", Destination: &o.noReferrersAPI},
 	}
 }
 
@@ -60,7 +63,7 @@ func (o *registryOptions) client(ctx context.Context, u *ui, host string, side l
 	opts := registry.Options{
 		UserAgent: "airgap/" + readVersion().Version, Side: side,
 		PlainHTTP: o.plainHTTP, InsecureSkipVerify: o.insecure, CAFile: o.caFile, ClientCert: o.certFile, ClientKey: o.keyFile,
-		Username: o.username, RegistryConfig: o.config,
+		Username: o.username, RegistryConfig: o.config, NoReferrersAPI: o.noReferrersAPI, KeepDir: o.keepDir,
 	}
 	if o.username != "" {
 		opts.Registry = host

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -430,15 +429,7 @@ const maxWhy = 900
 
 // whyNot is why an image did not pass, in a line.
 func whyNot(v *verify.Verdict) string {
-	var reasons []string
-	if v.Reason != "" {
-		reasons = append(reasons, v.Reason)
-	}
-	reasons = v.Outcome.WhyNot(reasons)
-	for _, c := range v.Children {
-		reasons = c.Outcome.WhyNot(reasons)
-	}
-	text := fmt.Sprintf("%s: %s", v.State, cmp.Or(strings.Join(unique(reasons), "; "), "its requirements are not met"))
+	text := fmt.Sprintf("%s: %s", v.State, v.WhyNot())
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

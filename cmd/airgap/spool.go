@@ -9,12 +9,13 @@ import (
 
 	"airgap/bundle"
 	"airgap/layout"
+	"airgap/layout/disk"
 )
 
 // openSpooled takes a bundle from stdin. It has to be whole before anything of it
 // may be believed, so it is written to a file without a name first.
 func openSpooled(ctx context.Context, u *ui, dir string, o bundle.OpenOptions) (*bundle.Bundle, error) {
-	f, err := spoolFile(dir)
+	f, err := disk.Unnamed(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -23,6 +24,7 @@ func openSpooled(ctx context.Context, u *ui, dir string, o bundle.OpenOptions) (
 		f.Close()
 		return nil, spoolError(err, dir)
 	}
+	o.TempDir = dir
 	return bundle.OpenReader(ctx, "stdin", f, size, o)
 }
 

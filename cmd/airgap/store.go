@@ -32,6 +32,18 @@ func (u *ui) defaultStore() (string, error) {
 	return "", &adviceError{usagef("there is no folder for the default store: neither $AIRGAP_STORE nor $HOME is set"), "name a store with --store DIR"}
 }
 
+// keptManifests is the folder in which manifests are kept between runs; empty if the
+// user has no cache folder.
+func (u *ui) keptManifests() string {
+	if dir := u.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "airgap", "manifests")
+	}
+	if home := u.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".cache", "airgap", "manifests")
+	}
+	return ""
+}
+
 // storeSource is a store to read from.
 type storeSource struct {
 	layout.Source

@@ -53,12 +53,18 @@ func (t target) String() string {
 // parseTarget reads
 //
 //	oci:DIR[#REF]  bundle:FILE[#REF]  store:DIR[#REF]
-//	PATH[#REF]     a bundle, a layout folder or a store, if it contains a slash and exists, or ends in .tar
-//	REFERENCE      in a registry
+//	PATH[#REF]     a bundle, a layout folder or a store, if it contains a slash and exists, or ends as an archive does
+//	REFERENCE      in a registry; docker:// and oci:// before it are dropped
 //
 // What looks like a path and is not there is an error: taken for a reference it
 // would make airgap call a registry that nobody named.
 func parseTarget(s string) (target, error) {
+	if rest, ok := withoutScheme(s); ok {
+		return parseReference(rest)
+	}
+	if err := checkForm(s); err != nil {
+		return target{}, err
+	}
 	for scheme, kind := range map[string]targetKind{"oci:": inBundle, "bundle:": inBundle, "store:": inStore} {
 		if rest, ok := strings.CutPrefix(s, scheme); ok {
 			t := splitName(rest)
@@ -77,9 +83,14 @@ func parseTarget(s string) (target, error) {
 		}
 		return t, nil
 	}
+	return parseReference(s)
+}
+
+// parseReference reads a reference in a registry.
+func parseReference(s string) (target, error) {
 	ref, err := layout.ParseReference(s)
 	if err != nil {
-		return target{}, &adviceError{usagef("%w", err), "a target is a reference, or oci:DIR, bundle:FILE, store:DIR or a path, each with #REF for one image in it"}
+		return target{}, &adviceError{usagef("%w", err), formsHint}
 	}
 	return target{kind: inRegistry, ref: ref, hostless: !strings.HasPrefix(s, ref.Registry()+"/")}, nil
 }
@@ -100,6 +111,14 @@ func withHosts(targets []target) error {
 // parseLocal reads an argument that can only be a bundle or a folder, so that a
 // bare name is a path.
 func parseLocal(s string) (target, error) {
+	if _, ok := withoutScheme(s); ok {
+		return target{}, &adviceError{usagef("%q is in a registry, and a bundle is wanted", s), "export it first: airgap export " + s + " -o FILE.tar"}
+	}
+	if !exists(s) {
+		if err := checkForm(s); err != nil {
+			return target{}, err
+		}
+	}
 	for _, scheme := range []string{"oci:", "bundle:"} {
 		s = strings.TrimPrefix(s, scheme)
 	}
@@ -137,7 +156,13 @@ func looksLikePath(s string) bool {
 			return true
 		}
 	}
-	return s == "." || s == ".." || strings.HasSuffix(s, ".tar")
+	return s == "." || s == ".." || slices.ContainsFunc(archiveSuffixes, func(suffix string) bool { return strings.HasSuffix(s, suffix) })
+}
+
+// archiveSuffixes are those of files that can be bundles, and end no reference without
+// a tag that anybody has.
+var archiveSuffixes = []string{
+	".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", layout.PartialSuffix,
 }
 
 // exists says whether there is such a path, for sure.
@@ -154,6 +179,9 @@ type opener struct {
 	// asUsed: something opened so far had none.
 	asUsed bool
 	host   string // the registry that --username is for
+	// attachedFrom are further repositories to look in for what is attached.
+	attachedFrom []string
+	elsewhere    *bundle.Elsewhere
 
 	client *registry.Client
 	closes []func() error
@@ -221,7 +249,14 @@ func (op *opener) open(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{target: t, Selection: bundle.Selection{Source: c, References: []layout.Reference{t.ref}}}, nil
+	s := bundle.Selection{Source: c, References: []layout.Reference{t.ref}}
+	if len(op.attachedFrom) > 0 {
+		if op.elsewhere == nil {
+			op.elsewhere = bundle.NewElsewhere(c, op.attachedFrom)
+		}
+		s.Source, s.AttachedFrom = op.elsewhere, op.elsewhere.Repositories()
+	}
+	return &opened{target: t, Selection: s}, nil
 }
 
 // opened is a target that can be read.
@@ -238,6 +273,9 @@ func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
 		return nil, local(err)
 	}
 	op.closes = append(op.closes, b.Close)
+	for _, text := range b.PassedOver() {
+		op.ui.warn("%s: %s", escape(t.path), escape(text))
+	}
 	op.asUsed = op.asUsed || usesAs(b, op.as)
 	g, err := b.Graph(ctx)
 	if err != nil {
@@ -251,7 +289,7 @@ func (op *opener) openBundle(ctx context.Context, t target) (*opened, error) {
 	if err != nil {
 		return nil, local(err)
 	}
-	return &opened{t, bundle.Selection{Source: b.Source(), Kind: custody.InBundle, References: refs, MayMiss: b.MayMiss, Lists: lists, NotCarried: b.NotCarried()}, b, g}, nil
+	return &opened{t, bundle.Selection{Source: b.Source(), Kind: custody.InBundle, References: refs, MayMiss: b.MayMiss, Lists: lists, NotCarried: b.NotCarried(), AttachedFrom: b.AttachedFrom()}, b, g}, nil
 }
 
 func (op *opener) openStore(ctx context.Context, t target) (*opened, error) {

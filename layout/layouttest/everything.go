@@ -97,6 +97,15 @@ func Sparse(repo string) Content {
 	return b.Content()
 }
 
+// Mixed returns an index of an image and of content that is no manifest.
+func Mixed(repo string) Content {
+	b := New(repo)
+	b.Tag("mixed", b.Index(
+		ForPlatform(b.Image("mixed"), "linux", "amd64"), b.Blob("application/xml", []byte("<mixed/>")), b.Layer(layerType, "cache"), b.Blob("", []byte("untyped")),
+	))
+	return b.Content()
+}
+
 // SHA512 returns an index, an image and a referrer with digests of sha512.
 func SHA512(repo string) Content {
 	b := New(repo)

@@ -24,7 +24,7 @@ func TestEverythingIsDeterministic(t *testing.T) {
 
 func TestContentIsSound(t *testing.T) {
 	for name, c := range map[string]Content{
-		"everything": Everything(repoA), "sparse": Sparse(repoA), "sha512": SHA512(repoA),
+		"everything": Everything(repoA), "sparse": Sparse(repoA), "mixed": Mixed(repoA), "sha512": SHA512(repoA),
 		"large": Large(repoA, 1000), "zeros": Zeros(repoA), "two repositories": twoRepositories(),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,6 +47,7 @@ func TestSink(t *testing.T, factory Factory) {
 		{"mount", testMount},
 		{"sha512", testSHA512},
 		{"sparse index", testSparse},
+		{"index of what is no manifest", testMixed},
 		{"large blob", testLarge},
 		{"zeros", testZeros},
 		{"wrong content", testWrongContent},
@@ -75,6 +76,7 @@ func roundTrip(t *testing.T, factory Factory, content Content) {
 func testEverything(t *testing.T, factory Factory) { roundTrip(t, factory, Everything(repoA)) }
 func testSHA512(t *testing.T, factory Factory)     { roundTrip(t, factory, SHA512(repoA)) }
 func testSparse(t *testing.T, factory Factory)     { roundTrip(t, factory, Sparse(repoA)) }
+func testMixed(t *testing.T, factory Factory)      { roundTrip(t, factory, Mixed(repoA)) }
 func testLarge(t *testing.T, factory Factory)      { roundTrip(t, factory, Large(repoA, 5<<20+1)) }
 func testZeros(t *testing.T, factory Factory)      { roundTrip(t, factory, Zeros(repoA)) }
 

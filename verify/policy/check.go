@@ -147,6 +147,10 @@ func (r *Requirement) checkSigner(what string, s Signer, same string) error {
 		return nil
 	case s.Key != "" && (identity != "" || issuer != ""), s.Identity != "" && s.IdentityRegexp != "", s.Issuer != "" && s.IssuerRegexp != "":
 		return r.fail("%s: more than one signer; %w", what, errSigner)
+	case s.Stamped && s.Log:
+		return r.fail("%s: logOrTimestamp beside transparencyLog: a timestamp is enough, or it is not", what)
+	case s.Stamped && identity == "":
+		return r.fail("%s: logOrTimestamp is about an identity; a key needs neither unless transparencyLog says so", what)
 	case s.Key == "" && (identity == "") != (issuer == ""):
 		return r.fail("%s: an identity means nothing without its issuer; %w", what, errSigner)
 	case s.Key == "" && identity == "":

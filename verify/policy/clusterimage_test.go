@@ -44,7 +44,7 @@ func TestImageGlobs(t *testing.T) {
 		{"prefix-ghcr.io/foo", "ghcr.io/foo", false}, {"ghcr.io/foo-suffix", "ghcr.io/foo", false}, {"ghcrxio/foo", "ghcr.io/**", false},
 		{"ghcr.io/foo/bar:v1", "ghcr.io/*", false}, {"ghcr.io/foo", "*", false}, {"ghcr.io/foo", "*/*", false},
 		// Nobody gets past a policy by another spelling of a registry.
-		{"ghcr.io:443/foo/bar", "ghcr.io/foo/**", true}, {"docker.io/library/foo:v1", "index.docker.io/**", true},
+		{"ghcr.io:443/foo/bar", "ghcr.io/foo/**", true}, {"ghcr.io/foo/bar", "ghcr.io:443/foo/**", true}, {"docker.io/library/foo:v1", "index.docker.io/**", true},
 		{"docker.io/library/foo:v1", "docker.io/library/**", true},
 	} {
 		p := clusterPolicies(t, cluster("p", `{images: [{glob: "`+c.glob+`"}], authorities: [{static: {action: pass}}]}`))

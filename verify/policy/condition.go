@@ -19,6 +19,10 @@ const (
 	// conditionCost is how much work one condition may do, in the units of CEL's
 	// cost model: about that many comparisons.
 	conditionCost = 1_000_000
+	// maxConditionValues is how many values the JSON may hold that conditions look at:
+	// CEL works on all of them in memory, at some hundred bytes each. SBOMs of tens of
+	// megabytes have fewer than a million.
+	maxConditionValues = 2 << 20
 )
 
 // about is what conditions are about: the name of the variable that holds it.
@@ -124,7 +128,9 @@ func evaluated(text string, err error) error {
 
 // Holds says whether every condition of an attestation or an artifact holds for
 // data, which is JSON. One that cannot be evaluated, as about a field that is not
-// there, does not hold; of one that takes too much work nobody knows (ErrCost).
+// there, does not hold; of one that takes too much work nobody knows (ErrCost). A
+// verification summary has to say PASSED, whatever the conditions
+// ([predicate.ErrNotPassed]).
 func (r *Requirement) Holds(data []byte) error {
 	var list []*condition
 	var about about
@@ -137,8 +143,14 @@ func (r *Requirement) Holds(data []byte) error {
 	case r.BuildKit != nil:
 		list, about, typ = r.BuildKit.conditions, aboutPredicate, r.BuildKit.PredicateType
 	}
+	if err := predicate.Passed(typ, data); err != nil {
+		return err
+	}
 	if len(list) == 0 {
 		return nil
+	}
+	if n := countValues(data, maxConditionValues); n > maxConditionValues {
+		return &tooCostly{fmt.Errorf("it holds more than %d values: %w", maxConditionValues, ErrCost)}
 	}
 	values, err := about.values(typ, data)
 	if err != nil {
@@ -154,4 +166,20 @@ func (r *Requirement) Holds(data []byte) error {
 		}
 	}
 	return nil
+}
+
+// countValues counts the values in JSON, or a few more, up to one beyond most.
+func countValues(data []byte, most int) int {
+	n, quoted := 1, false
+	for i := 0; i < len(data) && n <= most; i++ {
+		switch c := data[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }

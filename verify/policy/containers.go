@@ -74,7 +74,10 @@ func (r *containersReader) policy(data []byte) (*Policy, error) {
 		scopes[""] = all
 	}
 	p.Rules = scopeOrder(scopes)
-	p.choose = func(ref layout.Reference) *Rule { return bySpelling(scopes, ref) }
+	p.choose = func(ref layout.Reference) *Rule {
+		ref.Repository = layout.SameHost(ref.Repository)
+		return byScope(scopes, ref)
+	}
 	return p, nil
 }
 
@@ -101,7 +104,11 @@ func (r *containersReader) transports(p *Policy, n *node, scopes map[string]*Rul
 			if err != nil {
 				return err
 			}
-			scopes[scope] = rule
+			same := sameScope(scope)
+			if other := scopes[same]; other != nil {
+				return t.fields[scope].fail("scope %.200q is scope %.200q in another spelling; keep one of them", scope, other.Match[0])
+			}
+			scopes[same] = rule
 		}
 	}
 	if len(others) > 0 {
@@ -132,17 +139,14 @@ func checkScope(scope string) error {
 	return nil
 }
 
-// bySpelling finds the rule for an image, and if there is none but a general one, that
-// for its registry in another spelling: whoever made the bundle must not get past the
-// rule for reg.example by writing reg.example:443.
-func bySpelling(scopes map[string]*Rule, ref layout.Reference) *Rule {
-	rule := byScope(scopes, ref)
-	plain := layout.SameHost(ref.Repository)
-	if plain == ref.Repository || rule != nil && rule.Match[0] != anyScope && !strings.HasPrefix(rule.Match[0], "*.") {
-		return rule
+// sameScope writes a scope's registry in one way, as [layout.SameHost] does: whoever
+// made the bundle must not get past the rule for reg.example by writing reg.example:443,
+// nor past the one for reg.example:443 by leaving the port out.
+func sameScope(scope string) string {
+	if scope == "" || strings.HasPrefix(scope, "*.") {
+		return strings.ToLower(scope)
 	}
-	ref.Repository = plain
-	return byScope(scopes, ref)
+	return strings.TrimSuffix(layout.SameHost(scope+"/"), "/")
 }
 
 // byScope finds the rule of the most specific scope: the image, its repository, the
@@ -267,7 +271,7 @@ func (r *containersReader) sigstoreSigned(n *node) (*Cosign, error) {
 	if err != nil {
 		return nil, err
 	}
-	pinned := &Pinned{}
+	pinned := &Pinned{ExactPayload: true}
 	c := &Cosign{Signer: Signer{Pinned: pinned}}
 	if pinned.Keys, err = r.keySource(n, "key"); err != nil {
 		return nil, err

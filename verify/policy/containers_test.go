@@ -308,3 +308,36 @@ func FuzzContainers(f *testing.F) {
 		}
 	})
 }
+
+// Whoever makes a bundle chooses how a registry is spelled, and must not choose the
+// rule by it.
+func TestScopesInEverySpelling(t *testing.T) {
+	const lax, strict = `[{"type": "insecureAcceptAnything"}]`, `[{"type": "reject"}]`
+	doc := func(scopes string) string {
+		return `{"default": ` + lax + `, "transports": {"docker": {` + scopes + `}}}`
+	}
+	for _, scopes := range []string{
+		`"reg.example:443": ` + strict, `"reg.example:80/team": ` + strict, `"REG.example/team": ` + strict, `"reg.example": ` + strict,
+		`"reg.example:443": ` + lax + `, "reg.example/team": ` + strict, `"reg.example": ` + lax + `, "reg.example:443/team": ` + strict,
+		`"reg.example:443": ` + strict + `, "*.example": ` + lax,
+	} {
+		p, err := policy.FromContainers("policy.json", []byte(doc(scopes)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"reg.example/team/app:1", "reg.example:443/team/app:1", "reg.example:80/team/app:1", "REG.example:0443/team/app:1"} {
+			ref, err := layout.ParseReference(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := p.For(ref); r == nil || !r.Require.Nothing {
+				t.Errorf("%s, %s: %+v", scopes, name, r)
+			}
+		}
+	}
+	for _, scopes := range []string{`"reg.example": ` + lax + `, "reg.example:443": ` + strict, `"reg.example/a": ` + lax + `, "REG.example/a": ` + lax} {
+		if _, err := policy.FromContainers("policy.json", []byte(doc(scopes))); !errors.Is(err, policy.ErrPolicy) {
+			t.Errorf("%s: %v", scopes, err)
+		}
+	}
+}

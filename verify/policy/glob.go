@@ -29,7 +29,8 @@ func imageGlob(glob string) (*regexp.Regexp, error) {
 	case "*/*":
 		glob = hubRegistry + "*/*"
 	}
-	return layout.Glob(glob), nil
+	// An image's registry is looked for without its usual port, too.
+	return layout.Glob(layout.SameHost(glob)), nil
 }
 
 // spellings are the names of an image that a glob may be for: in full, with Docker

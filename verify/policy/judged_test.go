@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -141,6 +142,30 @@ func TestSignedNames(t *testing.T) {
 		"ours, no name":           {ours("matchRepository"), []sign{bundled("a")}, verify.Refused, unnamed},
 		"ours, deep":              {verifytest.Policy(t, "allOf: [{anyOf: [{cosign: {key: release, reference: matchExact}}]}]"), []sign{tagged(app+":v1", "a")}, verify.Passed, ""},
 		"ours, in another's name": {verifytest.Policy(t, "anyOf: [{cosign: {key: release, reference: matchExact}}]"), []sign{tagged("reg.example/team/other:v1", "a")}, verify.Refused, "signed as"},
+	})
+}
+
+// A payload that containers/image refuses is refused under its policy.
+func TestPayloadOfAnotherFormat(t *testing.T) {
+	key := signing.InsecureKey("a")
+	with := func(more string) sign {
+		return func(t *testing.T, image layout.Descriptor) signing.Artifact {
+			payload := []byte(`{"critical":{"identity":{"docker-reference":"` + verifytest.Name + `"},"image":{"docker-manifest-digest":"` + string(image.Digest) + `"},"type":"cosign container image signature"` + more + `},"optional":null}`)
+			sum := sha256.Sum256(payload)
+			sig, err := key.Sign(nil, sum[:], crypto.SHA256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return verifytest.FromLayers(t, image, "sig", verifytest.Layer{MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Data: payload,
+				Annotations: map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(sig)}})
+		}
+	}
+	tr := verifytest.Trust(t, verifytest.Pins{Keys: map[string]crypto.Signer{"release": key}})
+	podman := containers(t, `{"default":[`+signedWith(t, "a", `,"signedIdentity":{"type":"matchRepository"}`)+`]}`)
+	checkVerdicts(t, tr, map[string]verdictCase{
+		"as the format has it": {podman, []sign{with("")}, verify.Passed, ""},
+		"one field more":       {podman, []sign{with(`,"expires":"2020-01-01"`)}, verify.Refused, "critical.expires"},
+		"ours":                 {verifytest.Policy(t, "cosign: {key: release}"), []sign{with(`,"expires":"2020-01-01"`)}, verify.Passed, ""},
 	})
 }
 
@@ -338,4 +363,61 @@ func newSigstore(t *testing.T) *made {
 		}
 	}
 	return m
+}
+
+// What is enough beside an identity's signature, the trusted root and the policy say;
+// the policies of other tools want a log entry whatever the root.
+func TestTimestampsAlone(t *testing.T) {
+	s, err := sigstoretest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := s.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := root.NewTrustedRoot(root.TrustedRootMediaType01, full.FulcioCertificateAuthorities(), nil, full.TimestampingAuthorities(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const typ = "https://example.com/x"
+	by := "identity: \"" + testIdentity + "\", issuer: \"" + testIssuer + "\""
+	rule := func(more string) *policy.Policy {
+		return verifytest.Policy(t, "attestation: {predicateType: \""+typ+"\", signedBy: {"+by+more+"}}")
+	}
+	stampedBy := func(o sigstoretest.Signing) sign {
+		o.Identity, o.Issuer, o.NoLog = testIdentity, testIssuer, true
+		return stated(s, typ, o)
+	}
+	both := verifytest.Policy(t, "allOf:\n- {name: x, attestation: {predicateType: \""+typ+"\", signedBy: {"+by+", logOrTimestamp: true}}}\n- attestation: {predicateType: \""+typ+"\", sameSignerAs: x}")
+	controller := clusterPolicies(t, cluster("p", `{images: [{glob: "**"}], authorities: [{keyless: {identities: [{issuer: "`+testIssuer+`", subject: "`+testIdentity+`"}]}, attestations: [{name: a, predicateType: "`+typ+`"}]}]}`))
+	for what, c := range map[string]struct {
+		root   *root.TrustedRoot
+		policy *policy.Policy
+		sign   sign
+		state  verify.State
+		why    string
+	}{
+		"a root without logs":              {private, rule(""), stampedBy(sigstoretest.Signing{NoSCT: true}), verify.Passed, "timestamp authority"},
+		"a root without logs, not stamped": {private, rule(""), stampedBy(sigstoretest.Signing{NoSCT: true, NoTimestamp: true}), verify.Refused, "no timestamp"},
+		"a log is demanded":                {private, rule(", transparencyLog: true"), stampedBy(sigstoretest.Signing{NoSCT: true}), verify.Refused, "no log entry"},
+		"a root with a log":                {full, rule(""), stampedBy(sigstoretest.Signing{}), verify.Refused, "no log entry"},
+		"a root with a log, either":        {full, rule(", logOrTimestamp: true"), stampedBy(sigstoretest.Signing{}), verify.Passed, "timestamp authority"},
+		"either, and neither is there":     {full, rule(", logOrTimestamp: true"), stampedBy(sigstoretest.Signing{NoTimestamp: true}), verify.Refused, "no timestamp"},
+		"the same signer, either":          {full, both, stampedBy(sigstoretest.Signing{}), verify.Passed, ""},
+		"the controller":                   {private, controller, stampedBy(sigstoretest.Signing{NoSCT: true}), verify.Refused, "no log entry"},
+	} {
+		r := verifytest.NewRepository(t)
+		r.Attach(c.sign(t, r.Image("v1")))
+		j := &verify.Judge{Policy: c.policy, Trust: verifytest.Trust(t, verifytest.Pins{}), Roots: []*root.TrustedRoot{c.root}}
+		v := r.Judge(j, "v1").Verdicts[0]
+		if text := quoted(t, v); v.State != c.state || !strings.Contains(text, c.why) {
+			t.Errorf("%s: %s\n%s", what, v.State, text)
+		}
+	}
+	for _, bad := range []string{"cosign: {key: a, logOrTimestamp: true}", "cosign: {" + by + ", logOrTimestamp: true, transparencyLog: true}"} {
+		if _, err := policy.Parse("p.yaml", []byte("version: airgap.policy/v1\nrules:\n- name: r\n  match: [\"**\"]\n  require: {"+bad+"}\n"), ""); err == nil {
+			t.Errorf("%s can be used", bad)
+		}
+	}
 }

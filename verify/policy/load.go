@@ -43,6 +43,7 @@ type rule struct {
 	Match   []string    `yaml:"match"`
 	Index   Index       `yaml:"index"`
 	Require Requirement `yaml:"require"`
+	level   int
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.
@@ -180,7 +181,10 @@ func (d *document) policy(env string) (*Policy, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range chain {
+		for i, e := range chain {
+			for j := range e.Rules {
+				e.Rules[j].level = i + 1
+			}
 			revocation = cmp.Or(e.Revocation, revocation)
 			p.MaxTrustAge = cmp.Or(e.MaxTrustAge, p.MaxTrustAge)
 			p.Bundle = cmp.Or(e.Bundle, p.Bundle)
@@ -193,7 +197,7 @@ func (d *document) policy(env string) (*Policy, error) {
 		if err := r.Require.prepare(&count, 0); err != nil {
 			return nil, fmt.Errorf("rule %q: %w", r.Name, err)
 		}
-		p.Rules = append(p.Rules, Rule{Name: r.Name, Match: r.Match, Index: cmp.Or(r.Index, IndexItself), Require: r.Require})
+		p.Rules = append(p.Rules, Rule{Name: r.Name, Match: r.Match, Index: cmp.Or(r.Index, IndexItself), Require: r.Require, level: r.level})
 	}
 	if len(p.Rules) == 0 {
 		return nil, errors.New("there is no rule, so nothing could ever enter")

@@ -36,6 +36,9 @@ type Pinned struct {
 	CarriedChain bool
 	// ByEmail takes no identity but an address of mail.
 	ByEmail bool
+	// ExactPayload takes no simple signing payload with a field that its format does
+	// not have.
+	ExactPayload bool
 }
 
 // Fingerprints name the keys: "sha256:" and the SHA-256 of each key's PKIX form.

@@ -79,6 +79,10 @@ type Rule struct {
 	Match   []string
 	Index   Index
 	Require Requirement
+
+	// level is 0 for a rule at the top of the file, and more for one of an
+	// environment the nearer that is to the environment that was chosen.
+	level int
 }
 
 // Requirement is a node of the tree: one of its fields, but for Name, is set.
@@ -137,8 +141,12 @@ func (n *Notary) Want(strict bool) notary.Want {
 type Signer struct {
 	// Key is a key's name in the trust directory.
 	Key string `yaml:"key"`
-	// Log demands an entry in a transparency log also of a key.
+	// Log demands an entry in a transparency log: of a key too, and under a trusted
+	// root that names no log.
 	Log bool `yaml:"transparencyLog"`
+	// Stamped takes, of an identity, a timestamp of a pinned authority instead of a log
+	// entry.
+	Stamped bool `yaml:"logOrTimestamp"`
 
 	Identity       string `yaml:"identity"`
 	IdentityRegexp string `yaml:"identityRegexp"`
@@ -155,8 +163,10 @@ type Cosign struct {
 	SameSignerAs string `yaml:"sameSignerAs"`
 	// Reference is the name under which the image has to have been signed.
 	Reference *Identity `yaml:"reference"`
-	// SameLog demands a log entry because the one whose signer is wanted does.
-	SameLog bool `yaml:"-"`
+	// SameLog demands a log entry because the one whose signer is wanted does, and
+	// SameStamped takes a timestamp instead because that does.
+	SameLog     bool `yaml:"-"`
+	SameStamped bool `yaml:"-"`
 }
 
 // Attestation asks for a signed in-toto statement about the image.
@@ -167,8 +177,10 @@ type Attestation struct {
 	MaxAge        Duration `yaml:"maxAge"`
 	// Conditions are CEL expressions about `predicate`, all of which hold.
 	Conditions []string `yaml:"conditions"`
-	// SameLog demands a log entry because the one whose signer is wanted does.
-	SameLog bool `yaml:"-"`
+	// SameLog demands a log entry because the one whose signer is wanted does, and
+	// SameStamped takes a timestamp instead because that does.
+	SameLog     bool `yaml:"-"`
+	SameStamped bool `yaml:"-"`
 
 	conditions []*condition
 }

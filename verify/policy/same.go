@@ -50,17 +50,18 @@ func (n *Notary) authentic() bool {
 	return n.Level != "audit" && n.Level != "skip"
 }
 
-// inherit asks for a log entry where the one whose signer is wanted does.
+// inherit asks for a log entry, or takes a timestamp, where the one whose signer is
+// wanted does.
 func (r *Requirement) inherit(to *Requirement) {
 	s := to.signer()
-	if s == nil || !s.Log {
+	if s == nil {
 		return
 	}
 	switch {
 	case r.Cosign != nil:
-		r.Cosign.SameLog = true
+		r.Cosign.SameLog, r.Cosign.SameStamped = s.Log, s.Stamped
 	case r.Attestation != nil:
-		r.Attestation.SameLog = true
+		r.Attestation.SameLog, r.Attestation.SameStamped = s.Log, s.Stamped
 	}
 }
 

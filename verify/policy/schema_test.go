@@ -60,7 +60,7 @@ func TestSchemaTakes(t *testing.T) {
 	for _, r := range []string{
 		"cosign: {key: a, reference: matchRepository}", "cosign: {identity: a, issuer: b, reference: \"reg.example/app:v1\"}",
 		"allOf: [{name: x, cosign: {key: a}}, {cosign: {sameSignerAs: x, reference: matchExact}}]",
-		"cosign: {key: a}", "cosign: {key: a, transparencyLog: true}", "cosign: {identity: a, issuer: b}", "cosign: {identityRegexp: a, issuerRegexp: b}",
+		"cosign: {key: a}", "cosign: {key: a, transparencyLog: true}", "cosign: {identity: a, issuer: b}", "cosign: {identity: a, issuer: b, logOrTimestamp: true}", "cosign: {identityRegexp: a, issuerRegexp: b}",
 		"allOf: [{name: x, cosign: {key: a}}, {cosign: {sameSignerAs: x}}, {notary: {stores: [\"ca:x\"], identities: [\"*\"], sameSignerAs: x}}]",
 		"atLeast: {count: 1, of: [{reject: true}, {insecureAcceptAnything: true}]}",
 		"notary: {level: audit, override: {revocation: skip, expiry: log}, verifyTimestamp: always, stores: [\"ca:x\", \"tsa:y\"], identities: [\"x509.subject: C=US, ST=WA, O=x\"]}",

@@ -31,6 +31,36 @@ func (p *Policy) Warnings() []string {
 			}
 		})
 	}
+	return append(out, p.hidden()...)
+}
+
+// maxHiddenPairs is how many pairs of patterns are compared for a warning.
+const maxHiddenPairs = 1_000_000
+
+// hidden names patterns of an environment that hide a narrower one of the environment
+// it extends: by their characters neither is more specific, so the environment decides.
+func (p *Policy) hidden() []string {
+	var out []string
+	pairs := maxHiddenPairs
+	for i := range p.Rules {
+		for j := range p.Rules {
+			own, base := &p.Rules[i], &p.Rules[j]
+			if p.choose != nil || own.level <= base.level {
+				continue
+			}
+			for _, wide := range own.Match {
+				for _, narrow := range base.Match {
+					if pairs--; pairs < 0 {
+						return out
+					}
+					w, n := newCompared(wide), newCompared(narrow)
+					if w.tagged == n.tagged && w.literals == n.literals && n.narrower(&w) {
+						out = append(out, fmt.Sprintf("rule %q of this environment decides by %s for all that rule %q of the environment it extends is for by %s; write more of the name if that one should decide", own.Name, wide, base.Name, narrow))
+					}
+				}
+			}
+		}
+	}
 	return out
 }
 

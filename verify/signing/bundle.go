@@ -60,7 +60,16 @@ func BundleAttestation(subject ocispec.Descriptor, att Attestation, key crypto.S
 	if err != nil {
 		return Artifact{}, err
 	}
-	return AttachSealed(subject, data, att.PredicateType)
+	return pack(packing{
+		artifactType: mediaTypeBundle,
+		config:       emptyConfig(),
+		layers:       []Blob{newBlob(mediaTypeBundle, data)},
+		subject:      &subject,
+		annotations: map[string]string{
+			annotationBundleContent:       bundleContentDSSE,
+			annotationBundlePredicateType: att.PredicateType,
+		},
+	})
 }
 
 // newBundle writes the bundle itself.

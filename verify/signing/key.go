@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -62,6 +63,17 @@ func KeyHint(key crypto.Signer) (string, error) {
 	}
 	sum := sha256.Sum256(der)
 	return base64.StdEncoding.EncodeToString(sum[:]), nil
+}
+
+// Fingerprint names the public half of key: "sha256:" and the hex SHA-256 of its PKIX
+// form.
+func Fingerprint(key crypto.Signer) (string, error) {
+	der, err := publicDER(key)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(der)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
 func publicDER(key crypto.Signer) ([]byte, error) {

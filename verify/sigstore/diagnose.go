@@ -2,6 +2,7 @@ package sigstore
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -64,9 +65,19 @@ func (c *candidate) diagnose(tm root.TrustedMaterial, a attempt, cause error) *F
 		}
 	}
 	if c.leaf != nil {
-		if _, f := c.checkLeaf(tm, times); f != nil {
+		if _, f := c.checkLeaf(tm, times, a.sct); f != nil {
 			return f
 		}
+		return c.badSignature(c.leaf.PublicKey, cause)
+	}
+	return &Failure{Reason: BadSignature, Err: cause}
+}
+
+// badSignature tells a signature that is broken from one that key made in a way that
+// does not count.
+func (c *candidate) badSignature(key crypto.PublicKey, cause error) *Failure {
+	if how := c.otherwise(key); how != "" {
+		return failf(BadSignature, "the key signed it %s; %s", how, c.counted())
 	}
 	return &Failure{Reason: BadSignature, Err: cause}
 }
@@ -76,7 +87,10 @@ func (c *candidate) diagnose(tm root.TrustedMaterial, a attempt, cause error) *F
 func (c *candidate) badKey(cause error) *Failure {
 	wanted, err := fingerprint(c.want.Key)
 	if s, e := claimed(c.bundle); err == nil && e == nil && s.KeyFingerprint == wanted {
-		return &Failure{Reason: BadSignature, Err: cause}
+		return c.badSignature(c.want.Key, cause)
+	}
+	if f := c.badSignature(c.want.Key, cause); f.Err != cause {
+		return f
 	}
 	return &Failure{Reason: WrongKey, Err: cause}
 }
@@ -142,8 +156,9 @@ func (c *candidate) noTime(cause error) *Failure {
 	return &Failure{Reason: NoTimestamp, Err: cause}
 }
 
-// checkLeaf checks the certificate at each time, and that it was made public.
-func (c *candidate) checkLeaf(tm root.TrustedMaterial, times []time.Time) ([][]*x509.Certificate, *Failure) {
+// checkLeaf checks the certificate at each time and, if sct is wanted, that it was made
+// public.
+func (c *candidate) checkLeaf(tm root.TrustedMaterial, times []time.Time, sct bool) ([][]*x509.Certificate, *Failure) {
 	leaf := *c.leaf
 	// Fulcio's form of name that the standard library does not know is read by
 	// the library instead, and is critical.
@@ -161,7 +176,7 @@ func (c *candidate) checkLeaf(tm root.TrustedMaterial, times []time.Time) ([][]*
 			return nil, failf(Untrusted, "no pinned authority issued the certificate: %w", err)
 		}
 	}
-	if c.needsSCT() {
+	if sct {
 		if err := verify.VerifySignedCertificateTimestamp(chains, 1, tm); err != nil {
 			return nil, failf(Untrusted, "no pinned certificate log knows the certificate: %w", err)
 		}

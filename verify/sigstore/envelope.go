@@ -31,6 +31,8 @@ type Envelope struct {
 	simple *simplePayload
 	stmt   *statement
 	other  string // payload type of a DSSE envelope that is no statement
+	// record is set instead of signed for a custody record, stmt being what it says.
+	record *record
 	// artifact is what a message signature is over, if it is here: the payload
 	// of simple signing.
 	artifact []byte
@@ -155,6 +157,9 @@ func checkUnique(raw []byte) error {
 // Claimed says whose signature it claims to be. Nothing of it is verified: it is
 // for messages such as "signed by X, the policy wants Y".
 func (e *Envelope) Claimed() Signer {
+	if e.record != nil {
+		return e.record.claimed()
+	}
 	s, err := claimed(e.signed[0])
 	if err != nil {
 		return Signer{}

@@ -69,7 +69,7 @@ func oldEntryOf(b *sgbundle.Bundle) *oldEntry {
 }
 
 // tryOld does for such an entry what the library does for others.
-func (c *candidate) tryOld(tm root.TrustedMaterial) ([]verify.TimestampVerificationResult, error) {
+func (c *candidate) tryOld(tm root.TrustedMaterial, a attempt) ([]verify.TimestampVerificationResult, error) {
 	old := oldEntryOf(c.bundle)
 	if f := c.checkOld(old, tm); f != nil {
 		return nil, f
@@ -85,7 +85,7 @@ func (c *candidate) tryOld(tm root.TrustedMaterial) ([]verify.TimestampVerificat
 		times = append(times, s.Time)
 	}
 	if c.leaf != nil {
-		if _, f := c.checkLeaf(tm, times); f != nil {
+		if _, f := c.checkLeaf(tm, times, a.sct); f != nil {
 			return nil, f
 		}
 	}

@@ -3,9 +3,7 @@ package sigstore
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -41,23 +39,22 @@ func loggedKey(entry *tlog.Entry) (key any) {
 }
 
 // anyHash verifies with one key and whichever of several hashes: cosign takes
-// SHA-256 whatever the curve, other signers the hash that fits it.
+// SHA-256 whatever the key unless told otherwise (--signature-digest-algorithm), other
+// signers the hash that fits it, and a key held by a device the one it was made for.
 type anyHash struct {
 	key       crypto.PublicKey
 	verifiers []signature.Verifier
 }
 
+// signedHashes are those over which signatures count.
+var signedHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
+
 // verifierOf returns what verifies signatures made with key.
-func verifierOf(key crypto.PublicKey) (*anyHash, error) {
+func verifierOf(key crypto.PublicKey, onlySHA256 bool) (*anyHash, error) {
 	a := &anyHash{key: key}
-	hashes := []crypto.Hash{crypto.SHA256}
-	if ec, ok := key.(*ecdsa.PublicKey); ok {
-		switch ec.Curve {
-		case elliptic.P384():
-			hashes = append(hashes, crypto.SHA384)
-		case elliptic.P521():
-			hashes = append(hashes, crypto.SHA512)
-		}
+	hashes := signedHashes
+	if _, ok := key.(ed25519.PublicKey); ok || onlySHA256 {
+		hashes = hashes[:1] // Ed25519 signs what it is given
 	}
 	for _, h := range hashes {
 		v, err := signature.LoadVerifier(key, h)

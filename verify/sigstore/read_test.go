@@ -20,6 +20,7 @@ import (
 	"airgap/verify/sigstore/sigstoretest"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -340,27 +341,98 @@ func TestMaterialLimits(t *testing.T) {
 	}
 }
 
-// TestHashes: cosign signs with SHA-256 whatever the curve, others do not.
+// hashed signs a message with a key over a digest of it.
+func hashed(t *testing.T, key crypto.Signer, message []byte, opts crypto.SignerOpts) []byte {
+	h := opts.HashFunc().New()
+	h.Write(message)
+	return must[[]byte](t)(key.Sign(rand.Reader, h.Sum(nil), opts))
+}
+
+// TestHashes: cosign signs with SHA-256 whatever the key unless told otherwise, others
+// with what fits it; both of its older forms count over each, and where one does not
+// count, the reason is not that the key is another.
 func TestHashes(t *testing.T) {
 	s, _ := newSigstore(t)
 	l := must[sigstoretest.Layer](t)(s.SignLayer(image, "registry.example/app", byID))
+	small := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048))
+	ec := func(c elliptic.Curve) crypto.Signer {
+		return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(c, rand.Reader))
+	}
 	for name, c := range map[string]struct {
-		curve elliptic.Curve
-		hash  crypto.Hash
+		key    crypto.Signer
+		opts   crypto.SignerOpts
+		reason Reason
 	}{
-		"P-256":          {elliptic.P256(), crypto.SHA256},
-		"P-384, SHA-256": {elliptic.P384(), crypto.SHA256},
-		"P-384, SHA-384": {elliptic.P384(), crypto.SHA384},
-		"P-521, SHA-256": {elliptic.P521(), crypto.SHA256},
-		"P-521, SHA-512": {elliptic.P521(), crypto.SHA512},
+		"P-256, SHA-256":   {ec(elliptic.P256()), crypto.SHA256, ""},
+		"P-256, SHA-384":   {ec(elliptic.P256()), crypto.SHA384, ""},
+		"P-256, SHA-512":   {ec(elliptic.P256()), crypto.SHA512, ""},
+		"P-384, SHA-256":   {ec(elliptic.P384()), crypto.SHA256, ""},
+		"P-384, SHA-384":   {ec(elliptic.P384()), crypto.SHA384, ""},
+		"P-521, SHA-384":   {ec(elliptic.P521()), crypto.SHA384, ""},
+		"P-521, SHA-512":   {ec(elliptic.P521()), crypto.SHA512, ""},
+		"RSA, SHA-256":     {small, crypto.SHA256, ""},
+		"RSA, SHA-384":     {small, crypto.SHA384, ""},
+		"RSA, SHA-512":     {small, crypto.SHA512, ""},
+		"P-256, SHA-1":     {ec(elliptic.P256()), crypto.SHA1, BadSignature},
+		"P-384, SHA-224":   {ec(elliptic.P384()), crypto.SHA224, BadSignature},
+		"RSA, SHA-1":       {small, crypto.SHA1, BadSignature},
+		"RSA-PSS, SHA-256": {small, &rsa.PSSOptions{Hash: crypto.SHA256}, BadSignature},
 	} {
-		key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(c.curve, rand.Reader))
-		h := c.hash.New()
-		h.Write(l.Data)
-		sig := must[[]byte](t)(ecdsa.SignASN1(rand.Reader, key, h.Sum(nil)))
-		e := must[*Envelope](t)(ParseSimpleSigning(l.Data, map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)}))
-		if _, err := e.Verify(image, Material{}, Want{Key: key.Public()}); err != nil {
+		e := must[*Envelope](t)(ParseSimpleSigning(l.Data, map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(hashed(t, c.key, l.Data, c.opts))}))
+		_, err := e.Verify(image, Material{}, Want{Key: c.key.Public()})
+		if reason(t, err) != c.reason || err != nil && !strings.Contains(err.Error(), "the key signed it over its SHA-") {
 			t.Errorf("%s: %v", name, err)
+		}
+		// Policies of tools that have no option for it.
+		_, err = e.Verify(image, Material{}, Want{Key: c.key.Public(), OnlySHA256: true})
+		if plain := c.opts == crypto.SHA256; (err == nil) != plain || err != nil && reason(t, err) != BadSignature {
+			t.Errorf("%s, SHA-256 alone: %v", name, err)
+		}
+		statement := statementOf(t, image)
+		env := map[string]any{"payload": statement, "payloadType": "application/vnd.in-toto+json", "signatures": []any{
+			map[string]any{"sig": hashed(t, c.key, dsse.PAE("application/vnd.in-toto+json", statement), c.opts)},
+		}}
+		e = must[*Envelope](t)(ParseDSSE(must[[]byte](t)(json.Marshal(env)), nil))
+		if _, err := e.Verify(image, Material{}, Want{Key: c.key.Public()}); reason(t, err) != c.reason {
+			t.Errorf("%s, a statement: %v", name, err)
+		}
+		if _, err := e.Verify(image, Material{}, Want{Key: ec(elliptic.P256()).Public()}); reason(t, err) != WrongKey {
+			t.Errorf("%s, another key: %v", name, err)
+		}
+	}
+}
+
+// TestExactPayloads: under policy.json a payload counts only if containers/image reads
+// it (its signature/internal/sigstore_payload.go), and else as cosign reads it.
+func TestExactPayloads(t *testing.T) {
+	key := signing.InsecureKey("release")
+	const critical = `"identity":{"docker-reference":"r.example/app"},"image":{"docker-manifest-digest":"DIGEST"},"type":"cosign container image signature"`
+	for payload, exact := range map[string]bool{
+		`{"critical":{` + critical + `},"optional":null}`:                                                   true,
+		`{"critical":{` + critical + `},"optional":{}}`:                                                     true,
+		`{"optional":{"creator":"c","timestamp":1700000000,"more":{"a":1}},"critical":{` + critical + `}}`:  true,
+		`{"critical":{` + critical + `},"optional":{"timestamp":1.7e9,"creator":null}}`:                     true,
+		`{"critical":{` + critical + `,"expires":"2020-01-01"},"optional":null}`:                            false,
+		`{"critical":{` + strings.Replace(critical, `app"}`, `app","only":1}`, 1) + `},"optional":null}`:    false,
+		`{"critical":{` + strings.Replace(critical, `DIGEST"}`, `DIGEST","x":1}`, 1) + `},"optional":null}`: false,
+		`{"critical":{` + critical + `},"optional":null,"more":1}`:                                          false,
+		`{"critical":{` + critical + `}}`:                                                                   false,
+		`{"critical":{` + critical + `},"optional":"x"}`:                                                    false,
+		`{"critical":{` + critical + `},"optional":[]}`:                                                     false,
+		`{"critical":{` + critical + `},"optional":{"creator":5}}`:                                          false,
+		`{"critical":{` + critical + `},"optional":{"timestamp":"x"}}`:                                      false,
+		`{"critical":{` + critical + `},"optional":{"timestamp":1.5}}`:                                      false,
+		`{"critical":{` + critical + `},"optional":{"timestamp":1e300}}`:                                    false,
+		`{"critical":{` + critical + `},"optional":null,"Optional":{}}`:                                     false,
+	} {
+		raw := []byte(strings.Replace(payload, "DIGEST", image.String(), 1))
+		e := must[*Envelope](t)(ParseSimpleSigning(raw, map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(hashed(t, key, raw, crypto.SHA256))}))
+		if _, err := e.Verify(image, Material{}, Want{Key: key.Public()}); err != nil {
+			t.Errorf("%s: %v", payload, err)
+		}
+		_, err := e.Verify(image, Material{}, Want{Key: key.Public(), ExactPayload: true})
+		if (err == nil) != exact || err != nil && reason(t, err) != Malformed {
+			t.Errorf("%s, exactly: %v", payload, err)
 		}
 	}
 }

@@ -206,3 +206,72 @@ func checkSigned(t *testing.T, s *Signed, f form, by sigstoretest.Signing) {
 		t.Errorf("it says %q, %v", s.Reference, s.Annotations)
 	}
 }
+
+// TestStampsAlone: under a root without any log, as GitHub's own for private
+// repositories is, a timestamp says when a certificate was used; under one with a log
+// it does if it is asked to, and a root's log cannot be wished away.
+func TestStampsAlone(t *testing.T) {
+	s, pinned := newSigstore(t)
+	full := pinned.Roots[0]
+	rootOf := func(logs, cts, stamps bool) Material {
+		var l, c map[string]*root.TransparencyLog
+		var tsa []root.TimestampingAuthority
+		if logs {
+			l = full.RekorLogs()
+		}
+		if cts {
+			c = full.CTLogs()
+		}
+		if stamps {
+			tsa = full.TimestampingAuthorities()
+		}
+		r := must[*root.TrustedRoot](t)(root.NewTrustedRoot(root.TrustedRootMediaType01, full.FulcioCertificateAuthorities(), c, tsa, l))
+		data := must[[]byte](t)(r.MarshalJSON()) // as it is pinned
+		return Material{Roots: []*root.TrustedRoot{must[*root.TrustedRoot](t)(root.NewTrustedRootFromJSON(data))}}
+	}
+	private, _ := newSigstore(t)
+	privateRoot := must[*root.TrustedRoot](t)(private.Root())
+	stamped := sigstoretest.Signing{Identity: identity, Issuer: issuer, NoLog: true, NoSCT: true}
+	with := func(f func(*sigstoretest.Signing)) sigstoretest.Signing { o := stamped; f(&o); return o }
+	want := func(f func(*Want)) Want { w := wantID; f(&w); return w }
+	late := with(func(o *sigstoretest.Signing) {
+		o.StampedAt = sigstoretest.Moment.Add(sigstoretest.CertificateLife + time.Second)
+	})
+	for _, f := range forms() {
+		for name, c := range map[string]struct {
+			by     sigstoretest.Signing
+			m      Material
+			want   Want
+			reason Reason
+		}{
+			"no log, no certificate log":    {stamped, rootOf(false, false, true), wantID, ""},
+			"beside another root":           {stamped, Material{Roots: append([]*root.TrustedRoot{privateRoot}, rootOf(false, false, true).Roots...)}, wantID, ""},
+			"another identity":              {stamped, rootOf(false, false, true), want(func(w *Want) { w.Identity += "x" }), WrongIdentity},
+			"another root":                  {stamped, Material{Roots: []*root.TrustedRoot{privateRoot}}, wantID, NoLogEntry},
+			"stamped after expiry":          {late, rootOf(false, false, true), wantID, Expired},
+			"not stamped":                   {with(func(o *sigstoretest.Signing) { o.NoTimestamp = true }), rootOf(false, false, true), wantID, NoTimestamp},
+			"logged there, not stamped":     {with(func(o *sigstoretest.Signing) { o.NoTimestamp, o.NoLog = true, false }), rootOf(false, false, true), wantID, NoTimestamp},
+			"a log entry is demanded":       {stamped, rootOf(false, false, true), want(func(w *Want) { w.RequireLog = true }), NoLogEntry},
+			"a log of an address is wanted": {stamped, rootOf(false, false, true), want(func(w *Want) { w.LogURL = "https://rekor.test" }), NoLogEntry},
+			"the root has a log":            {stamped, pinned, wantID, NoLogEntry},
+			"the log of another address":    {stamped, pinned, want(func(w *Want) { w.LogURL = "https://nowhere.test" }), NoLogEntry},
+			"a certificate log alone":       {stamped, rootOf(false, true, true), wantID, NoLogEntry},
+			"nothing that tells the time":   {stamped, rootOf(false, false, false), wantID, NoLogEntry},
+			"enough, says the policy":       {with(func(o *sigstoretest.Signing) { o.NoSCT = false }), pinned, want(func(w *Want) { w.NoLog = true }), ""},
+			"enough, but no SCT":            {stamped, pinned, want(func(w *Want) { w.NoLog = true }), Untrusted},
+			"enough, but late":              {late, pinned, want(func(w *Want) { w.NoLog = true }), Expired},
+		} {
+			e, err := f.make(s, image, c.by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signed, err := e.Verify(image, c.m, c.want)
+			if got := reason(t, err); got != c.reason {
+				t.Errorf("%s, %s: %q, want %q: %v", f.name, name, got, c.reason, err)
+			}
+			if err == nil && (signed.TimeSource != TimeStamped || !signed.Time.Equal(sigstoretest.Moment)) {
+				t.Errorf("%s, %s: %+v", f.name, name, signed)
+			}
+		}
+	}
+}

@@ -32,21 +32,20 @@ type statement struct {
 	typ           string
 	subjects      []map[string]string // hex by algorithm
 	predicateType string
-	predicate     json.RawMessage
+	predicate     alias // part of raw
+	raw           []byte
 }
 
 // parseStatement reads a statement. Other fields than the spec's are let be, as
-// the spec asks, other spellings of these are not.
+// the spec asks, other spellings of these are not. Whether all of it can be read in one
+// way only is for check to say, which costs far more: a stranger's is not worth that.
 func parseStatement(raw []byte) (*statement, error) {
-	if err := checkUnique(raw); err != nil {
-		return nil, failf(Malformed, "statement: %w", err)
-	}
 	fields, err := object(raw, "_type", "subject", "predicateType", "predicate")
 	if err != nil {
 		return nil, failf(Malformed, "statement: %w", err)
 	}
-	s := &statement{predicate: fields["predicate"]}
-	var subjects []json.RawMessage
+	s := &statement{predicate: fields["predicate"], raw: raw}
+	var subjects []alias
 	for _, f := range []struct {
 		name string
 		into any
@@ -72,10 +71,28 @@ func parseStatement(raw []byte) (*statement, error) {
 	return s, nil
 }
 
+// check refuses a statement that two parsers could read differently.
+func (s *statement) check() error {
+	if err := checkUnique(s.raw); err != nil {
+		return failf(Malformed, "statement: %w", err)
+	}
+	return nil
+}
+
+// alias is JSON that is a part of what it was read from, not a copy: a predicate has
+// tens of megabytes.
+type alias []byte
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (a *alias) UnmarshalJSON(raw []byte) error {
+	*a = raw
+	return nil
+}
+
 // object reads the fields of an object. Those named are refused in another case,
 // which other parsers would take for the same.
-func object(raw []byte, names ...string) (map[string]json.RawMessage, error) {
-	var fields map[string]json.RawMessage
+func object(raw []byte, names ...string) (map[string]alias, error) {
+	var fields map[string]alias
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return nil, err
 	}
@@ -104,6 +121,8 @@ type simplePayload struct {
 	digest      digest.Digest
 	reference   string
 	annotations map[string]string
+	// inexact is why containers/image would not read it; nil if it would.
+	inexact error
 }
 
 // parsePayload reads a simple signing payload (containers/image,
@@ -112,7 +131,7 @@ func parsePayload(raw []byte) (*simplePayload, error) {
 	if err := checkUnique(raw); err != nil {
 		return nil, failf(Malformed, "payload: %w", err)
 	}
-	path := func(raw json.RawMessage, into any, names ...string) error {
+	path := func(raw alias, into any, names ...string) error {
 		for _, name := range names {
 			fields, err := object(raw, name)
 			if err != nil {
@@ -139,7 +158,7 @@ func parsePayload(raw []byte) (*simplePayload, error) {
 	if err := path(raw, &p.reference, "critical", "identity", "docker-reference"); err != nil {
 		return nil, err
 	}
-	p.annotations = optional(raw)
+	p.annotations, p.inexact = optional(raw), checkExact(raw)
 	return p, nil
 }
 

@@ -19,10 +19,13 @@ type Statement struct {
 func ParseStatement(raw []byte) (s *Statement, err error) {
 	defer recovered(&err)
 	stmt, err := parseStatement(raw)
+	if err == nil {
+		err = stmt.check()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Statement{stmt.predicateType, stmt.predicate, stmt}, nil
+	return &Statement{stmt.predicateType, json.RawMessage(stmt.predicate), stmt}, nil
 }
 
 // About says whether any subject of the statement is d.
@@ -32,8 +35,20 @@ func (s *Statement) About(d digest.Digest) bool { return s.stmt.about(d) }
 // false for one that holds none. It is for people, and to find out whether verifying
 // is worth while.
 func (e *Envelope) Says() (s *Statement, ok bool) {
-	if e.stmt == nil {
+	if e.stmt == nil || e.stmt.check() != nil {
 		return nil, false
 	}
-	return &Statement{e.stmt.predicateType, e.stmt.predicate, e.stmt}, true
+	return &Statement{e.stmt.predicateType, json.RawMessage(e.stmt.predicate), e.stmt}, true
+}
+
+// Kind says what the envelope holds, without asking who signed it: a plain signature,
+// or a statement of a predicate type; ok is false for what is neither.
+func (e *Envelope) Kind() (isSignature bool, predicateType string, ok bool) {
+	switch {
+	case e.stmt != nil:
+		return e.record == nil && e.stmt.predicateType == PredicateCosignSign, e.stmt.predicateType, true
+	case e.other != "":
+		return false, "", false
+	}
+	return true, "", true
 }

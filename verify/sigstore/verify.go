@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -30,6 +31,9 @@ func (e *Envelope) Verify(subject digest.Digest, m Material, w Want) (*Signed, e
 
 func (e *Envelope) verify(subject digest.Digest, m Material, w Want) (s *Signed, err error) {
 	defer recovered(&err)
+	if e.record != nil {
+		return e.verifyRecord(subject, m, w)
+	}
 	p, err := newPlan(m, w)
 	if err != nil {
 		return nil, err
@@ -62,6 +66,9 @@ func (e *Envelope) checkSubject(subject digest.Digest, w Want) error {
 	case e.simple != nil:
 		if e.simple.digest != subject {
 			return failf(WrongSubject, "it is about %.100q", e.simple.digest)
+		}
+		if w.ExactPayload && e.simple.inexact != nil {
+			return failf(Malformed, "payload, as containers/image reads it: %w", e.simple.inexact)
 		}
 		return nil
 	case e.stmt != nil:
@@ -128,19 +135,20 @@ func (c *candidate) judge() (*Signed, *Failure) {
 	if f != nil {
 		return nil, f
 	}
-	for _, tm := range c.trusted {
+	for _, tr := range c.trusted {
+		tm := tr.material
 		if len(chain) > 0 {
 			tm = &throughChain{tm, chain}
 		}
 		var cause error
-		for _, a := range c.attempts {
+		for _, a := range tr.attempts {
 			stamps, err := c.try(tm, a)
 			if err == nil {
 				return c.report(stamps)
 			}
 			cause = err
 		}
-		worst = further(worst, c.diagnose(tm, c.attempts[len(c.attempts)-1], cause))
+		worst = further(worst, c.diagnose(tm, tr.attempts[len(tr.attempts)-1], cause))
 	}
 	return nil, worst
 }
@@ -173,7 +181,7 @@ func (c *candidate) otherSigner() *Failure {
 // try asks the library.
 func (c *candidate) try(tm root.TrustedMaterial, a attempt) ([]verify.TimestampVerificationResult, error) {
 	if a.log && oldEntryOf(c.bundle) != nil {
-		return c.tryOld(tm)
+		return c.tryOld(tm, a)
 	}
 	v, err := verify.NewVerifier(tm, c.options(a)...)
 	if err != nil {
@@ -203,13 +211,11 @@ func (c *candidate) options(a attempt) []verify.VerifierOption {
 	default:
 		opts = append(opts, verify.WithNoObserverTimestamps())
 	}
-	if c.needsSCT() {
+	if a.sct {
 		opts = append(opts, verify.WithSignedCertificateTimestamps(1))
 	}
 	return opts
 }
-
-func (c *candidate) needsSCT() bool { return !c.want.byKey() && !c.want.InsecureNoSCT }
 
 // report says what was verified.
 func (c *candidate) report(stamps []verify.TimestampVerificationResult) (*Signed, *Failure) {
@@ -235,7 +241,10 @@ func (c *candidate) report(stamps []verify.TimestampVerificationResult) (*Signed
 		s.Annotations, s.Reference = c.simple.annotations, c.simple.reference
 	}
 	if st := c.stmt; st != nil {
-		s.StatementType, s.PredicateType, s.Predicate = st.typ, st.predicateType, st.predicate
+		if err := checkUnique(st.raw); err != nil {
+			return nil, failf(Malformed, "statement: %w", err)
+		}
+		s.StatementType, s.PredicateType, s.Predicate = st.typ, st.predicateType, json.RawMessage(st.predicate)
 		s.IsSignature = st.predicateType == PredicateCosignSign
 	}
 	return s, nil

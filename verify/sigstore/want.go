@@ -27,11 +27,12 @@ type Want struct {
 	Issuer, IssuerRegexp     string
 
 	// NoLog takes a signature that is in no transparency log. It is so by
-	// default for a key if no root is pinned. A certificate's still needs a
-	// timestamp then.
+	// default for a key if no root is pinned, and for an identity under a root
+	// that names no log, but timestamp authorities. A certificate's still needs
+	// a timestamp then.
 	NoLog bool
-	// RequireLog demands a log entry. It is so by default for identities, and
-	// for a key if a root is pinned.
+	// RequireLog demands a log entry. It is so by default for identities under
+	// any other root, and for a key if a root is pinned.
 	RequireLog bool
 	// InsecureNoSCT takes certificates that no certificate transparency log
 	// knows of. A private CA may have no such log.
@@ -47,6 +48,12 @@ type Want struct {
 	CarriedChain bool
 	// ByEmail takes no identity but a certificate's address of mail.
 	ByEmail bool
+	// ExactPayload takes a simple signing payload only if containers/image would read
+	// it: with every field of the format and no other.
+	ExactPayload bool
+	// OnlySHA256 takes no signature of a key over another digest than SHA-256, as
+	// tools do that have no option for it.
+	OnlySHA256 bool
 }
 
 // Sources of a trusted time.
@@ -92,7 +99,7 @@ func (w Want) policy() (verify.PolicyOption, error) {
 	case w.byKey() && named:
 		return nil, fmt.Errorf("both a key and an identity: %w", ErrWant)
 	case w.byKey():
-		if _, err := verifierOf(w.Key); err != nil {
+		if _, err := verifierOf(w.Key, w.OnlySHA256); err != nil {
 			return nil, fmt.Errorf("%w: %w", err, ErrWant)
 		}
 		return verify.WithKey(), nil
@@ -112,14 +119,21 @@ func (w Want) identity() (verify.CertificateIdentity, error) {
 type attempt struct {
 	log  bool // a log entry
 	time bool // a trusted time
+	sct  bool // a certificate log's promise
+}
+
+// pinnedRoot is one root, and what to try with it, in order: the strictest, which tells
+// most, first; the last is what must hold.
+type pinnedRoot struct {
+	material root.TrustedMaterial
+	attempts []attempt
 }
 
 // plan is what to try, in order.
 type plan struct {
-	want     Want
-	policy   verify.PolicyOption
-	trusted  []root.TrustedMaterial
-	attempts []attempt // the strictest, which tells most, first; the last is what must hold
+	want    Want
+	policy  verify.PolicyOption
+	trusted []pinnedRoot
 }
 
 func newPlan(m Material, w Want) (*plan, error) {
@@ -135,12 +149,11 @@ func newPlan(m Material, w Want) (*plan, error) {
 		if r == nil {
 			return nil, &Failure{Reason: NotPinned, Err: errors.New("an empty root")}
 		}
-		p.trusted = append(p.trusted, w.some(r))
+		p.trusted = append(p.trusted, pinnedRoot{w.some(r), p.attempts(r)})
 	}
 	if len(p.trusted) == 0 {
 		return p, p.withoutRoots()
 	}
-	p.choose()
 	if w.byKey() {
 		return p, p.addKey()
 	}
@@ -155,35 +168,49 @@ func (p *plan) withoutRoots() error {
 	case p.want.RequireLog:
 		return &Failure{Reason: NotPinned, Err: errors.New("no root is pinned, which a log entry needs")}
 	}
-	p.trusted = []root.TrustedMaterial{&root.BaseTrustedMaterial{}}
-	p.attempts = []attempt{{}}
+	p.trusted = []pinnedRoot{{&root.BaseTrustedMaterial{}, []attempt{{}}}}
 	return p.addKey()
 }
 
-// choose lists the attempts where roots are pinned.
-func (p *plan) choose() {
-	p.attempts = []attempt{{log: true, time: true}}
-	if p.want.NoLog {
-		p.attempts = append(p.attempts, attempt{time: true})
-	}
+// attempts lists what to try under a root.
+func (p *plan) attempts(r *root.TrustedRoot) []attempt {
 	if p.want.byKey() {
+		out := []attempt{{log: true, time: true}}
+		if p.want.NoLog {
+			out = append(out, attempt{time: true})
+		}
 		// A key, unlike a certificate, needs no time. Entries of the second
 		// version of the log have none.
-		p.attempts = append(p.attempts, attempt{log: !p.want.NoLog})
+		return append(out, attempt{log: !p.want.NoLog})
 	}
+	sct := !p.want.InsecureNoSCT
+	if !p.want.RequireLog && p.want.LogURL == "" && stampsAlone(r) {
+		return []attempt{{time: true}}
+	}
+	out := []attempt{{log: true, time: true, sct: sct}}
+	if p.want.NoLog {
+		out = append(out, attempt{time: true, sct: sct})
+	}
+	return out
+}
+
+// stampsAlone says whether a root is of a deployment without any log, where a timestamp
+// says when a certificate was used: GitHub's own, for private repositories, is one.
+func stampsAlone(r *root.TrustedRoot) bool {
+	return len(r.RekorLogs()) == 0 && len(r.CTLogs()) == 0 && len(r.TimestampingAuthorities()) > 0
 }
 
 // addKey puts the key beside each root. Which key a bundle hints at is ignored.
 func (p *plan) addKey() error {
-	v, err := verifierOf(p.want.Key)
+	v, err := verifierOf(p.want.Key, p.want.OnlySHA256)
 	if err != nil {
 		return &Failure{Reason: Unsupported, Err: fmt.Errorf("%w: %w", err, ErrWant)}
 	}
 	key := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
 		return root.NewExpiringKey(v, time.Time{}, time.Time{}), nil
 	})
-	for i, tm := range p.trusted {
-		p.trusted[i] = root.TrustedMaterialCollection{key, tm}
+	for i, tr := range p.trusted {
+		p.trusted[i].material = root.TrustedMaterialCollection{key, tr.material}
 	}
 	return nil
 }

@@ -111,6 +111,7 @@ func hostileFiles(t *testing.T) []hostile {
 		{"an empty root", "trusted_root.json", nil, trust.ErrInvalid},
 		{"a root of nothing", "trusted_root.json", []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`), trust.ErrInvalid},
 		{"a root of no type", "trusted_root.json", []byte(`{}`), trust.ErrInvalid},
+		{"several roots", "trusted_root.json", []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}` + "\n" + `{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`), trust.ErrInvalid},
 		{"a root with a null", "trusted_root.json", []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[null]}`), trust.ErrInvalid},
 		{"a root with an unknown field", "trusted_root-x.json", append([]byte(`{"x":1,`), root[1:]...), trust.ErrInvalid},
 		{"a root with a field twice", "trusted_root-x.json", append([]byte(`{"mediaType":"x",`), root[1:]...), trust.ErrInvalid},

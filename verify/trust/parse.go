@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 
@@ -164,6 +165,10 @@ func parseRoot(data []byte) (tr *root.TrustedRoot, err error) {
 			tr, err = nil, fmt.Errorf("%w: trusted root: %v", ErrInvalid, p)
 		}
 	}()
+	if dec := json.NewDecoder(bytes.NewReader(data)); dec.Decode(new(json.RawMessage)) == nil && dec.More() {
+		return nil, hint(fmt.Errorf("%w: trusted root: several in one file", ErrInvalid),
+			"put each into a file of its own; gh attestation trusted-root prints one a line")
+	}
 	if tr, err = root.NewTrustedRootFromJSON(data); err != nil {
 		return nil, fmt.Errorf("%w: trusted root: %w", ErrInvalid, err)
 	}

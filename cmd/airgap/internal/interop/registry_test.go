@@ -60,22 +60,27 @@ func inProcess() *httptest.Server {
 // distribution starts a registry that keeps its content in files, and has no
 // referrers API; more lines can be added to its configuration.
 func (l *lab) distribution(tool string, config ...string) (string, error) {
-	addr, err := freeAddress()
-	if err != nil {
-		return "", err
+	addr, _, err := l.distributionIn(tool, config...)
+	return addr, err
+}
+
+// distributionIn also returns the registry's configuration file.
+func (l *lab) distributionIn(tool string, config ...string) (addr, file string, err error) {
+	if addr, err = freeAddress(); err != nil {
+		return "", "", err
 	}
 	dir := l.path(l.unique("registry"))
-	file := dir + ".yml"
-	text := fmt.Sprintf("version: 0.1\nlog: {level: warn}\nstorage:\n  filesystem: {rootdirectory: %s}\nhttp: {addr: %q}\n", dir, addr)
+	file = dir + ".yml"
+	text := fmt.Sprintf("version: 0.1\nlog: {level: warn}\nhttp: {addr: %q}\nstorage:\n  filesystem: {rootdirectory: %s}\n", addr, dir)
 	text += strings.Join(config, "\n")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return "", err
+		return "", "", err
 	}
 	c, err := l.start(tool, "serve", file)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return addr, c.ready(func() error {
+	return addr, file, c.ready(func() error {
 		res, err := http.Get("http://" + addr + "/v2/")
 		if err != nil {
 			return err

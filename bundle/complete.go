@@ -1,0 +1,354 @@
+package bundle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"airgap/layout"
+	"airgap/verify"
+	"airgap/verify/policy"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// An index may be sparse: only some of its children travelled. Under a rule about children
+// it was admitted by those, and the rest is judged when it meets the index in one
+// repository of the destination, whichever comes first: else what another rule admitted,
+// or another source brought, would be pulled by the index's name.
+
+// knowsIndexes is a sink that can tell what it serves; see store.Session.
+type knowsIndexes interface {
+	Serves(ctx context.Context, repo string, dgst digest.Digest) (bool, error)
+	Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error)
+}
+
+// absentChild is what is remembered of a child that did not come with an index: that it
+// has to pass the rule for a source reference of the index.
+type absentChild struct {
+	Index      digest.Digest `json:"index"`
+	References []string      `json:"references"`
+}
+
+// maxAbsentReferences is how many references are remembered for a child of an index.
+const maxAbsentReferences = 100
+
+func absentName(repo string, child digest.Digest) string {
+	return "child " + layout.SameHost(repo) + " " + string(child)
+}
+
+// completing finds out whether what an import brings completes an index, or is completed
+// by what is there.
+type completing struct {
+	*importing
+	repos  map[string]string  // of the destination, by those of the source
+	brings map[place][]string // repositories of the source that have what goes to a place
+	known  map[judgedUnder]verify.Verdict
+}
+
+// place is a manifest in a repository of the destination.
+type place struct {
+	repo string
+	d    digest.Digest
+}
+
+// judgedUnder is a verdict on a manifest. src is nil for what the bundle has.
+type judgedUnder struct {
+	src  layout.Source
+	repo string
+	dgst digest.Digest
+	rule *policy.Rule
+}
+
+// complete refuses each root that passed and whose index would be completed, here or
+// there, by something that does not pass the index's rule. What is still absent is
+// remembered.
+func (i *importing) complete(ctx context.Context) error {
+	c := &completing{importing: i, repos: map[string]string{}, brings: map[place][]string{}, known: map[judgedUnder]verify.Verdict{}}
+	for _, repo := range i.g.Repositories() {
+		to, err := i.o.Mapping.Repository(repo)
+		if err != nil {
+			return err
+		}
+		c.repos[repo] = to
+	}
+	for _, p := range i.g.Places {
+		at := place{c.repos[p.Repository], p.Digest}
+		c.brings[at] = append(c.brings[at], p.Repository)
+	}
+	changed := false
+	for n := range i.report.Verdicts {
+		v := &i.report.Verdicts[n]
+		if v.State != verify.Passed {
+			continue
+		}
+		if err := errors.Join(c.absent(ctx, i.g.Roots[n], v), c.arriving(ctx, i.g.Roots[n], v)); err != nil {
+			return err
+		}
+		changed = changed || v.State != verify.Passed
+	}
+	if changed {
+		i.report.Decide()
+	}
+	return c.remember()
+}
+
+// absent judges the children of an index that the bundle does not have with it, and that
+// the destination has, or gets by this import.
+func (c *completing) absent(ctx context.Context, root layout.Name, v *verify.Verdict) error {
+	rule := c.o.Judge.Policy.For(root.Reference)
+	to := c.repos[root.Reference.Repository]
+	for _, d := range v.Absent {
+		for _, repo := range c.brings[place{to, d}] {
+			if err := c.hold(ctx, v, rule, c.source, repo, d, root.Reference.String()); err != nil {
+				return err
+			}
+		}
+		there, err := c.serves(ctx, to, d)
+		if err != nil {
+			return err
+		}
+		if !there {
+			continue
+		}
+		src, ok := c.dst.(layout.Source)
+		if !ok {
+			v.State, v.Reason = verify.Undecided, fmt.Sprintf("child %s of %s is in the destination already, and cannot be judged there", d, root.Reference)
+			return nil
+		}
+		if err := c.hold(ctx, v, rule, src, to, d, root.Reference.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arriving judges what a root brings that completes indexes of the destination.
+func (c *completing) arriving(ctx context.Context, root layout.Name, v *verify.Verdict) error {
+	from := root.Reference.Repository
+	to := c.repos[from]
+	seen := map[digest.Digest]bool{}
+	for todo := []digest.Digest{root.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
+		d := todo[0]
+		if _, here := c.g.Place(from, d); !here || seen[d] {
+			continue
+		}
+		seen[d] = true
+		for _, child := range c.g.Nodes[d].Children {
+			todo = append(todo, child.Digest)
+		}
+		refs, err := c.completes(ctx, to, d)
+		if err != nil {
+			return err
+		}
+		if len(refs) == 0 {
+			continue
+		}
+		if there, err := c.serves(ctx, to, d); err != nil || there {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for _, ref := range refs {
+			rule := c.ruleFor(ref)
+			if rule == nil || rule.Index != policy.IndexChildren {
+				continue // the index is judged as a whole
+			}
+			if err := c.hold(ctx, v, rule, c.source, from, d, ref); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// completes lists the references of indexes that list a manifest, are in a repository of
+// the destination, and do not come again by this import with the manifest judged.
+func (c *completing) completes(ctx context.Context, to string, d digest.Digest) ([]string, error) {
+	remembered, _, err := c.absentFrom(to, d)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	known := map[digest.Digest]bool{}
+	for _, a := range remembered {
+		known[a.Index] = true
+		if !c.comesWith(to, a.Index, d) {
+			out = append(out, a.References...)
+		}
+	}
+	k, ok := c.dst.(knowsIndexes)
+	if !ok {
+		return out, nil
+	}
+	names, err := k.Listed(ctx, to, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if !known[n.Descriptor.Digest] && !c.comesWith(to, n.Descriptor.Digest, d) {
+			out = append(out, n.Reference.String())
+		}
+	}
+	return out, nil
+}
+
+// comesWith says whether this import brings an index that passed, and a child judged with
+// it.
+func (c *completing) comesWith(to string, index, child digest.Digest) bool {
+	for n, root := range c.g.Roots {
+		v := &c.report.Verdicts[n]
+		if root.Descriptor.Digest != index || c.repos[root.Reference.Repository] != to || v.State != verify.Passed {
+			continue
+		}
+		if _, here := c.g.Place(root.Reference.Repository, child); here && !slices.Contains(v.Absent, child) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *completing) ruleFor(reference string) *policy.Rule {
+	ref, err := layout.ParseReference(reference)
+	if err != nil {
+		return nil
+	}
+	return c.o.Judge.Policy.For(ref)
+}
+
+// serves says whether the destination serves a manifest.
+func (c *completing) serves(ctx context.Context, repo string, d digest.Digest) (bool, error) {
+	if k, ok := c.dst.(knowsIndexes); ok {
+		return k.Serves(ctx, repo, d)
+	}
+	_, err := c.dst.Resolve(ctx, layout.Reference{Repository: repo, Digest: d})
+	if errors.Is(err, layout.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// hold turns a verdict that passed if a manifest does not pass the rule for an index.
+func (c *completing) hold(ctx context.Context, v *verify.Verdict, rule *policy.Rule, src layout.Source, repo string, d digest.Digest, index string) error {
+	key := judgedUnder{nil, repo, d, rule}
+	if src != c.source {
+		key.src = src
+	}
+	child, ok := c.known[key]
+	if !ok {
+		var err error
+		if child, err = c.judgeUnder(ctx, rule, src, repo, d); err != nil {
+			return err
+		}
+		c.known[key] = child
+	}
+	if child.State == verify.Passed || v.State == verify.Refused {
+		return nil
+	}
+	v.State = child.State
+	v.Reason = fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", index, d, rule.Name, child.WhyNot())
+	return nil
+}
+
+// judgeUnder judges a manifest by a rule. One from which nothing can be started passes.
+func (c *completing) judgeUnder(ctx context.Context, rule *policy.Rule, src layout.Source, repo string, d digest.Digest) (verify.Verdict, error) {
+	n := layout.Name{Reference: layout.Reference{Repository: repo, Digest: d}}
+	g := c.g
+	if src != c.source {
+		var err error
+		g, err = layout.Walk(ctx, src, []layout.Reference{n.Reference}, layout.WalkOptions{MayMiss: mayMissAll})
+		if err != nil {
+			return verify.Verdict{}, err
+		}
+	}
+	n.Descriptor = g.Nodes[d].Descriptor
+	why, err := g.Startable(ctx, src, &c.starts, repo, d)
+	if err != nil || why == "" {
+		return verify.Verdict{State: verify.Passed}, err
+	}
+	lists, err := c.RevocationLists(ctx)
+	if err != nil {
+		return verify.Verdict{}, c.damaged(err)
+	}
+	v, err := WithLists(c.o.Judge, lists).Under(ctx, src, g, rule, n)
+	if len(v.Absent) > 0 && v.State == verify.Passed { // of an index in the index
+		v.State, v.Reason = verify.Refused, fmt.Sprintf("its child %s is not here", v.Absent[0])
+	}
+	return v, err
+}
+
+// mayMissAll takes an index for sparse.
+func mayMissAll(string, digest.Digest, layout.Descriptor) bool { return true }
+
+// absentFrom returns what is remembered of a child, and as it was written.
+func (c *completing) absentFrom(repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
+	if c.o.Memory == nil {
+		return nil, nil, nil
+	}
+	name := absentName(repo, d)
+	if raw, err = c.o.Memory.Marked(name); err != nil || raw == nil {
+		return nil, nil, err
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, nil, fmt.Errorf("what is remembered of %s: %v: %w", name, err, layout.ErrCorrupt)
+	}
+	return all, raw, nil
+}
+
+// remember notes the children that roots which passed came without.
+func (c *completing) remember() error {
+	if c.o.Memory == nil {
+		return nil
+	}
+	news := map[place][]absentChild{}
+	var order []place
+	for n, v := range c.report.Verdicts {
+		root := c.g.Roots[n]
+		if v.State != verify.Passed {
+			continue
+		}
+		for _, d := range v.Absent {
+			at := place{c.repos[root.Reference.Repository], d}
+			if news[at] == nil {
+				order = append(order, at)
+			}
+			news[at] = append(news[at], absentChild{root.Descriptor.Digest, []string{root.Reference.String()}})
+		}
+	}
+	for _, at := range order {
+		all, was, err := c.absentFrom(at.repo, at.d)
+		if err != nil {
+			return err
+		}
+		for _, a := range news[at] {
+			all = addAbsent(all, a)
+		}
+		now, err := json.Marshal(all)
+		if err != nil {
+			return err
+		}
+		if err := c.o.Memory.Mark(absentName(at.repo, at.d), was, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addAbsent adds a reference, the newest last.
+func addAbsent(all []absentChild, a absentChild) []absentChild {
+	for i := range all {
+		if all[i].Index != a.Index {
+			continue
+		}
+		refs := slices.DeleteFunc(all[i].References, func(r string) bool { return r == a.References[0] })
+		all[i].References = append(refs, a.References[0])
+		if extra := len(all[i].References) - maxAbsentReferences; extra > 0 {
+			all[i].References = all[i].References[extra:]
+		}
+		return all
+	}
+	return append(all, a)
+}

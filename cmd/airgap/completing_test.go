@@ -1,0 +1,224 @@
+package main
+
+import (
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"airgap/layout"
+	"airgap/layout/layouttest"
+	"airgap/store"
+	"airgap/store/serve"
+	"airgap/verify/signing"
+)
+
+// childrenPolicy judges the children of indexes; dev tags may be anybody's, and images of
+// the mirror are another key's.
+const childrenPolicy = `version: airgap.policy/v1
+rules:
+- {name: team, match: ["reg.example/team/*"], index: children, require: {cosign: {key: release}}}
+- {name: dev, match: ["reg.example/team/*:dev"], require: {insecureAcceptAnything: true}}
+- {name: mirror, match: ["mirror.example/**"], require: {cosign: {key: other}}}
+`
+
+// sparse has, in folders of the present one, what meets in one repository:
+//
+//	index      app:v1, an index that nobody signed; its child for arm64 is signed by
+//	           release, that for amd64 is not there
+//	dev        app:dev, the child for amd64, signed by nobody
+//	mirror     the same as mirror.example/team/app:v9, signed by other
+//	some       that and app:v3, another image, signed by release
+//	signed     the same as app:v2, signed by release
+//	whole      app:v1 with both children, both signed by release
+//	half       app:v1 with the child for amd64 only, signed by release
+type sparse struct{ index, arm, amd layout.Descriptor }
+
+func newSparse(t *testing.T) sparse {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	reverifyStore(t) // for its keys
+	if err := os.WriteFile("policy.yaml", []byte(childrenPolicy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What is in one folder is in no other.
+	var s sparse
+	folder := func(name, repo string, fill func(b *layouttest.Builder)) {
+		t.Helper()
+		b := layouttest.New(repo)
+		fill(b)
+		if err := writeFolder(b.Content(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const app = "reg.example/team/app"
+	amd := func(b *layouttest.Builder) layout.Descriptor { s.amd = b.Image("amd"); return s.amd }
+	arm := func(b *layouttest.Builder) layout.Descriptor { s.arm = b.Image("arm"); return s.arm }
+	elsewhere := func(fn func(*layouttest.Builder) layout.Descriptor) layout.Descriptor { return fn(layouttest.New(app)) }
+	index := func(b *layouttest.Builder, amd, arm layout.Descriptor) {
+		s.index = b.Index(layouttest.ForPlatform(arm, "linux", "arm64"), layouttest.ForPlatform(amd, "linux", "amd64"))
+		b.Tag("v1", s.index)
+	}
+	folder("index", app, func(b *layouttest.Builder) {
+		d := arm(b)
+		signIn(t, b, d, "release")
+		index(b, elsewhere(amd), d)
+	})
+	folder("dev", app, func(b *layouttest.Builder) { b.Tag("dev", amd(b)) })
+	folder("some", app, func(b *layouttest.Builder) {
+		d := b.Image("another")
+		signIn(t, b, d, "release")
+		b.Tag("v3", d)
+		b.Tag("dev", amd(b))
+	})
+	folder("mirror", "mirror.example/team/app", func(b *layouttest.Builder) {
+		d := amd(b)
+		signIn(t, b, d, "other")
+		b.Tag("v9", d)
+	})
+	folder("signed", app, func(b *layouttest.Builder) {
+		d := amd(b)
+		signIn(t, b, d, "release")
+		b.Tag("v2", d)
+	})
+	folder("half", app, func(b *layouttest.Builder) {
+		d := amd(b)
+		signIn(t, b, d, "release")
+		index(b, d, elsewhere(arm))
+	})
+	folder("whole", app, func(b *layouttest.Builder) {
+		one, two := amd(b), arm(b)
+		signIn(t, b, one, "release")
+		signIn(t, b, two, "release")
+		index(b, one, two)
+	})
+	return s
+}
+
+// signIn adds a signature on d.
+func signIn(t *testing.T, b *layouttest.Builder, d layout.Descriptor, key string) {
+	t.Helper()
+	a, err := signing.BundleSignature(d, signing.InsecureKey(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blob := range a.Blobs {
+		b.Blob(blob.Desc.MediaType, blob.Data)
+	}
+	b.Blob(a.Manifest.MediaType, a.Raw)
+}
+
+// A child that was absent when its index was admitted has to pass the index's rule,
+// whichever of the two comes first, by whatever name and from whatever source.
+func TestCompleting(t *testing.T) {
+	const mapped = " --map HOST/team=corp.example/team"
+	for what, test := range map[string]struct {
+		imports string // folders, in order
+		flags   string
+		last    int // exit code of the last import
+	}{
+		"a child by a lax rule":         {"index dev", "", exitRefused},
+		"a child was there":             {"dev index", "", exitRefused},
+		"by another source":             {"index mirror", mapped, exitRefused},
+		"another source was there":      {"mirror index", mapped, exitRefused},
+		"a child that passes":           {"index signed", "", exitDone},
+		"a child that passes was there": {"signed index", "", exitDone},
+		"the other half":                {"index half", "", exitDone},
+		"the other half, mapped":        {"index half", mapped, exitDone},
+		"all of it":                     {"index whole", "", exitDone},
+		"after all of it":               {"whole index", "", exitDone},
+		"after all of it, another name": {"whole dev", "", exitDone},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newSparse(t)
+			folders := strings.Fields(test.imports)
+			for i, folder := range folders {
+				want := exitDone
+				if i == len(folders)-1 {
+					want = test.last
+				}
+				host := "reg.example"
+				if folder == "mirror" {
+					host = "mirror.example"
+				}
+				mustRun(t, want, "import "+folder+" --store d --policy policy.yaml --trust T"+strings.ReplaceAll(test.flags, "HOST", host))
+			}
+			repo := "reg.example/team/app"
+			if test.flags != "" {
+				repo = "corp.example/team/app"
+			}
+			completed := serves(t, "d", layout.Reference{Repository: repo, Tag: "v1"}) && serves(t, "d", layout.Reference{Repository: repo, Digest: s.amd.Digest})
+			if completed != (test.last == exitDone) {
+				t.Errorf("the index and its child are served: %v", completed)
+			}
+		})
+	}
+}
+
+func serves(t *testing.T, dir string, ref layout.Reference) bool {
+	t.Helper()
+	s, err := store.Open(dir, store.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = s.View().Resolve(t.Context(), ref)
+	return err == nil
+}
+
+// What is refused for that is left out of a partial import, and says why.
+func TestCompletingPartly(t *testing.T) {
+	newSparse(t)
+	mustRun(t, exitDone, "import index --store d --policy policy.yaml --trust T")
+	u := testUI()
+	_, stderr, code := runLine(t, u, strings.Fields("import some --store d --policy policy.yaml --trust T --partial")...)
+	if code != exitRefused || !strings.Contains(stderr, "dev") {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+	repo := "reg.example/team/app"
+	if serves(t, "d", layout.Reference{Repository: repo, Tag: "dev"}) || !serves(t, "d", layout.Reference{Repository: repo, Tag: "v3"}) {
+		t.Error("dev is served, or v3 is not")
+	}
+}
+
+// The same holds in a registry: of what it has already it is asked, and what it gets later
+// is known by a store that remembers.
+func TestCompletingInRegistry(t *testing.T) {
+	for what, test := range map[string]struct{ imports, flags string }{
+		"a child was there":  {"dev index", ""},
+		"a child comes late": {"index dev", " --memory m"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			newSparse(t)
+			st, err := store.Open("registry", store.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.Close()
+			h := serve.New(st.View(), serve.Options{Pusher: st.Pusher(store.PushOptions{})})
+			srv := httptest.NewServer(h)
+			defer srv.Close()
+			folders := strings.Fields(test.imports)
+			line := " --to " + strings.TrimPrefix(srv.URL, "http://") + " --policy policy.yaml --trust T" + test.flags
+			mustRun(t, exitDone, "import "+folders[0]+line)
+			mustRun(t, exitRefused, "import "+folders[1]+line)
+		})
+	}
+}
+
+// A client cannot complete an index with what the index's rule does not pass.
+func TestAdmitCompleting(t *testing.T) {
+	s := newSparse(t)
+	mustRun(t, exitDone, "import index --store new --policy policy.yaml --trust T")
+	a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+	a.serve("new", testUI())
+	amd := a.b.Image("amd")
+	if amd.Digest != s.amd.Digest {
+		t.Fatal("not the child")
+	}
+	a.push(201, amd, "dev")
+	a.open(false, "dev", string(amd.Digest))
+	a.open(true, "v1", string(s.arm.Digest))
+	a.push(201, a.sign(amd, "release"), "")
+	a.open(true, "dev", "v1", string(amd.Digest))
+}

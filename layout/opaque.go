@@ -1,0 +1,99 @@
+package layout
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// manifestKeys are the members by which engines tell a manifest (docker, containerd,
+// containers/image). A document without any of them is none. Their JSON decoders
+// ignore case.
+var manifestKeys = []string{"config", "manifests", "fsLayers", "schemaVersion", "mediaType", "history"}
+
+// ReadsAsManifest says why an engine could read content as a manifest, whatever media
+// type an index lists it under; it is empty if none could. docker and podman start a
+// child of an index whose type they do not know. All of the content is read and checked
+// against d. What is known to be no manifest is content that does not begin with a JSON
+// object, and an object with none of the members of a manifest; anything else is taken
+// for one, and so is what is not here or is damaged. open is as for
+// [Inspector.Startable].
+func ReadsAsManifest(d Descriptor, open func(Descriptor) (io.ReadCloser, error)) (why string, err error) {
+	rc, err := open(d)
+	if err != nil {
+		return unreadable(d.Digest, err), readable(err)
+	}
+	defer rc.Close()
+	r := Verify(rc, d)
+	head, err := io.ReadAll(io.LimitReader(r, MaxManifestBytes+1))
+	if err == nil {
+		_, err = copyBuffer(io.Discard, r)
+	}
+	if err != nil {
+		return unreadable(d.Digest, err), readable(err)
+	}
+	if mayBeManifest(head) {
+		return fmt.Sprintf("%s is listed as %.100q, and could be read as a manifest", d.Digest, d.MediaType), nil
+	}
+	return "", nil
+}
+
+// readable drops an error that unreadable has explained.
+func readable(err error) error {
+	if unreadable("", err) != "" {
+		return nil
+	}
+	return err
+}
+
+// absentOpaque lists what an index lists that is no manifest, and that the source does
+// not have and may lack, as its other children.
+func (w *walker) absentOpaque(ctx context.Context, t task, m *Manifest) (map[digest.Digest]bool, error) {
+	if w.opt.MayMiss == nil {
+		return nil, nil
+	}
+	absent := map[digest.Digest]bool{}
+	for _, d := range m.Opaque {
+		if !w.opt.MayMiss(t.repo, t.desc.Digest, d) {
+			continue
+		}
+		rc, err := w.src.Open(ctx, t.repo, trim(d))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			absent[d.Digest] = true
+		case err != nil:
+			return nil, err
+		default:
+			rc.Close()
+		}
+	}
+	return absent, nil
+}
+
+// mayBeManifest judges content by its first bytes, all of them up to MaxManifestBytes.
+func mayBeManifest(head []byte) bool {
+	start := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
+	if len(start) == 0 || start[0] != '{' {
+		return false
+	}
+	if len(head) > MaxManifestBytes {
+		return true // too large to be told
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(start, &members) != nil {
+		return true // other decoders may stop at the end of the object
+	}
+	for key := range members {
+		if slices.ContainsFunc(manifestKeys, func(k string) bool { return strings.EqualFold(k, key) }) {
+			return true
+		}
+	}
+	return false
+}

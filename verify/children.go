@@ -1,0 +1,225 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"airgap/layout"
+	"airgap/verify/policy"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// childrenOf is what stands below an index that nobody vouches for, in one repository.
+// An index among it stands for what it lists in turn: a signature on it is none on an
+// image.
+type childrenOf struct {
+	images []listedChild
+	// marked are listed as BuildKit attestations. That is only the index's word.
+	marked []listedChild
+	absent []layout.Omission
+	// opaque are listed, and here, under a type that is no manifest's.
+	opaque []layout.Blob
+}
+
+// listedChild is a child, and the index that lists it.
+type listedChild struct {
+	layout.Child
+	parent digest.Digest
+}
+
+func (b *bench) below(n *layout.Node) childrenOf {
+	var out childrenOf
+	indexes := []digest.Digest{n.Descriptor.Digest}
+	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
+	for next := 0; next < len(indexes); next++ {
+		out.opaque = append(out.opaque, b.g.Nodes[indexes[next]].Blobs...)
+		for _, c := range b.g.Nodes[indexes[next]].Children {
+			if _, here := b.g.Place(b.repo, c.Digest); !here {
+				continue
+			}
+			switch {
+			case layout.IsIndex(b.g.Nodes[c.Digest].Descriptor.MediaType):
+				if !seen[c.Digest] {
+					indexes = append(indexes, c.Digest)
+				}
+				seen[c.Digest] = true
+			case c.BuildKit:
+				out.marked = append(out.marked, listedChild{c, indexes[next]})
+			case !seen[c.Digest]:
+				seen[c.Digest] = true
+				out.images = append(out.images, listedChild{c, indexes[next]})
+			}
+		}
+	}
+	for _, o := range b.g.Omitted {
+		if o.Repository == b.repo && seen[o.Parent] && layout.IsIndex(b.g.Nodes[o.Parent].Descriptor.MediaType) {
+			out.absent = append(out.absent, o)
+		}
+	}
+	return out
+}
+
+// children judges each child of an index that is here, for nobody has signed what the
+// index says of them. Exempt are attestations of BuildKit's about children that passed.
+// A child that is not here did not pass: who has it, or gets it later, has to have it
+// judged with the index.
+func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
+	below := b.below(n)
+	if posing, err := b.posing(ctx, below.opaque); err != nil || posing != "" {
+		v.Reason = posing
+		return v, err
+	}
+	passed := map[listing]bool{}
+	judged := map[digest.Digest]bool{}
+	var states []State
+	judge := func(c listedChild) error {
+		judged[c.Digest] = true
+		child, err := b.child(ctx, rule, c)
+		if err != nil {
+			return err
+		}
+		v.Children = append(v.Children, child)
+		v.Warnings = child.Outcome.warnings(v.Warnings)
+		states = append(states, child.Outcome.State)
+		passed[listing{c.parent, c.Digest}] = child.Outcome.State == Passed
+		return nil
+	}
+	for _, c := range below.images {
+		if err := judge(c); err != nil {
+			return v, err
+		}
+	}
+	for _, c := range below.marked {
+		exempt := passed[listing{c.parent, c.About}] && isUnknown(c.Platform)
+		if exempt {
+			var err error
+			if exempt, err = b.isAttestation(ctx, c.Digest); err != nil {
+				return v, err
+			}
+		}
+		if exempt || judged[c.Digest] {
+			continue
+		}
+		if err := judge(c); err != nil {
+			return v, err
+		}
+	}
+	for _, o := range below.opaque {
+		v.Absent = append(v.Absent, o.Digest) // as a manifest
+	}
+	return v.ofChildren(states, below.absent), nil
+}
+
+// posing says why an index that nobody signed may not come in: it lists, under a type
+// that is no manifest's, what an engine could read as one and start.
+func (b *bench) posing(ctx context.Context, opaque []layout.Blob) (string, error) {
+	for _, o := range opaque {
+		if why, err := layout.ReadsAsManifest(o.Descriptor(), b.opener(ctx, b.repo)); why != "" || err != nil {
+			return why, err
+		}
+	}
+	return "", nil
+}
+
+// listing is a child in one index.
+type listing struct{ index, child digest.Digest }
+
+// ofChildren decides by the states of the children that were judged.
+func (v Verdict) ofChildren(states []State, absent []layout.Omission) Verdict {
+	known := map[digest.Digest]bool{}
+	for _, o := range absent {
+		if o.Elsewhere {
+			v.State = Refused
+			v.Reason = fmt.Sprintf("child %s is not here, but the index embeds it or says where to get it (data, urls), so that engines would start it unjudged", o.Descriptor.Digest)
+			return v
+		}
+		if !known[o.Descriptor.Digest] {
+			known[o.Descriptor.Digest] = true
+			v.Absent = append(v.Absent, o.Descriptor.Digest)
+		}
+	}
+	if len(states) == 0 {
+		v.Reason = "none of the index's children is here, and the rule judges those"
+		return v
+	}
+	v.State = all(states)
+	return v
+}
+
+func (b *bench) child(ctx context.Context, rule *policy.Rule, c listedChild) (Child, error) {
+	s := &scene{bench: b, digest: c.Digest, parent: c.parent, named: map[string]*Outcome{}}
+	o, err := s.judge(ctx, &rule.Require)
+	out := Child{Digest: c.Digest, Outcome: o}
+	if c.Platform != nil {
+		out.Platform = layout.FormatPlatform(*c.Platform)
+	}
+	return out, err
+}
+
+// isUnknown says whether p is the platform of BuildKit's attestations, which no engine
+// looks for (moby/buildkit, docs/attestations/attestation-storage.md).
+func isUnknown(p *layout.Platform) bool {
+	return p != nil && p.OS == "unknown" && p.Architecture == "unknown" && p.Variant == "" && p.OSVersion == "" && len(p.OSFeatures) == 0
+}
+
+// isAttestation says whether a manifest that is here is a BuildKit attestation by its
+// bytes, however it is listed.
+func (c *collector) isAttestation(ctx context.Context, d digest.Digest) (bool, error) {
+	is, known := c.attests[d]
+	if known {
+		return is, nil
+	}
+	m, err := c.manifest(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	if is, err = c.starts.IsAttestation(m, c.opener(ctx, c.g.Nodes[d].Repository)); err != nil {
+		return false, err
+	}
+	c.attests[d] = is
+	return is, nil
+}
+
+// opener opens content to find out what can be started, for what that costs.
+func (c *collector) opener(ctx context.Context, repo string) func(layout.Descriptor) (io.ReadCloser, error) {
+	return func(d layout.Descriptor) (io.ReadCloser, error) {
+		if d.Size <= MaxEvidenceBytes { // the rest of it is read once, whoever lists it
+			if err := c.work.spend(d.Size); err != nil {
+				return nil, err
+			}
+		}
+		return c.src.Open(ctx, repo, layout.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+	}
+}
+
+// riders tells of what is attached to an image and could be started itself, for nobody
+// judges that.
+func (b *bench) riders(ctx context.Context, d digest.Digest) ([]string, error) {
+	place, _ := b.g.Place(b.repo, d)
+	var out []string
+	for _, e := range place.Attached {
+		m, err := b.manifest(ctx, e.Digest)
+		if err != nil {
+			return nil, err
+		}
+		why, err := b.starts.Startable(m, b.opener(ctx, b.repo))
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			out = append(out, fmt.Sprintf("%s is attached and was not judged, and could be started: %s", e.Digest, why))
+		}
+	}
+	return out, nil
+}
+
+// manifest reads a manifest of the graph.
+func (c *collector) manifest(ctx context.Context, d digest.Digest) (*layout.Manifest, error) {
+	raw, err := c.g.ReadManifest(ctx, c.src, d)
+	if err != nil {
+		return nil, err
+	}
+	return layout.ParseManifest(c.g.Nodes[d].Descriptor, raw)
+}
