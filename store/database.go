@@ -142,7 +142,7 @@ func manifest(tx *bbolt.Tx, repo string, dgst digest.Digest) (r record, ok bool,
 }
 
 func createDatabase(path string) error {
-	db, err := openDatabase(databaseOptions{path: path, wait: DefaultWait})
+	db, err := openDatabase(databaseOptions{path: path, wait: DefaultWait, create: true})
 	if err != nil {
 		return err
 	}

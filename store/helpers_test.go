@@ -95,11 +95,11 @@ func leftovers(t *testing.T, dir string) []string {
 	return slices.DeleteFunc(files(t, dir, ingestDir), func(path string) bool { return filepath.Base(path) == aliveName })
 }
 
-// content lists all files, but for locks.
+// content lists all files, but for locks and the reserve.
 func content(t *testing.T, dir string) []string {
 	t.Helper()
 	return slices.DeleteFunc(files(t, dir, ""), func(path string) bool {
-		return filepath.Base(path) == aliveName || filepath.Base(filepath.Dir(path)) == lockDir
+		return filepath.Base(path) == aliveName || filepath.Base(path) == reserveName || filepath.Base(filepath.Dir(path)) == lockDir
 	})
 }
 

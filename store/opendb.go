@@ -33,6 +33,7 @@ type databaseOptions struct {
 	wait     time.Duration // for other processes
 	maxSize  int           // in bytes; 0 means no limit
 	checked  *checkedState // what was found earlier; nil means nothing
+	create   bool          // an empty file becomes a database
 }
 
 // boltFile is an open database, with its file. bbolt keeps that open, and so locked, when
@@ -82,14 +83,14 @@ func openDatabase(o databaseOptions) (_ *boltFile, err error) {
 	return b, nil
 }
 
-// prepare locks the file, as bbolt will again, and checks it. An empty file is one that
-// bbolt is about to fill.
+// prepare locks the file, as bbolt will again, and checks it. bbolt makes a database of an
+// empty file, which is wanted only for a new one.
 func (o *databaseOptions) prepare(f *os.File) error {
 	if err := o.lock(f); err != nil {
 		return err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Size() > 0 {
+	if err == nil && (info.Size() > 0 || !o.create) {
 		err = o.checked.check(f, info, !o.readOnly)
 	}
 	if runtime.GOOS == "windows" { // where a file cannot be locked twice

@@ -138,8 +138,10 @@ type renameProbe struct {
 }
 
 func (f *renameProbe) Rename(from, to string) error {
-	f.probed++
-	f.probe()
+	if to == databaseName {
+		f.probed++
+		f.probe()
+	}
 	return f.FS.Rename(from, to)
 }
 
