@@ -25,7 +25,8 @@ bin="${AIRGAP_TOOLS:-${gopath%%:*}/airgap-tools/bin}"
 tmp="$(mktemp -d)"
 trap 'rm -rf "$tmp"' EXIT
 
-# name, package, module, version
+# name (with a folder, if it would be in the way of a Debian one), package, module,
+# version, build tags if any
 go_tools="
 crane    github.com/google/go-containerregistry/cmd/crane github.com/google/go-containerregistry v0.22.1
 oras     oras.land/oras/cmd/oras                          oras.land/oras                          v1.3.6
@@ -34,6 +35,10 @@ registry github.com/distribution/distribution/v3/cmd/registry github.com/distrib
 notation github.com/notaryproject/notation/cmd/notation   github.com/notaryproject/notation       v1.3.2
 cosign   github.com/sigstore/cosign/v3/cmd/cosign         github.com/sigstore/cosign/v3           v3.1.3
 crictl   sigs.k8s.io/cri-tools/cmd/crictl                 sigs.k8s.io/cri-tools                   v1.34.0
+containerd2/containerd github.com/containerd/containerd/v2/cmd/containerd github.com/containerd/containerd/v2 v2.4.2
+containerd2/ctr github.com/containerd/containerd/v2/cmd/ctr github.com/containerd/containerd/v2 v2.4.2
+containerd2/containerd-shim-runc-v2 github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2 github.com/containerd/containerd/v2 v2.4.2
+docker29/dockerd github.com/moby/moby/v2/cmd/dockerd github.com/moby/moby/v2 v2.0.0-beta.24 exclude_graphdriver_btrfs
 "
 
 # command, Debian package
@@ -46,6 +51,8 @@ podman          podman
 ip              iproute2
 bsdtar          libarchive-tools
 jq              jq
+xz              xz-utils
+bzip2           bzip2
 python3         python3
 "
 
@@ -82,24 +89,24 @@ built() {
 }
 
 install_go() {
-	local name="$1" package="$2" module="$3" version="$4"
+	local name="$1" package="$2" module="$3" version="$4" tags="${5:-}"
 	if built "$bin/$name" "$module" "$version"; then
 		log "$name $version is there"
 		return
 	fi
 	log "building $name $version"
-	if GOBIN="$bin" nice -n 15 go install -ldflags="-s -w" "$package@$version"; then
+	if GOBIN="$(dirname "$bin/$name")" nice -n 15 go install -tags="$tags" -ldflags="-s -w" "$package@$version"; then
 		return
 	fi
 	# "go install pkg@version" refuses a go.mod with replace directives and wants
 	# the module's list of versions: build it from a module of our own instead.
 	log "$name: go install failed; building it from a wrapper module"
 	(
-		mkdir "$tmp/$name"
+		mkdir -p "$tmp/$name"
 		cd "$tmp/$name"
 		go mod init wrapper
 		go get "$package@$version"
-		nice -n 15 go build -ldflags="-s -w" -o "$bin/$name" "$package"
+		nice -n 15 go build -tags="$tags" -ldflags="-s -w" -o "$bin/$name" "$package"
 	)
 }
 
@@ -108,12 +115,12 @@ if [ -z "${AIRGAP_SKIP_APT:-}" ]; then
 fi
 
 mkdir -p "$bin"
-while read -r name package module version; do
+while read -r name package module version tags; do
 	[ -n "$name" ] || continue
 	if [ "$#" -gt 0 ] && [[ " $* " != *" $name "* ]]; then
 		continue
 	fi
-	install_go "$name" "$package" "$module" "$version"
+	install_go "$name" "$package" "$module" "$version" "$tags"
 done <<<"$go_tools"
 
 printf '%s\n' "$bin"

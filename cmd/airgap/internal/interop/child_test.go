@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,14 +44,14 @@ func (l *lab) startIt(v invocation) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{name: v.tool, log: l.path(l.unique(v.tool+"-") + ".log"), done: make(chan struct{})}
+	c := &child{name: v.tool, log: l.path(l.unique(filepath.Base(v.tool)+"-") + ".log"), done: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	c.cmd = exec.Command(path, args...)
-	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = l.env(), log, log
+	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = append(l.env(), v.env...), log, log
 	// A terminated daemon cleans up; a killed one leaves mounts.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := c.cmd.Start(); err != nil {

@@ -59,9 +59,14 @@ func newLayoutFolder(dir string) *layoutFolder {
 func (f *layoutFolder) blob(mediaType string, data []byte) ocispec.Descriptor {
 	d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	if f.err == nil {
-		f.err = os.WriteFile(filepath.Join(f.dir, "blobs", "sha256", d.Digest.Encoded()), data, 0o644)
+		f.err = os.WriteFile(f.path(d.Digest), data, 0o644)
 	}
 	return d
+}
+
+// path is where content is, or would be.
+func (f *layoutFolder) path(d digest.Digest) string {
+	return filepath.Join(f.dir, "blobs", "sha256", d.Encoded())
 }
 
 func (f *layoutFolder) json(mediaType string, v any) ocispec.Descriptor {

@@ -97,6 +97,40 @@ type containerdVersion struct {
 	label          string // in what airgap mirrors remarks
 	images, engine string // plugins
 	more           string
+	folder         string // of the tools, where they are built from source
+	engineMore     string // settings of the engine
+}
+
+// containerd2 is the one that is built from source.
+var containerd2 = containerdVersion{
+	config: 3, label: "2.x:", images: `"io.containerd.cri.v1.images"`, engine: `"io.containerd.cri.v1.runtime"`, more: nativeUnpack,
+	folder: "containerd2",
+}
+
+// withPause has pods kept by another image than containerd's own.
+func (v containerdVersion) withPause(image string) containerdVersion {
+	if v.config == 2 {
+		v.engineMore = fmt.Sprintf("sandbox_image = %q\n", image)
+	} else {
+		v.more += fmt.Sprintf("[plugins.%s.pinned_images]\nsandbox = %q\n", v.images, image)
+	}
+	return v
+}
+
+// tool is where a tool of containerd is.
+func (v containerdVersion) tool(name string) string { return filepath.Join(v.folder, name) }
+
+// env has containerd find its own shim.
+func (v containerdVersion) env() []string {
+	if v.folder == "" {
+		return nil
+	}
+	for _, s := range the.env() {
+		if path, ok := strings.CutPrefix(s, "PATH="); ok {
+			return []string{"PATH=" + filepath.Join(the.tools, v.folder) + string(filepath.ListSeparator) + path}
+		}
+	}
+	return nil
 }
 
 // nativeUnpack has containerd 2 unpack for the snapshotter that works on any file
@@ -110,9 +144,11 @@ snapshotter = "native"
 func containerdOf(t *testing.T) containerdVersion {
 	t.Helper()
 	if strings.Contains(run(t, "containerd", "--version"), "containerd/v2 ") {
-		return containerdVersion{3, "2.x:", `"io.containerd.cri.v1.images"`, `"io.containerd.cri.v1.runtime"`, nativeUnpack}
+		v := containerd2
+		v.folder = ""
+		return v
 	}
-	return containerdVersion{2, "1.x:", `"io.containerd.grpc.v1.cri".containerd`, `"io.containerd.grpc.v1.cri"`, ""}
+	return containerdVersion{config: 2, label: "1.x:", images: `"io.containerd.grpc.v1.cri".containerd`, engine: `"io.containerd.grpc.v1.cri"`}
 }
 
 // containerd runs one that has the interface of Kubernetes, and is told of mirrors
@@ -131,14 +167,14 @@ state = %q
 address = %q
 [plugins.%s]
 restrict_oom_score_adj = true
-[plugins.%s]
+%s[plugins.%s]
 snapshotter = "native"
 %s%s
-`, v.config, n.path("croot"), n.path("cstate"), socket, v.engine, v.images, mirrors, v.more))
-	c, err := the.startIt(invocation{tool: "containerd", on: n})
+`, v.config, n.path("croot"), n.path("cstate"), socket, v.engine, v.engineMore, v.images, mirrors, v.more))
+	c, err := the.startIt(invocation{tool: v.tool("containerd"), on: n, env: v.env()})
 	if err == nil {
 		err = c.ready(func() error {
-			_, err := the.do(invocation{tool: "ctr", on: n, args: []string{"--address", socket, "version"}})
+			_, err := the.do(invocation{tool: v.tool("ctr"), on: n, args: []string{"--address", socket, "version"}})
 			return err
 		})
 	}
@@ -151,12 +187,32 @@ snapshotter = "native"
 // dockerd runs one on that containerd, and returns it with its socket.
 func (n *node) dockerd(t *testing.T, containerd string) (*child, string) {
 	t.Helper()
+	return n.dockerdBy(t, invocation{tool: "dockerd", args: []string{"--storage-driver=vfs"}}, containerd)
+}
+
+// dockerdWithStore runs one that is built from source, and keeps its images in
+// containerd's store, which has to be of containerd 2.
+func (n *node) dockerdWithStore(t *testing.T, containerd string) string {
+	t.Helper()
+	_, socket := n.dockerdBy(t, invocation{
+		tool: "docker29/dockerd", args: []string{
+			"--feature=containerd-snapshotter=true", "--feature=time-namespaces=false", // which Debian's runc does not know
+			"--storage-driver=native",
+		},
+		env: []string{"DOCKER_MIN_API_VERSION=1.24"}, // Debian's docker asks for an old one
+	}, containerd)
+	return socket
+}
+
+func (n *node) dockerdBy(t *testing.T, v invocation, containerd string) (*child, string) {
+	t.Helper()
 	socket := n.path("d.sock")
-	c, err := the.startIt(invocation{tool: "dockerd", on: n, args: []string{
+	v.on, v.args = n, append(v.args,
 		"--data-root", n.path("docker"), "--exec-root", n.path("docker-run"),
-		"--pidfile", n.path("docker.pid"), "--host", "unix://" + socket, "--containerd", containerd,
-		"--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none",
-	}})
+		"--pidfile", n.path("docker.pid"), "--host", "unix://"+socket, "--containerd", containerd,
+		"--iptables=false", "--ip6tables=false", "--bridge=none",
+	)
+	c, err := the.startIt(v)
 	if err == nil {
 		err = c.ready(func() error {
 			_, err := the.do(invocation{tool: "docker", on: n, args: []string{"--host", "unix://" + socket, "version"}})
