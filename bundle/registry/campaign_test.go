@@ -119,7 +119,7 @@ var scenarios = []scenario{
 	}, ErrRegistry, 6},
 	{"403", status(403), ErrRegistry, 1},
 	{"401", status(401), ErrRegistry, 1},
-	{"404", status(404), layout.ErrNotFound, 1},
+	{"404", status(404), layout.ErrNotFound, 2}, // it may be kept as a manifest
 	{"connection refused thrice", func(n int, w http.ResponseWriter, r *http.Request, data []byte, _ *rand.Rand) {
 		if n < 3 {
 			panic(http.ErrAbortHandler)
