@@ -360,19 +360,27 @@ func leadsTo(m Marks, name string, n layout.Name, leads []led) (against []string
 		}
 	}
 	before := mark.leads()
-	now := make([]digest.Digest, 0, len(leads))
-	for _, l := range leads {
-		if slices.ContainsFunc(mark.Was, l.is) && !slices.ContainsFunc(before, l.is) {
-			against = append(against, fmt.Sprintf("%s led to %s before, and since then to %s", n.Reference, l.named, mark.Digest))
-		}
-		now = append(now, l.sha256)
-	}
 	root := n.Descriptor.Digest
 	if i := slices.IndexFunc(leads, func(l led) bool { return l.named == root }); i >= 0 {
 		root = leads[i].sha256
 	}
-	if mark.Digest == root && slices.Equal(before, now) {
-		return nil, nil
+	same := mark.Digest == root // a sparse index may come with other children than before
+	now := make([]digest.Digest, 0, len(leads))
+	for _, l := range leads {
+		if !same && slices.ContainsFunc(mark.Was, l.is) && !slices.ContainsFunc(before, l.is) {
+			against = append(against, fmt.Sprintf("%s led to %s before, and since then to %s", n.Reference, l.named, mark.Digest))
+		}
+		now = append(now, l.sha256)
+	}
+	if same {
+		for _, d := range before {
+			if !slices.ContainsFunc(leads, func(l led) bool { return l.is(d) }) {
+				now = append(now, d)
+			}
+		}
+		if slices.Equal(before, now) {
+			return nil, nil
+		}
 	}
 	again := func(d digest.Digest) bool {
 		return slices.ContainsFunc(leads, func(l led) bool { return l.is(d) })

@@ -95,7 +95,9 @@ func TestRecordsOfEarlierVersions(t *testing.T) {
 	if typ := g.Nodes[acts[custody.Promote]].Descriptor.ArtifactType; typ != signing.MediaTypeBundle {
 		t.Errorf("what came along was changed to a %s", typ)
 	}
-	if !slices.ContainsFunc(found, func(f custody.Found) bool { return f.Summary != nil && f.Summary.VerificationResult == signing.SummaryFailed }) {
+	if !slices.ContainsFunc(found, func(f custody.Found) bool {
+		return f.Summary != nil && f.Summary.VerificationResult == signing.SummaryFailed
+	}) {
 		t.Error("the verdict that refused it is lost")
 	}
 }

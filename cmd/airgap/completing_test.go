@@ -126,6 +126,7 @@ func TestCompleting(t *testing.T) {
 		"the other half":                {"index half", "", exitDone},
 		"the other half, mapped":        {"index half", mapped, exitDone},
 		"all of it":                     {"index whole", "", exitDone},
+		"once more":                     {"index half index", "", exitDone},
 		"after all of it":               {"whole index", "", exitDone},
 		"after all of it, another name": {"whole dev", "", exitDone},
 	} {
