@@ -43,9 +43,9 @@ not checked.
 --form cosign makes a Sigstore bundle, as cosign attest --key of version 3 does, without
 a transparency log; cosign verify-attestation accepts it. cosign verify and Kyverno take
 such an attestation for a signature of the image: attest with a key by which nobody
-verifies signatures. --form record makes what no other tool reads, and policies of airgap
-do. Custody records, and verification summaries that do not say PASSED, are made so
-always.
+verifies signatures. --form record makes a form that policies of airgap read, and no
+other tool. Custody records, and verification summaries that do not say PASSED, always
+have that form.
 
 TYPE is one of cosign's names, slsaprovenance (version 0.2), slsaprovenance1, spdx,
 spdxjson, cyclonedx, vuln, openvex or link, or the URI of another predicate type.
