@@ -394,10 +394,10 @@ func TestPushAddsSignatures(t *testing.T) {
 	layer := func(label string) layout.Descriptor {
 		return b.Blob("application/vnd.dev.cosign.simplesigning.v1+json", []byte(label))
 	}
-	one := b.Image("signature", layer("one"))
+	one := b.Posing("signature", layer("one"))
 	b.Tag(tag, one)
 	add(t, s, b.Content())
-	other, both := b.Image("signatures", layer("other")), b.Image("signatures", layer("one"), layer("other"))
+	other, both := b.Posing("signatures", layer("other")), b.Posing("signatures", layer("one"), layer("other"))
 	c := b.Content()
 	p := s.Pusher(PushOptions{})
 	for _, item := range c.Repositories[testRepo] {

@@ -136,10 +136,9 @@ func (b *Builder) image(manifestType, configType, label string, layers []layout.
 	return b.Manifest(Document{SchemaVersion: 2, MediaType: manifestType, Config: &c, Layers: layers})
 }
 
-// posing adds what cosign and BuildKit make: a manifest with the config of an image that
-// says nothing of what to run, and one layer.
-func (b *Builder) posing(label string, layer layout.Descriptor) layout.Descriptor {
-	layers := []layout.Descriptor{layer}
+// Posing adds what cosign and BuildKit make: a manifest with the config of an image that
+// says nothing of what to run, and layers that are none.
+func (b *Builder) Posing(label string, layers ...layout.Descriptor) layout.Descriptor {
 	c := b.config(layout.MediaTypeImageConfig, layers, map[string]any{
 		"architecture": "unknown", "os": "unknown", "author": label, "config": map[string]any{},
 	})
@@ -186,7 +185,7 @@ func (b *Builder) BuildKit(child layout.Descriptor) layout.Descriptor {
 func (b *Builder) Attestation(child layout.Descriptor, statement string) layout.Descriptor {
 	layer := b.Blob(inTotoType, []byte(statement))
 	layer.Annotations = map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
-	d := b.posing("attestation of "+string(child.Digest), layer)
+	d := b.Posing("attestation of "+string(child.Digest), layer)
 	d.Platform = &layout.Platform{OS: "unknown", Architecture: "unknown"}
 	d.Annotations = map[string]string{
 		layout.AnnotationBuildKitType:    layout.BuildKitAttestation,
@@ -258,7 +257,7 @@ func (b *Builder) Cosign(form layout.Form, subject layout.Descriptor, label stri
 	}
 	layer := b.Blob(mediaType, fmt.Appendf(nil, `{"critical":{"image":{"docker-manifest-digest":%q},"type":%q}}`, subject.Digest, label))
 	layer.Annotations = map[string]string{"dev.cosignproject.cosign/signature": "bm90IGEgc2lnbmF0dXJl"}
-	d := b.posing(tag+" "+label, layer)
+	d := b.Posing(tag+" "+label, layer)
 	b.Tag(tag, d)
 	return d
 }
