@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -52,64 +52,106 @@ func CheckJSON(raw []byte) error {
 // checkKeys is CheckJSON, with fields in another case let through if strict is
 // not set.
 func checkKeys(raw []byte, strict bool) error {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	if err := checkValue(dec, !strict); err != nil {
+	if err := checkSyntax(raw); err != nil {
 		return err
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("JSON: data after the end: %w", ErrCorrupt)
+	// What is left to find in valid JSON are the strings and what they are in. Statements
+	// of tens of megabytes pass here, so it is not read token by token.
+	var stack []level
+	for i := 0; i < len(raw); {
+		top := len(stack) - 1
+		switch raw[i] {
+		case '{', '[':
+			stack = push(stack, raw[i] == '{', !strict || top >= 0 && (stack[top].free || stack[top].key == "annotations"))
+		case '}', ']':
+			stack = stack[:top]
+		case ',':
+			stack[top].want = stack[top].object
+		case '"':
+			end := stringEnd(raw, i)
+			if top >= 0 && stack[top].want {
+				if err := stack[top].take(raw[i:end]); err != nil {
+					return err
+				}
+			}
+			i = end
+			continue
+		}
+		i++
 	}
 	return nil
 }
 
+// checkSyntax refuses what is not one JSON value, and nesting beyond MaxJSONDepth.
+func checkSyntax(raw []byte) error {
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{', '[':
+			if depth++; depth > MaxJSONDepth {
+				return fmt.Errorf("JSON: nested more than %d deep: %w", MaxJSONDepth, ErrLimit)
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			i = stringEnd(raw, i) - 1
+		}
+	}
+	if !json.Valid(raw) {
+		err := json.Unmarshal(raw, new(json.RawMessage)) // which says where
+		return fmt.Errorf("JSON: %v: %w", err, ErrCorrupt)
+	}
+	return nil
+}
+
+// stringEnd is where the string ends that begins at i, or the end of raw.
+func stringEnd(raw []byte, i int) int {
+	for i++; i < len(raw); i++ {
+		switch raw[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(raw)
+}
+
 // level is one open object or array.
 type level struct {
-	keys map[string]bool // nil for an array
-	free bool            // below "annotations"
-	key  string          // the key whose value comes next
-	want bool            // a key comes next
+	object bool
+	keys   []string        // of an object, the first fewKeys
+	more   map[string]bool // the others
+	free   bool            // below "annotations"
+	key    string          // the key whose value comes next
+	want   bool            // a key comes next
 }
 
-func checkValue(dec *json.Decoder, free bool) error {
-	var stack []level
-	for {
-		tok, err := dec.Token()
-		if err != nil {
+// fewKeys is how many keys are compared one by one: most objects have fewer, and a map
+// for each costs more than all else.
+const fewKeys = 16
+
+// push opens an object or array, in the memory of one that was closed if there is any.
+func push(stack []level, object, free bool) []level {
+	if len(stack) < cap(stack) {
+		stack = stack[:len(stack)+1]
+	} else {
+		stack = append(stack, level{})
+	}
+	l := &stack[len(stack)-1]
+	*l = level{object: object, keys: l.keys[:0], free: free, want: object}
+	return stack
+}
+
+// take notes a key, as it is written in the document.
+func (l *level) take(quoted []byte) error {
+	key := string(quoted[1 : len(quoted)-1])
+	if bytes.IndexFunc(quoted, func(r rune) bool { return r == '\\' || r >= utf8.RuneSelf }) >= 0 {
+		if err := json.Unmarshal(quoted, &key); err != nil {
 			return fmt.Errorf("JSON: %v: %w", err, ErrCorrupt)
 		}
-		top := len(stack) - 1
-		if delim, ok := tok.(json.Delim); ok {
-			switch delim {
-			case '{', '[':
-				if top+1 >= MaxJSONDepth {
-					return fmt.Errorf("JSON: nested more than %d deep: %w", MaxJSONDepth, ErrLimit)
-				}
-				l := level{free: free || top >= 0 && (stack[top].free || stack[top].key == "annotations")}
-				if delim == '{' {
-					l.keys, l.want = map[string]bool{}, true
-				}
-				stack = append(stack, l)
-				continue
-			default:
-				stack = stack[:top]
-			}
-		} else if top >= 0 && stack[top].want {
-			if err := stack[top].take(tok.(string)); err != nil {
-				return err
-			}
-			continue
-		}
-		// A value just ended.
-		if top = len(stack) - 1; top < 0 {
-			return nil
-		}
-		stack[top].want = stack[top].keys != nil
 	}
-}
-
-func (l *level) take(key string) error {
-	if l.keys[key] {
+	if slices.Contains(l.keys, key) || l.more[key] {
 		return fmt.Errorf("JSON: key %.100q twice in one object: %w", key, ErrCorrupt)
 	}
 	if !l.free && !known[key] {
@@ -117,6 +159,15 @@ func (l *level) take(key string) error {
 			return fmt.Errorf("JSON: key %.100q should be %q: %w", key, want, ErrCorrupt)
 		}
 	}
-	l.keys[key], l.key, l.want = true, key, false
+	switch {
+	case len(l.keys) < fewKeys:
+		l.keys = append(l.keys, key)
+	default:
+		if l.more == nil {
+			l.more = map[string]bool{}
+		}
+		l.more[key] = true
+	}
+	l.key, l.want = key, false
 	return nil
 }
