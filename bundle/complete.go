@@ -78,20 +78,21 @@ func (i *importing) complete(ctx context.Context) error {
 		at := place{c.repos[p.Repository], p.Digest}
 		c.brings[at] = append(c.brings[at], p.Repository)
 	}
-	changed := false
-	for n := range i.report.Verdicts {
-		v := &i.report.Verdicts[n]
-		if v.State != verify.Passed {
-			continue
+	// What does not come in any more may be what another index would have come with.
+	for changed := true; changed; {
+		changed = false
+		for n := range i.report.Verdicts {
+			v := &i.report.Verdicts[n]
+			if v.State != verify.Passed {
+				continue
+			}
+			if err := errors.Join(c.absent(ctx, i.g.Roots[n], v), c.arriving(ctx, i.g.Roots[n], v)); err != nil {
+				return err
+			}
+			changed = changed || v.State != verify.Passed
 		}
-		if err := errors.Join(c.absent(ctx, i.g.Roots[n], v), c.arriving(ctx, i.g.Roots[n], v)); err != nil {
-			return err
-		}
-		changed = changed || v.State != verify.Passed
 	}
-	if changed {
-		i.report.Decide()
-	}
+	i.report.Decide()
 	return c.remember()
 }
 

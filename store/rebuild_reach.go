@@ -172,10 +172,3 @@ func (f *inventory) retag(repo string, subject digest.Digest) []digest.Digest {
 	}
 	return out
 }
-
-func digests(all []layout.Descriptor) (out []digest.Digest) {
-	for _, d := range all {
-		out = append(out, d.Digest)
-	}
-	return out
-}

@@ -95,7 +95,6 @@ type piece struct {
 	data     []byte
 	envelope *sigstore.Envelope // of Sigstore's forms
 	err      error              // it cannot be read as what it should be
-	fatal    error              // its bytes cannot be had
 }
 
 // pieces is everything attached to one manifest in its repository.

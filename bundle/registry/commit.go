@@ -84,8 +84,7 @@ func (c *Client) tag(ctx context.Context, n layout.Name) error {
 	if err := layout.CheckBytes(data, n.Descriptor); err != nil {
 		return t.fail(err, "")
 	}
-	was, same := t.standsFor(ctx, ref, n.Descriptor)
-	if same {
+	if _, same := t.standsFor(ctx, ref, n.Descriptor); same {
 		return nil
 	}
 	err = t.write(ctx, n.Descriptor, data, ref.Tag)
@@ -93,7 +92,8 @@ func (c *Client) tag(ctx context.Context, n layout.Name) error {
 		return err
 	}
 	// It may have been written meanwhile, or be a tag that cannot change.
-	if was, same = t.standsFor(ctx, ref, n.Descriptor); same {
+	was, same := t.standsFor(ctx, ref, n.Descriptor)
+	if same {
 		return nil
 	}
 	return t.immutable(err, was, n.Descriptor.Digest)

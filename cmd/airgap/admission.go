@@ -65,7 +65,8 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	return r.release(ctx)
 }
 
-// about leaves of the roots those that lead to a manifest, or that it leads to.
+// about leaves of the roots those that lead to a manifest, or to anything that it leads
+// to: an index that is served may list what comes with another.
 func (s *separation) about(at spot) {
 	below := map[spot]bool{}
 	s.each(layout.Name{Reference: layout.Reference{Repository: at.repo}, Descriptor: layout.Descriptor{Digest: at.digest}}, (*thing).leadsTo, func(to spot) bool {
@@ -80,7 +81,7 @@ func (s *separation) about(at spot) {
 		s.each(root.Name, (*thing).leadsTo, func(to spot) bool {
 			was := seen[to]
 			seen[to] = true
-			related = related || to == at
+			related = related || below[to]
 			return !was && !related
 		})
 		if related {

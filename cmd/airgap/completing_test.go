@@ -220,6 +220,11 @@ func TestAdmitCompleting(t *testing.T) {
 	a.push(201, amd, "dev")
 	a.open(false, "dev", string(amd.Digest))
 	a.open(true, "v1", string(s.arm.Digest))
+	// Nor within an index of its own, under whatever tag.
+	other := a.b.Index(layouttest.ForPlatform(amd, "linux", "amd64"))
+	a.push(201, other, "dev")
+	a.open(false, "dev", string(amd.Digest), string(other.Digest))
+	a.push(201, amd, "dev")
 	a.push(201, a.sign(amd, "release"), "")
 	a.open(true, "dev", "v1", string(amd.Digest))
 }

@@ -445,14 +445,3 @@ func whyNot(v *verify.Verdict) string {
 	}
 	return text
 }
-
-// unique keeps the first of each.
-func unique(all []string) []string {
-	var out []string
-	for _, s := range all {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
