@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -69,6 +70,13 @@ func newStarts(t *testing.T) *starts {
 	for _, x := range indexForms() {
 		s.indexes = append(s.indexes, asked{form{name: x.name}, s.folder.disguiseIn(s.base, x, s.elsewhere)})
 	}
+	known := map[digest.Digest]string{}
+	for _, x := range s.all() {
+		if other, ok := known[x.desc.Digest]; ok {
+			t.Fatalf("%s is the same as %s", x.name, other)
+		}
+		known[x.desc.Digest] = x.name
+	}
 	for _, f := range []*layoutFolder{s.folder, s.elsewhere} {
 		if f.err != nil {
 			t.Fatal(f.err)
@@ -122,13 +130,18 @@ type way struct {
 // check compares what engines make of a form with what is served.
 func (s *starts) check(t *testing.T, x asked, ways []way) {
 	t.Helper()
+	for _, e := range s.engines {
+		if got := s.results[x.name][e]; x.name == "plain" && got != "S" && got != "" { // it was not asked
+			t.Errorf("%s does not start a plain image: %q", e, got)
+		}
+	}
 	for _, w := range ways {
 		for _, e := range s.engines {
 			if s.served[w.name][x.name] && s.results[x.name][e] == "S" {
 				t.Errorf("%s: %s starts it, and it is served (%s): %s", x.name, e, w.name, x.desc.Digest)
 			}
 		}
-		if strings.HasPrefix(x.name, harmless) && !s.served[w.name][x.name] && w.name != "late" && w.name != "child" {
+		if strings.HasPrefix(x.name, harmless) && s.served[w.name] != nil && !s.served[w.name][x.name] && w.name != "late" && w.name != "child" {
 			t.Errorf("%s: it is not served (%s)", x.name, w.name)
 		}
 	}
