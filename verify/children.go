@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"airgap/layout"
 	"airgap/verify/policy"
@@ -194,25 +195,50 @@ func (c *collector) opener(ctx context.Context, repo string) func(layout.Descrip
 	}
 }
 
-// riders tells of what is attached to an image and could be started itself, for nobody
-// judges that.
-func (b *bench) riders(ctx context.Context, d digest.Digest) ([]string, error) {
-	place, _ := b.g.Place(b.repo, d)
+// unjudged warns of attachments that could be started themselves: of the image, of what it
+// contains, and of other attachments. Nobody judges them.
+func (b *bench) unjudged(ctx context.Context, d digest.Digest) ([]string, error) {
+	if out, known := b.warned[d]; known {
+		return out, nil
+	}
 	var out []string
-	for _, e := range place.Attached {
-		m, err := b.manifest(ctx, e.Digest)
-		if err != nil {
-			return nil, err
+	seen := map[digest.Digest]bool{d: true}
+	todo := []digest.Digest{d}
+	add := func(d digest.Digest) bool {
+		_, here := b.g.Place(b.repo, d)
+		if was := seen[d]; was || !here {
+			return false
 		}
-		why, err := b.starts.Startable(m, b.opener(ctx, b.repo))
-		if err != nil {
-			return nil, err
-		}
-		if why != "" {
-			out = append(out, fmt.Sprintf("%s is attached and was not judged, and could be started: %s", e.Digest, why))
+		seen[d] = true
+		todo = append(todo, d)
+		return true
+	}
+	for next := 0; next < len(todo); next++ { // first what the image contains
+		for _, c := range b.g.Nodes[todo[next]].Children {
+			add(c.Digest)
 		}
 	}
-	return out, nil
+	for next := 0; next < len(todo); next++ {
+		place, _ := b.g.Place(b.repo, todo[next])
+		for _, e := range place.Attached {
+			if !add(e.Digest) {
+				continue
+			}
+			m, err := b.manifest(ctx, e.Digest)
+			if err != nil {
+				return nil, err
+			}
+			why, err := b.starts.Startable(m, b.opener(ctx, b.repo))
+			if err != nil {
+				return nil, err
+			}
+			if why != "" {
+				out = append(out, fmt.Sprintf("%s is attached and was not judged, and could be started: %s", e.Digest, why))
+			}
+		}
+	}
+	b.warned[d] = slices.Clip(out)
+	return b.warned[d], nil
 }
 
 // manifest reads a manifest of the graph.

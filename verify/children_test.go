@@ -183,8 +183,12 @@ func TestUnjudgedAttachments(t *testing.T) {
 	b.Manifest(layouttest.Document{SchemaVersion: 2, MediaType: layout.MediaTypeManifest, Config: &config, Layers: []layout.Descriptor{layer}, Subject: &good})
 	f.content(b.Content())
 	f.attach(must(signing.BundleSignature(good, key)))
-	v := f.judge(judge, "v1")
-	if v.State != verify.Passed || len(v.Warnings) != 1 || !strings.Contains(v.Warnings[0], "could be started") {
-		t.Errorf("%s, %q", v.State, v.Warnings)
+	b.Tag("index", b.Index(layouttest.ForPlatform(good, "linux", "amd64"))) // below an index, too
+	f.content(b.Content())
+	for _, tag := range []string{"v1", "index"} {
+		v := f.judge(judge, tag)
+		if v.State != verify.Passed || len(v.Warnings) != 1 || !strings.Contains(v.Warnings[0], "could be started") {
+			t.Errorf("%s: %s, %q", tag, v.State, v.Warnings)
+		}
 	}
 }

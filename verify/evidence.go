@@ -125,8 +125,9 @@ type collector struct {
 
 	known   map[key]*pieces
 	attests map[digest.Digest]bool // manifests that are BuildKit attestations, or not
-	bytes   int64                  // read so far
-	kept    int64                  // bytes of room that are kept
+	warned  map[digest.Digest][]string
+	bytes   int64 // read so far
+	kept    int64 // bytes of room that are kept
 	pieces  int
 }
 

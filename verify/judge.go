@@ -113,7 +113,7 @@ func (j *Judge) begin(src layout.Source, g *layout.Graph) *judgement {
 }
 
 func (jm *judgement) collector() *collector {
-	return &collector{src: jm.src, g: jm.g, work: jm.work, room: jm.room, starts: jm.starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}}
+	return &collector{src: jm.src, g: jm.g, work: jm.work, room: jm.room, starts: jm.starts, known: map[key]*pieces{}, attests: map[digest.Digest]bool{}, warned: map[digest.Digest][]string{}}
 }
 
 func (jm *judgement) bench(c *collector, repo string) *bench {
@@ -188,7 +188,7 @@ func (b *bench) under(ctx context.Context, rule *policy.Rule, root layout.Name) 
 		return v, nil
 	}
 	var err error
-	if v.Warnings, err = b.riders(ctx, root.Descriptor.Digest); err != nil {
+	if v.Warnings, err = b.unjudged(ctx, root.Descriptor.Digest); err != nil {
 		return v, err
 	}
 	n := b.g.Nodes[root.Descriptor.Digest]
