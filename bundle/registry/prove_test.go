@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -56,15 +57,15 @@ func TestProve(t *testing.T) {
 // TestProveUnreachable: where blobs cannot be read at all, that is found out once.
 func TestProveUnreachable(t *testing.T) {
 	_, d := blobOf(100)
-	n := 0
-	c := clientFor(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n++; panic(http.ErrAbortHandler) }))
+	var n atomic.Int64
+	c := clientFor(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { n.Add(1); panic(http.ErrAbortHandler) }))
 	for range 3 {
 		if is, err := c.Prove(t.Context(), repo, d); is || err == nil {
 			t.Errorf("Prove = %v, %v", is, err)
 		}
 	}
-	if n > 12 {
-		t.Errorf("asked %d times", n)
+	if n.Load() > 12 {
+		t.Errorf("asked %d times", n.Load())
 	}
 }
 
