@@ -3,12 +3,7 @@
 package interop
 
 import (
-	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
 	"os"
-	"path/filepath"
-	"slices"
 	"testing"
 
 	"airgap/verify/signing"
@@ -127,44 +122,4 @@ func TestKeyOfCosign(t *testing.T) {
 	sign.env = password
 	runWith(t, sign)
 	run(t, "cosign", "verify", "--key", dir+"/locked.pub", "--allow-http-registry", "--insecure-ignore-tlog=true", repo.at(im.index))
-}
-
-// Records of custody are attestations like any other: cosign verifies them, by both
-// kinds of key.
-func TestCosignReadsRecords(t *testing.T) {
-	need(t, "airgap", "cosign", "oras")
-	im, err := imagesOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ec, err := signing.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, key := range map[string]crypto.Signer{"ecdsa": ec, "ed25519": ed} {
-		dir := t.TempDir()
-		private, err := signing.PrivateKeyPEM(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public, err := signing.PublicKeyPEM(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, data := range map[string][]byte{"record.key": private, "record.pub": public} {
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		repo := repository{withReferrers(t), "team/" + what}
-		run(t, "oras", "copy", "--from-oci-layout", im.dir+":v1", "--to-plain-http", repo.String()+":v1")
-		run(t, "airgap", "promote", repo.String()+":v1", "--to", "production", "--record-key", filepath.Join(dir, "record.key"))
-		verify := []string{"verify-attestation", "--key", filepath.Join(dir, "record.pub"), "--allow-http-registry", "--insecure-ignore-tlog=true", "--type"}
-		run(t, "cosign", append(slices.Clone(verify), "urn:airgap:custody:promote:v1", repo.at(im.index))...)
-		refused(t, "cosign", append(slices.Clone(verify), "urn:airgap:custody:delete:v1", repo.at(im.index))...)
-	}
 }
