@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"airgap/layout"
@@ -22,6 +23,7 @@ import (
 // knowsIndexes is a sink that can tell what it serves; see store.Session.
 type knowsIndexes interface {
 	Serves(ctx context.Context, repo string, dgst digest.Digest) (bool, error)
+	Admitted(ctx context.Context, repo string, dgst digest.Digest) (bool, error)
 	Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error)
 }
 
@@ -32,8 +34,9 @@ type absentChild struct {
 	References []string      `json:"references"`
 }
 
-// maxAbsentReferences is how many references are remembered for a child of an index.
-const maxAbsentReferences = 100
+// maxAbsentReferences is how many references are remembered for a child of an index. None
+// is forgotten: an import that would bring more is refused.
+const maxAbsentReferences = 5000
 
 func absentName(repo string, child digest.Digest) string {
 	return "child " + layout.SameHost(repo) + " " + string(child)
@@ -59,7 +62,7 @@ type judgedUnder struct {
 	src  layout.Source
 	repo string
 	dgst digest.Digest
-	rule *policy.Rule
+	rule string
 }
 
 // complete refuses each root that passed and whose index would be completed, here or
@@ -107,7 +110,7 @@ func (c *completing) absent(ctx context.Context, root layout.Name, v *verify.Ver
 				return err
 			}
 		}
-		there, err := c.serves(ctx, to, d)
+		there, err := c.admittedThere(ctx, to, d)
 		if err != nil {
 			return err
 		}
@@ -174,11 +177,11 @@ func (c *completing) completes(ctx context.Context, to string, d digest.Digest) 
 		return nil, err
 	}
 	var out []string
-	known := map[digest.Digest]bool{}
 	for _, a := range remembered {
-		known[a.Index] = true
-		if !c.comesWith(to, a.Index, d) {
-			out = append(out, a.References...)
+		for _, ref := range a.References {
+			if !c.comesWith(to, a.Index, d, ref) {
+				out = append(out, ref)
+			}
 		}
 	}
 	k, ok := c.dst.(knowsIndexes)
@@ -190,22 +193,23 @@ func (c *completing) completes(ctx context.Context, to string, d digest.Digest) 
 		return nil, err
 	}
 	for _, n := range names {
-		if !known[n.Descriptor.Digest] && !c.comesWith(to, n.Descriptor.Digest, d) {
-			out = append(out, n.Reference.String())
+		if ref := n.Reference.String(); !c.comesWith(to, n.Descriptor.Digest, d, ref) {
+			out = append(out, ref)
 		}
 	}
 	return out, nil
 }
 
 // comesWith says whether this import brings an index that passed, and a child judged with
-// it.
-func (c *completing) comesWith(to string, index, child digest.Digest) bool {
+// it by the rule that a reference has.
+func (c *completing) comesWith(to string, index, child digest.Digest, reference string) bool {
+	rule := c.ruleFor(reference)
 	for n, root := range c.g.Roots {
 		v := &c.report.Verdicts[n]
 		if root.Descriptor.Digest != index || c.repos[root.Reference.Repository] != to || v.State != verify.Passed {
 			continue
 		}
-		if _, here := c.g.Place(root.Reference.Repository, child); here && !slices.Contains(v.Absent, child) {
+		if _, here := c.g.Place(root.Reference.Repository, child); here && !slices.Contains(v.Absent, child) && sameRule(rule, c.o.Judge.Policy.For(root.Reference)) {
 			return true
 		}
 	}
@@ -220,6 +224,11 @@ func (c *completing) ruleFor(reference string) *policy.Rule {
 	return c.o.Judge.Policy.For(ref)
 }
 
+// sameRule says whether two rules decide alike. Each look-up in a policy makes a new one.
+func sameRule(a, b *policy.Rule) bool {
+	return a != nil && b != nil && a.Name == b.Name && a.Index == b.Index && reflect.DeepEqual(a.Require, b.Require)
+}
+
 // serves says whether the destination serves a manifest.
 func (c *completing) serves(ctx context.Context, repo string, d digest.Digest) (bool, error) {
 	if k, ok := c.dst.(knowsIndexes); ok {
@@ -232,9 +241,18 @@ func (c *completing) serves(ctx context.Context, repo string, d digest.Digest) (
 	return err == nil, err
 }
 
+// admittedThere says whether the destination would serve a manifest once an index that is
+// served lists it.
+func (c *completing) admittedThere(ctx context.Context, repo string, d digest.Digest) (bool, error) {
+	if k, ok := c.dst.(knowsIndexes); ok {
+		return k.Admitted(ctx, repo, d)
+	}
+	return c.serves(ctx, repo, d)
+}
+
 // hold turns a verdict that passed if a manifest does not pass the rule for an index.
 func (c *completing) hold(ctx context.Context, v *verify.Verdict, rule *policy.Rule, src layout.Source, repo string, d digest.Digest, index string) error {
-	key := judgedUnder{nil, repo, d, rule}
+	key := judgedUnder{nil, repo, d, rule.Name}
 	if src != c.source {
 		key.src = src
 	}
@@ -327,6 +345,13 @@ func (c *completing) remember() error {
 		for _, a := range news[at] {
 			all = addAbsent(all, a)
 		}
+		for _, a := range all {
+			if len(a.References) > maxAbsentReferences {
+				return &layout.Error{Side: layout.SideDestination, Name: at.repo, Digest: a.Index,
+					Err:  fmt.Errorf("more than %d names for an index whose child %s is absent: %w", maxAbsentReferences, at.d, layout.ErrLimit),
+					Hint: "import the index with all of its children"}
+			}
+		}
 		now, err := json.Marshal(all)
 		if err != nil {
 			return err
@@ -338,16 +363,14 @@ func (c *completing) remember() error {
 	return nil
 }
 
-// addAbsent adds a reference, the newest last.
+// addAbsent adds a reference.
 func addAbsent(all []absentChild, a absentChild) []absentChild {
 	for i := range all {
 		if all[i].Index != a.Index {
 			continue
 		}
-		refs := slices.DeleteFunc(all[i].References, func(r string) bool { return r == a.References[0] })
-		all[i].References = append(refs, a.References[0])
-		if extra := len(all[i].References) - maxAbsentReferences; extra > 0 {
-			all[i].References = all[i].References[extra:]
+		if !slices.Contains(all[i].References, a.References[0]) {
+			all[i].References = append(all[i].References, a.References[0])
 		}
 		return all
 	}

@@ -70,7 +70,8 @@ type Omission struct {
 	Descriptor Descriptor
 	Reason     string
 	// Elsewhere: engines may have it all the same, for the index that lists it embeds it
-	// or says where else it is (OCI image-spec, descriptor fields "data" and "urls").
+	// or says where else it is (OCI image-spec, descriptor fields "data" and "urls"), or
+	// the repository has it as a manifest, though it is listed as something else.
 	Elsewhere bool
 }
 

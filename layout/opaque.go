@@ -55,6 +55,9 @@ func readable(err error) error {
 
 // absentOpaque lists what an index lists that is no manifest, and that the source does
 // not have and may lack, as its other children.
+//
+// The value says whether the repository has it after all, as a manifest: engines that do
+// not know the type get it as one.
 func (w *walker) absentOpaque(ctx context.Context, t task, m *Manifest) (map[digest.Digest]bool, error) {
 	if w.opt.MayMiss == nil {
 		return nil, nil
@@ -67,7 +70,11 @@ func (w *walker) absentOpaque(ctx context.Context, t task, m *Manifest) (map[dig
 		rc, err := w.src.Open(ctx, t.repo, trim(d))
 		switch {
 		case errors.Is(err, ErrNotFound):
-			absent[d.Digest] = true
+			_, err := w.src.Resolve(ctx, Reference{Repository: t.repo, Digest: d.Digest})
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return nil, err
+			}
+			absent[d.Digest] = err == nil
 		case err != nil:
 			return nil, err
 		default:

@@ -99,8 +99,8 @@ func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
 	n.Blobs = make([]Blob, 0, len(m.Layers)+1)
 	for _, d := range m.Blobs() {
 		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
-		if absent[b.Digest] {
-			l.skip = append(l.skip, skipped{b, ReasonAbsent, isElsewhere(d)})
+		if asManifest, ok := absent[b.Digest]; ok {
+			l.skip = append(l.skip, skipped{b, ReasonAbsent, asManifest || isElsewhere(d)})
 			continue
 		}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {

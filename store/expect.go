@@ -17,7 +17,7 @@ type expectations struct {
 	names   map[layout.Reference]digest.Digest // "" for one that was not there
 	pieces  map[spot]string                    // media types of what was found there
 	state   uint64                             // 0: any
-	served  map[spot]bool
+	served  map[asked]bool
 	listed  map[spot][]layout.Name
 	indexes map[string]map[digest.Digest][]layout.Name // by repository, as they were read
 	seen    *View

@@ -18,29 +18,49 @@ import (
 // session ends that. The answer is expected to hold still at Commit, which fails with
 // ErrChanged otherwise.
 func (s *Session) Serves(ctx context.Context, repo string, dgst digest.Digest) (bool, error) {
-	serves := false
+	return s.ask(ctx, asked{spot{repo, dgst}, true})
+}
+
+// Admitted is like Serves, but for a manifest that is not in quarantine itself it does not
+// matter whether all that leads to it is: an index that is served would serve it.
+func (s *Session) Admitted(ctx context.Context, repo string, dgst digest.Digest) (bool, error) {
+	return s.ask(ctx, asked{spot{repo, dgst}, false})
+}
+
+// asked is what Serves or Admitted was asked about.
+type asked struct {
+	spot
+	serves bool
+}
+
+func (s *Session) ask(ctx context.Context, a asked) (bool, error) {
+	answer := false
 	err := s.store.view(func(tx *bbolt.Tx) (err error) {
-		serves, err = s.serves(tx, repo, dgst)
+		answer, err = s.serves(tx, a)
 		return err
 	})
 	if err = errors.Join(ctx.Err(), err); err != nil {
-		return false, s.store.wrap(dgst, err)
+		return false, s.store.wrap(a.digest, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.expectations.served == nil {
-		s.expectations.served = map[spot]bool{}
+		s.expectations.served = map[asked]bool{}
 	}
-	s.expectations.served[spot{repo, dgst}] = serves
-	return serves, nil
+	s.expectations.served[a] = answer
+	return answer, nil
 }
 
-func (s *Session) serves(tx *bbolt.Tx, repo string, dgst digest.Digest) (bool, error) {
+func (s *Session) serves(tx *bbolt.Tx, a asked) (bool, error) {
+	repo, dgst := a.repo, a.digest
 	if _, there, err := manifest(tx, repo, dgst); err != nil || !there {
 		return false, err
 	}
 	if notAdmitted(tx, repo) && wasPushed(tx, repo, dgst) {
 		return false, nil
+	}
+	if !a.serves {
+		return hidden(tx, repo, dgst) == nil, nil
 	}
 	why, err := s.seen.holds(tx, layout.Reference{Repository: repo, Digest: dgst}, dgst)
 	return why == "", err
@@ -56,7 +76,7 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 	all, known := s.indexes[repo]
 	if err == nil && !known {
 		err = s.store.view(func(tx *bbolt.Tx) (err error) {
-			all, err = s.store.indexesIn(tx, repo)
+			all, err = s.indexesIn(tx, repo)
 			return err
 		})
 	}
@@ -73,7 +93,7 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 
 // indexesIn finds, for each manifest that an index of repo lists, the names of those. It is
 // empty for a repository that is not there.
-func (s *Store) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
+func (s *Session) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
 	out := map[digest.Digest][]layout.Name{}
 	if repo == "" {
 		return out, nil
@@ -86,19 +106,36 @@ func (s *Store) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range names {
-		if layout.IsDerivedTag(n.Reference.Tag) || !layout.IsIndex(n.Descriptor.MediaType) {
-			continue
-		}
-		below, err := s.allBelow(tx, repo, n.Descriptor.Digest)
-		if err != nil {
-			return nil, err
-		}
+	contained := map[digest.Digest]bool{}
+	add := func(n layout.Name) error {
+		below, err := s.store.allBelow(tx, repo, n.Descriptor.Digest)
 		for _, d := range below {
 			out[d] = append(out[d], n)
+			contained[d] = true
+		}
+		contained[n.Descriptor.Digest] = true
+		return err
+	}
+	for _, n := range names {
+		if !layout.IsDerivedTag(n.Reference.Tag) && layout.IsIndex(n.Descriptor.MediaType) {
+			if err := add(n); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return out, nil
+	// An index without such a name is served by its digest.
+	err = eachManifest(b, func(dgst digest.Digest) error {
+		rec, _, err := manifest(tx, repo, dgst)
+		if err != nil || !layout.IsIndex(rec.MediaType) || contained[dgst] {
+			return err
+		}
+		why, err := s.seen.holds(tx, layout.Reference{Repository: repo, Digest: dgst}, dgst)
+		if err != nil || why != "" {
+			return err
+		}
+		return add(layout.Name{Reference: layout.Reference{Repository: repo, Digest: dgst}, Descriptor: rec.descriptor(dgst)})
+	})
+	return out, err
 }
 
 // allBelow lists what an index of repo lists, at any depth, there or not. An index that
@@ -136,11 +173,11 @@ func (s *Store) listedIn(tx *bbolt.Tx, repo string, dgst digest.Digest) ([]diges
 
 // checkListed fails if what Serves and Listed told is not so any more. The locks are held.
 func (s *Session) checkListed(tx *bbolt.Tx) error {
-	for at, was := range s.expectations.served {
-		if now, err := s.serves(tx, at.repo, at.digest); err != nil {
+	for a, was := range s.expectations.served {
+		if now, err := s.serves(tx, a); err != nil {
 			return err
 		} else if now != was {
-			return fmt.Errorf("%s of %s: %w", at.digest, at.repo, ErrChanged)
+			return fmt.Errorf("%s of %s: %w", a.digest, a.repo, ErrChanged)
 		}
 	}
 	same := func(a, b layout.Name) bool {
@@ -150,7 +187,7 @@ func (s *Session) checkListed(tx *bbolt.Tx) error {
 	for at, was := range s.expectations.listed {
 		if now[at.repo] == nil {
 			var err error
-			if now[at.repo], err = s.store.indexesIn(tx, at.repo); err != nil {
+			if now[at.repo], err = s.indexesIn(tx, at.repo); err != nil {
 				return err
 			}
 		}

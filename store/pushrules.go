@@ -109,7 +109,7 @@ func (in *putting) checkBlobs(tx *bbolt.Tx) error {
 			stamp = here.Get(key(d.Digest))
 		}
 		if stamp == nil || len(stamp) == 0 && kept.blobs[d.Digest] {
-			if in.p.o.Sparse || layout.IsForeign(d.MediaType) {
+			if in.p.o.Sparse || layout.IsForeign(d.MediaType) && !layout.IsIndex(in.m.MediaType) {
 				continue
 			}
 			return refuse(push.ErrBlobUnknown, "push it first", "%s", d.Digest)

@@ -46,10 +46,11 @@ func (r *rebuilding) keepDoubted(s, pushed *Session, repo string) error {
 		}
 	}
 	for dgst, rec := range s.gains[repo].manifests {
-		if contained[dgst] || s == pushed && !r.o.Doubted[dgst] {
+		why, ok := here[dgst]
+		held := ok && why != "" // that an index lists it ends no quarantine
+		if !held && (contained[dgst] || s == pushed && !r.o.Doubted[dgst]) {
 			continue
 		}
-		why, ok := here[dgst]
 		if ok && why == "" {
 			continue
 		}

@@ -133,7 +133,7 @@ func (v Verdict) ofChildren(states []State, absent []layout.Omission) Verdict {
 	for _, o := range absent {
 		if o.Elsewhere {
 			v.State = Refused
-			v.Reason = fmt.Sprintf("child %s is not here, but the index embeds it or says where to get it (data, urls), so that engines would start it unjudged", o.Descriptor.Digest)
+			v.Reason = fmt.Sprintf("child %s is not here as it is listed, but engines can get it all the same: the index embeds it, says where it is (data, urls), or the repository has it as a manifest", o.Descriptor.Digest)
 			return v
 		}
 		if !known[o.Descriptor.Digest] {

@@ -30,6 +30,7 @@ rules:
 //	mirror     the same as mirror.example/team/app:v9, signed by other
 //	some       that and app:v3, another image, signed by release
 //	signed     the same as app:v2, signed by release
+//	lax        app:dev, the index of app:v1 with both children, that for amd64 unsigned
 //	whole      app:v1 with both children, both signed by release
 //	half       app:v1 with the child for amd64 only, signed by release
 type sparse struct{ index, arm, amd layout.Descriptor }
@@ -81,6 +82,11 @@ func newSparse(t *testing.T) sparse {
 		signIn(t, b, d, "release")
 		b.Tag("v2", d)
 	})
+	folder("lax", app, func(b *layouttest.Builder) {
+		one, two := amd(b), arm(b)
+		signIn(t, b, two, "release")
+		b.Tag("dev", b.Index(layouttest.ForPlatform(two, "linux", "arm64"), layouttest.ForPlatform(one, "linux", "amd64")))
+	})
 	folder("half", app, func(b *layouttest.Builder) {
 		d := amd(b)
 		signIn(t, b, d, "release")
@@ -119,6 +125,7 @@ func TestCompleting(t *testing.T) {
 	}{
 		"a child by a lax rule":         {"index dev", "", exitRefused},
 		"a child was there":             {"dev index", "", exitRefused},
+		"again under a lax name":        {"index lax", "", exitRefused},
 		"by another source":             {"index mirror", mapped, exitRefused},
 		"another source was there":      {"mirror index", mapped, exitRefused},
 		"a child that passes":           {"index signed", "", exitDone},
@@ -227,4 +234,17 @@ func TestAdmitCompleting(t *testing.T) {
 	a.push(201, amd, "dev")
 	a.push(201, a.sign(amd, "release"), "")
 	a.open(true, "dev", "v1", string(amd.Digest))
+}
+
+// An index that no tag leads to any more is served by its digest, and is not completed
+// either.
+func TestCompletingLoose(t *testing.T) {
+	s := newSparse(t)
+	line := " --store d --policy policy.yaml --trust T"
+	mustRun(t, exitDone, "import index"+line)
+	mustRun(t, exitDone, "store rm reg.example/team/app:v1 --store d")
+	mustRun(t, exitRefused, "import dev"+line)
+	if !serves(t, "d", layout.Reference{Repository: reverifyRepo, Digest: s.index.Digest}) {
+		t.Error("the index is not served, and the test says nothing")
+	}
 }

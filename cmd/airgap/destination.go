@@ -347,6 +347,17 @@ func (l *lateSink) Serves(ctx context.Context, repo string, dgst digest.Digest) 
 	return l.sink.(storeSink).Serves(ctx, repo, dgst)
 }
 
+// Admitted is like Serves; see [store.Session.Admitted].
+func (l *lateSink) Admitted(ctx context.Context, repo string, dgst digest.Digest) (bool, error) {
+	if !l.there() {
+		return false, nil
+	}
+	if err := l.opened(); err != nil {
+		return false, err
+	}
+	return l.sink.(storeSink).Admitted(ctx, repo, dgst)
+}
+
 // Listed finds the indexes of the sink that list a manifest; see [store.Session.Listed].
 func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error) {
 	if !l.there() {

@@ -50,6 +50,7 @@ type judgedRoot struct {
 type thing struct {
 	layout.Descriptor
 	starts   bool            // it is an image, an index or cannot be read
+	list     bool            // it is an index that says nothing of itself
 	children []digest.Digest // there or not
 	attached []digest.Digest
 }
@@ -119,9 +120,10 @@ func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([
 				return nil, err
 			}
 			t.starts = !inert
-			for _, c := range m.Manifests {
+			for _, c := range slices.Concat(m.Manifests, m.Opaque) { // engines may get those as manifests
 				t.children = append(t.children, c.Digest)
 			}
+			t.list = m.MediaType == layout.MediaTypeIndex && m.Subject == nil
 			if m.Subject != nil {
 				subjects[d.Digest] = m.Subject.Digest
 			}
@@ -200,7 +202,7 @@ func (s *separation) tie(names []layout.Name) {
 // it lists with it.
 func (s *separation) listsAttached(subject spot, index digest.Digest) bool {
 	list, attached := s.things[spot{subject.repo, index}], s.things[subject].attached
-	return list != nil && !slices.ContainsFunc(list.children, func(d digest.Digest) bool {
+	return list != nil && list.list && !slices.ContainsFunc(list.children, func(d digest.Digest) bool {
 		child := s.things[spot{subject.repo, d}]
 		return child == nil || child.starts || !slices.Contains(attached, d)
 	})
