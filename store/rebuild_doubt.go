@@ -46,11 +46,10 @@ func (r *rebuilding) keepDoubted(s, pushed *Session, repo string) error {
 		}
 	}
 	for dgst, rec := range s.gains[repo].manifests {
-		why, ok := here[dgst]
-		held := ok && why != "" // that an index lists it ends no quarantine
-		if !held && (contained[dgst] || s == pushed && !r.o.Doubted[dgst]) {
+		if contained[dgst] || s == pushed && !r.o.Doubted[dgst] {
 			continue
 		}
+		why, ok := here[dgst]
 		if ok && why == "" {
 			continue
 		}
