@@ -157,11 +157,15 @@ func (c *completing) arriving(ctx context.Context, root layout.Name, v *verify.V
 			continue
 		}
 		for _, ref := range refs {
-			rule := c.ruleFor(ref)
+			rule := c.ruleFor(ref.name)
+			if rule == nil && ref.remembered { // it was admitted by its children, and now by nothing
+				v.State, v.Reason = verify.Refused, fmt.Sprintf("the index %s lists %s, and no policy rule matches the index any more", ref.name, d)
+				continue
+			}
 			if rule == nil || rule.Index != policy.IndexChildren {
 				continue // the index is judged as a whole
 			}
-			if err := c.hold(ctx, v, rule, c.source, from, d, ref); err != nil {
+			if err := c.hold(ctx, v, rule, c.source, from, d, ref.name); err != nil {
 				return err
 			}
 		}
@@ -169,18 +173,25 @@ func (c *completing) arriving(ctx context.Context, root layout.Name, v *verify.V
 	return nil
 }
 
+// completed is a reference of an index, remembered from an import or found at the
+// destination.
+type completed struct {
+	name       string
+	remembered bool
+}
+
 // completes lists the references of indexes that list a manifest, are in a repository of
 // the destination, and do not come again by this import with the manifest judged.
-func (c *completing) completes(ctx context.Context, to string, d digest.Digest) ([]string, error) {
+func (c *completing) completes(ctx context.Context, to string, d digest.Digest) ([]completed, error) {
 	remembered, _, err := c.absentFrom(to, d)
 	if err != nil {
 		return nil, err
 	}
-	var out []string
+	var out []completed
 	for _, a := range remembered {
 		for _, ref := range a.References {
 			if !c.comesWith(to, a.Index, d, ref) {
-				out = append(out, ref)
+				out = append(out, completed{ref, true})
 			}
 		}
 	}
@@ -194,7 +205,7 @@ func (c *completing) completes(ctx context.Context, to string, d digest.Digest) 
 	}
 	for _, n := range names {
 		if ref := n.Reference.String(); !c.comesWith(to, n.Descriptor.Digest, d, ref) {
-			out = append(out, ref)
+			out = append(out, completed{ref, false})
 		}
 	}
 	return out, nil

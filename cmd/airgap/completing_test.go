@@ -248,3 +248,15 @@ func TestCompletingLoose(t *testing.T) {
 		t.Error("the index is not served, and the test says nothing")
 	}
 }
+
+// An index whose rule is gone from the policy is not completed by what another rule passes.
+func TestCompletingWithoutRule(t *testing.T) {
+	newSparse(t)
+	line := " --store d --policy policy.yaml --trust T"
+	mustRun(t, exitDone, "import index"+line)
+	less := strings.Replace(childrenPolicy, `- {name: team, match: ["reg.example/team/*"], index: children, require: {cosign: {key: release}}}`+"\n", "", 1)
+	if err := os.WriteFile("policy.yaml", []byte(less), 0o600); err != nil || less == childrenPolicy {
+		t.Fatal(err)
+	}
+	mustRun(t, exitRefused, "import dev"+line)
+}
