@@ -46,9 +46,31 @@ func absentName(repo string, child digest.Digest) string {
 // by what is there.
 type completing struct {
 	*importing
-	repos  map[string]string  // of the destination, by those of the source
+	repos  map[string]string // of the destination, by those of the source
+	judged []judgedName
 	brings map[place][]string // repositories of the source that have what goes to a place
 	known  map[judgedUnder]verify.Verdict
+}
+
+// judgedName is something that comes in if its verdict stays that it passed.
+type judgedName struct {
+	layout.Name
+	verdict *verify.Verdict
+}
+
+// judgedNames are the roots, and what is attached and was judged by itself.
+func (i *importing) judgedNames() []judgedName {
+	var out []judgedName
+	for n := range i.report.Verdicts {
+		out = append(out, judgedName{i.g.Roots[n], &i.report.Verdicts[n]})
+	}
+	if i.attached == nil {
+		return out
+	}
+	for n, name := range i.attached.names {
+		out = append(out, judgedName{name, &i.attached.verdicts[n]})
+	}
+	return out
 }
 
 // place is a manifest in a repository of the destination.
@@ -69,7 +91,7 @@ type judgedUnder struct {
 // there, by something that does not pass the index's rule. What is still absent is
 // remembered.
 func (i *importing) complete(ctx context.Context) error {
-	c := &completing{importing: i, repos: map[string]string{}, brings: map[place][]string{}, known: map[judgedUnder]verify.Verdict{}}
+	c := &completing{importing: i, judged: i.judgedNames(), repos: map[string]string{}, brings: map[place][]string{}, known: map[judgedUnder]verify.Verdict{}}
 	for _, repo := range i.g.Repositories() {
 		to, err := i.o.Mapping.Repository(repo)
 		if err != nil {
@@ -84,15 +106,14 @@ func (i *importing) complete(ctx context.Context) error {
 	// What does not come in any more may be what another index would have come with.
 	for changed := true; changed; {
 		changed = false
-		for n := range i.report.Verdicts {
-			v := &i.report.Verdicts[n]
-			if v.State != verify.Passed {
+		for _, j := range c.judged {
+			if j.verdict.State != verify.Passed {
 				continue
 			}
-			if err := errors.Join(c.absent(ctx, i.g.Roots[n], v), c.arriving(ctx, i.g.Roots[n], v)); err != nil {
+			if err := errors.Join(c.absent(ctx, j.Name, j.verdict), c.arriving(ctx, j.Name, j.verdict)); err != nil {
 				return err
 			}
-			changed = changed || v.State != verify.Passed
+			changed = changed || j.verdict.State != verify.Passed
 		}
 	}
 	i.report.Decide()
@@ -215,12 +236,11 @@ func (c *completing) completes(ctx context.Context, to string, d digest.Digest) 
 // it by the rule that a reference has.
 func (c *completing) comesWith(to string, index, child digest.Digest, reference string) bool {
 	rule := c.ruleFor(reference)
-	for n, root := range c.g.Roots {
-		v := &c.report.Verdicts[n]
-		if root.Descriptor.Digest != index || c.repos[root.Reference.Repository] != to || v.State != verify.Passed {
+	for _, j := range c.judged {
+		if j.Descriptor.Digest != index || c.repos[j.Reference.Repository] != to || j.verdict.State != verify.Passed {
 			continue
 		}
-		if _, here := c.g.Place(root.Reference.Repository, child); here && !slices.Contains(v.Absent, child) && sameRule(rule, c.o.Judge.Policy.For(root.Reference)) {
+		if _, here := c.g.Place(j.Reference.Repository, child); here && !slices.Contains(j.verdict.Absent, child) && sameRule(rule, c.o.Judge.Policy.For(j.Reference)) {
 			return true
 		}
 	}
@@ -335,17 +355,16 @@ func (c *completing) remember() error {
 	}
 	news := map[place][]absentChild{}
 	var order []place
-	for n, v := range c.report.Verdicts {
-		root := c.g.Roots[n]
-		if v.State != verify.Passed {
+	for _, j := range c.judged {
+		if j.verdict.State != verify.Passed {
 			continue
 		}
-		for _, d := range v.Absent {
-			at := place{c.repos[root.Reference.Repository], d}
+		for _, d := range j.verdict.Absent {
+			at := place{c.repos[j.Reference.Repository], d}
 			if news[at] == nil {
 				order = append(order, at)
 			}
-			news[at] = append(news[at], absentChild{root.Descriptor.Digest, []string{root.Reference.String()}})
+			news[at] = append(news[at], absentChild{j.Descriptor.Digest, []string{j.Reference.String()}})
 		}
 	}
 	for _, at := range order {

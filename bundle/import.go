@@ -197,8 +197,12 @@ type importing struct {
 	exportRecord digest.Digest
 	report       *verify.Report // nil if no policy was asked
 	starts       layout.Inspector
-	to           *mapped
-	absent       *standIns // of what the bundle does not carry
+	// attached was judged by itself, where the destination has no quarantine; leftOut is
+	// what of it does not come in.
+	attached *attachedJudged
+	leftOut  []LeftOutAttachment
+	to       *mapped
+	absent   *standIns // of what the bundle does not carry
 
 	approvals []*approval
 	made      []*madeRecord
@@ -231,13 +235,7 @@ func (i *importing) admit(ctx context.Context) error {
 		return err
 	}
 	if !i.o.InsecureSkipVerify {
-		if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
-			return err
-		}
-		if err := i.complete(ctx); err != nil {
-			return err
-		}
-		if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {
+		if err := i.admitJudged(ctx); err != nil {
 			return err
 		}
 	}
@@ -245,6 +243,25 @@ func (i *importing) admit(ctx context.Context) error {
 		return err
 	}
 	return i.recall(r, func() error { return r.tags(ctx, i.source, &i.starts, i.g, i.to.names) })
+}
+
+// admitJudged asks the policy, and leaves in the graph what may enter.
+func (i *importing) admitJudged(ctx context.Context) (err error) {
+	if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
+		return err
+	}
+	if _, ok := i.dst.(quarantines); !ok {
+		if i.attached, err = i.judgeAttached(ctx, i.o.Judge, i.g, i.report, &i.starts); err != nil {
+			return i.damaged(err)
+		}
+	}
+	if err := i.complete(ctx); err != nil {
+		return err
+	}
+	if i.g, err = i.admitted(ctx, i.g, i.report, i.o.Partial); err != nil {
+		return err
+	}
+	return i.leaveOutUnjudged(ctx)
 }
 
 // recall holds something of the bundle against what is remembered.
@@ -379,6 +396,9 @@ func (i *importing) commit(ctx context.Context, names []layout.Name) error {
 		return err
 	}
 	if err := i.logImport(); err != nil {
+		return err
+	}
+	if err := i.logLeftOut(); err != nil {
 		return err
 	}
 	if err := i.quarantineUnjudged(ctx); err != nil {

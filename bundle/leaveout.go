@@ -33,6 +33,9 @@ func (i *importing) leaveOut(ctx context.Context, why error) ([]LeftOutImage, er
 		return nil, err
 	}
 	i.g = less
+	if err := i.leaveOutUnjudged(ctx); err != nil {
+		return nil, err
+	}
 	i.to, err = i.whereTo(i.g, i.o.Mapping)
 	return left, err
 }

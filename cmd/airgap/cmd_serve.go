@@ -326,7 +326,7 @@ func (o *serveOptions) openBundle(ctx context.Context, u *ui, path string) (_ *s
 	if n := len(b.NotCarried()); n > 0 {
 		u.warn("%s: a delta: %s not in it, and not served", escape(b.Path), pluralIs(n, "layer"))
 	}
-	if err := o.admit(ctx, u, b, g); err != nil {
+	if g, err = o.admit(ctx, u, b, g); err != nil {
 		return nil, local(err)
 	}
 	at, ok := b.Source().(serve.Layout)
@@ -346,22 +346,27 @@ func (o *serveOptions) named(b *bundle.Bundle) error {
 	return nil
 }
 
-// admit lets a bundle be served only if every image passes, or nobody is asked.
-func (o *serveOptions) admit(ctx context.Context, u *ui, b *bundle.Bundle, g *layout.Graph) error {
+// admit returns what of a bundle is served: nothing, unless every image passes or nobody is
+// asked.
+func (o *serveOptions) admit(ctx context.Context, u *ui, b *bundle.Bundle, g *layout.Graph) (*layout.Graph, error) {
 	if o.skip {
 		u.warn("--insecure-skip-verify: no policy is asked and no signature is checked; whatever is in the bundle is served")
-		return nil
+		return g, nil
 	}
 	j, err := o.judge.judge(u)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r, err := b.Judge(ctx, j, g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := bundle.Err(r); err != nil {
-		return &adviceError{err, "airgap verify " + b.Path + " says why"}
+		return nil, &adviceError{err, "airgap verify " + b.Path + " says why"}
 	}
-	return nil
+	g, left, err := b.Admitted(ctx, j, g, r)
+	for _, l := range left {
+		u.warn("%s is not served: %s", l.Reference, escape(l.Reason))
+	}
+	return g, err
 }

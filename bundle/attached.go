@@ -1,0 +1,147 @@
+package bundle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"airgap/bundle/custody"
+	"airgap/layout"
+	"airgap/verify"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Where nothing can be in quarantine, as in a registry, an attachment that an engine could
+// start is an image like any other: it comes in if it passes by itself, under its digest,
+// and is left out otherwise.
+
+// attachedJudged are attachments that were judged by themselves.
+type attachedJudged struct {
+	names    []layout.Name
+	verdicts []verify.Verdict // by names
+}
+
+// judgeAttached judges what is only attached to images that passed, and could be started.
+func (b *Bundle) judgeAttached(ctx context.Context, j *verify.Judge, g *layout.Graph, r *verify.Report, starts *layout.Inspector) (*attachedJudged, error) {
+	var passed []layout.Name
+	for n, v := range r.Verdicts {
+		if v.State == verify.Passed {
+			passed = append(passed, g.Roots[n])
+		}
+	}
+	all, err := b.startableBeside(ctx, g, starts, passed)
+	a := &attachedJudged{}
+	if err != nil || len(all) == 0 {
+		return a, err
+	}
+	for _, s := range all {
+		ref := layout.Reference{Repository: s.Repository, Digest: s.Digest}
+		a.names = append(a.names, layout.Name{Reference: ref, Descriptor: g.Nodes[s.Digest].Descriptor})
+	}
+	alone := *g
+	alone.Roots = a.names
+	lists, err := b.RevocationLists(ctx)
+	if err != nil {
+		return nil, err
+	}
+	judged, err := WithLists(j, lists).Graph(ctx, b.source, &alone)
+	if err != nil {
+		return nil, err
+	}
+	a.verdicts = judged.Verdicts
+	return a, nil
+}
+
+// passed are the names of what passed.
+func (a *attachedJudged) passed() []layout.Name {
+	var out []layout.Name
+	for n, v := range a.verdicts {
+		if v.State == verify.Passed {
+			out = append(out, a.names[n])
+		}
+	}
+	return out
+}
+
+// whyNot says why an attachment did not pass; empty if nobody asked.
+func (a *attachedJudged) whyNot(p layout.Place) string {
+	n := slices.IndexFunc(a.names, func(n layout.Name) bool {
+		return n.Reference.Repository == p.Repository && n.Descriptor.Digest == p.Digest
+	})
+	if n < 0 {
+		return ""
+	}
+	return a.verdicts[n].WhyNot()
+}
+
+// withoutUnjudged leaves out of g, all of whose roots passed, the attachments that could be
+// started and did not pass.
+func (b *Bundle) withoutUnjudged(ctx context.Context, g *layout.Graph, a *attachedJudged, starts *layout.Inspector) (*layout.Graph, []LeftOutAttachment, error) {
+	all, err := b.startableBeside(ctx, g, starts, slices.Concat(g.Roots, a.passed()))
+	if err != nil {
+		return nil, nil, err
+	}
+	out := map[spot]bool{}
+	var left []LeftOutAttachment
+	for _, s := range all {
+		out[spot{s.Repository, s.Digest}] = true
+		why := "it is attached to an image that passed, and an engine could start it: " + s.why
+		if not := a.whyNot(s.Place); not != "" {
+			why += "; by itself it does not pass: " + not
+		}
+		left = append(left, LeftOutAttachment{layout.Reference{Repository: s.Repository, Digest: s.Digest}, why})
+	}
+	return g.WithoutAttached(func(repo string, d digest.Digest) bool { return out[spot{repo, d}] }), left, nil
+}
+
+// LeftOutAttachment is something attached to an image that passed, which is not given out
+// with it.
+type LeftOutAttachment struct {
+	Reference layout.Reference // by digest
+	Reason    string
+}
+
+// Admitted returns the part of g, all of whose roots passed by r, that may be given out
+// where nothing can be in quarantine, and says what is left out of it: attachments that an
+// engine could start and that do not pass by themselves.
+func (b *Bundle) Admitted(ctx context.Context, j *verify.Judge, g *layout.Graph, r *verify.Report) (*layout.Graph, []LeftOutAttachment, error) {
+	var starts layout.Inspector
+	a, err := b.judgeAttached(ctx, j, g, r, &starts)
+	if err != nil {
+		return nil, nil, b.damaged(err)
+	}
+	less, left, err := b.withoutUnjudged(ctx, g, a, &starts)
+	if err != nil {
+		return nil, nil, b.damaged(err)
+	}
+	return less, left, nil
+}
+
+// leaveOutUnjudged leaves out what does not come in, where the destination has no
+// quarantine for it.
+func (i *importing) leaveOutUnjudged(ctx context.Context) (err error) {
+	if i.attached == nil {
+		return nil
+	}
+	if i.g, i.leftOut, err = i.withoutUnjudged(ctx, i.g, i.attached, &i.starts); err != nil {
+		return i.damaged(err)
+	}
+	return nil
+}
+
+// logLeftOut has the ledger say what was left out.
+func (i *importing) logLeftOut() error {
+	for _, l := range i.leftOut {
+		i.notes = append(i.notes, fmt.Sprintf("%s was left out: %s", l.Reference, l.Reason))
+		if i.o.Memory == nil {
+			continue
+		}
+		e := i.entry(custody.Refuse)
+		e.Reference, e.Digest, e.Result, e.Reason = l.Reference.String(), l.Reference.Digest, string(verify.Refused), l.Reason
+		if err := i.logEntry(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
