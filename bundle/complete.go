@@ -178,7 +178,7 @@ func (c *completing) arriving(ctx context.Context, root layout.Name, v *verify.V
 			continue
 		}
 		for _, ref := range refs {
-			rule := c.ruleFor(ref.name)
+			rule := ruleFor(c.o.Judge.Policy, ref.name)
 			if rule == nil && ref.remembered { // it was admitted by its children, and now by nothing
 				v.State, v.Reason = verify.Refused, fmt.Sprintf("the index %s lists %s, and no policy rule matches the index any more", ref.name, d)
 				continue
@@ -204,9 +204,12 @@ type completed struct {
 // completes lists the references of indexes that list a manifest, are in a repository of
 // the destination, and do not come again by this import with the manifest judged.
 func (c *completing) completes(ctx context.Context, to string, d digest.Digest) ([]completed, error) {
-	remembered, _, err := c.absentFrom(to, d)
-	if err != nil {
-		return nil, err
+	var remembered []absentChild
+	var err error
+	if c.o.Memory != nil {
+		if remembered, _, err = absentFrom(c.o.Memory, to, d); err != nil {
+			return nil, err
+		}
 	}
 	var out []completed
 	for _, a := range remembered {
@@ -235,7 +238,7 @@ func (c *completing) completes(ctx context.Context, to string, d digest.Digest) 
 // comesWith says whether this import brings an index that passed, and a child judged with
 // it by the rule that a reference has.
 func (c *completing) comesWith(to string, index, child digest.Digest, reference string) bool {
-	rule := c.ruleFor(reference)
+	rule := ruleFor(c.o.Judge.Policy, reference)
 	for _, j := range c.judged {
 		if j.Descriptor.Digest != index || c.repos[j.Reference.Repository] != to || j.verdict.State != verify.Passed {
 			continue
@@ -247,12 +250,12 @@ func (c *completing) comesWith(to string, index, child digest.Digest, reference 
 	return false
 }
 
-func (c *completing) ruleFor(reference string) *policy.Rule {
+func ruleFor(p *policy.Policy, reference string) *policy.Rule {
 	ref, err := layout.ParseReference(reference)
 	if err != nil {
 		return nil
 	}
-	return c.o.Judge.Policy.For(ref)
+	return p.For(ref)
 }
 
 // sameRule says whether two rules decide alike. Each look-up in a policy makes a new one.
@@ -303,43 +306,86 @@ func (c *completing) hold(ctx context.Context, v *verify.Verdict, rule *policy.R
 	return nil
 }
 
-// judgeUnder judges a manifest by a rule. One from which nothing can be started passes.
+// judgeUnder judges a manifest by a rule.
 func (c *completing) judgeUnder(ctx context.Context, rule *policy.Rule, src layout.Source, repo string, d digest.Digest) (verify.Verdict, error) {
-	n := layout.Name{Reference: layout.Reference{Repository: repo, Digest: d}}
 	g := c.g
 	if src != c.source {
 		var err error
-		g, err = layout.Walk(ctx, src, []layout.Reference{n.Reference}, layout.WalkOptions{MayMiss: mayMissAll})
-		if err != nil {
+		if g, err = walkOne(ctx, src, repo, d); err != nil {
 			return verify.Verdict{}, err
 		}
-	}
-	n.Descriptor = g.Nodes[d].Descriptor
-	why, err := g.Startable(ctx, src, &c.starts, repo, d)
-	if err != nil || why == "" {
-		return verify.Verdict{State: verify.Passed}, err
 	}
 	lists, err := c.RevocationLists(ctx)
 	if err != nil {
 		return verify.Verdict{}, c.damaged(err)
 	}
-	v, err := WithLists(c.o.Judge, lists).Under(ctx, src, g, rule, n)
+	return judgeChild(ctx, WithLists(c.o.Judge, lists), rule, src, g, repo, d, &c.starts)
+}
+
+// judgeChild judges a manifest of g by the rule for an index that lists it. One from which
+// nothing can be started passes.
+func judgeChild(ctx context.Context, j *verify.Judge, rule *policy.Rule, src layout.Source, g *layout.Graph, repo string, d digest.Digest, starts *layout.Inspector) (verify.Verdict, error) {
+	why, err := g.Startable(ctx, src, starts, repo, d)
+	if err != nil || why == "" {
+		return verify.Verdict{State: verify.Passed}, err
+	}
+	v, err := j.Under(ctx, src, g, rule, layout.Name{Reference: layout.Reference{Repository: repo, Digest: d}, Descriptor: g.Nodes[d].Descriptor})
 	if len(v.Absent) > 0 && v.State == verify.Passed { // of an index in the index
 		v.State, v.Reason = verify.Refused, fmt.Sprintf("its child %s is not here", v.Absent[0])
 	}
 	return v, err
 }
 
+// walkOne is the graph of a manifest, found by its digest.
+func walkOne(ctx context.Context, src layout.Source, repo string, d digest.Digest) (*layout.Graph, error) {
+	return layout.Walk(ctx, src, []layout.Reference{{Repository: repo, Digest: d}}, layout.WalkOptions{MayMiss: mayMissAll})
+}
+
+// RefusesChild says why a repository must not serve a manifest of src, by what is
+// remembered of imports: an index came without it, and by the rule for a name that the
+// index had where it came from, the manifest does not pass. It is empty if nothing is
+// against it. there says whether the repository has an index still.
+func RefusesChild(ctx context.Context, m Marks, j *verify.Judge, src layout.Source, repo string, d digest.Digest, there func(index digest.Digest) bool) (string, error) {
+	all, _, err := absentFrom(m, repo, d)
+	if err != nil || len(all) == 0 {
+		return "", err
+	}
+	g, err := walkOne(ctx, src, repo, d)
+	if err != nil {
+		return "", err
+	}
+	var starts layout.Inspector
+	for _, a := range all {
+		if !there(a.Index) {
+			continue
+		}
+		for _, name := range a.References {
+			rule := ruleFor(j.Policy, name)
+			if rule == nil {
+				return fmt.Sprintf("the index %s lists %s, and no policy rule matches the index", name, d), nil
+			}
+			if rule.Index != policy.IndexChildren {
+				continue // the index is judged as a whole
+			}
+			v, err := judgeChild(ctx, j, rule, src, g, repo, d, &starts)
+			if err != nil {
+				return "", err
+			}
+			if v.State != verify.Passed {
+				return fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", name, d, rule.Name, v.WhyNot()), nil
+			}
+		}
+	}
+	return "", nil
+}
+
 // mayMissAll takes an index for sparse.
 func mayMissAll(string, digest.Digest, layout.Descriptor) bool { return true }
 
 // absentFrom returns what is remembered of a child, and as it was written.
-func (c *completing) absentFrom(repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
-	if c.o.Memory == nil {
-		return nil, nil, nil
-	}
+func absentFrom(m Marks, repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
 	name := absentName(repo, d)
-	if raw, err = c.o.Memory.Marked(name); err != nil || raw == nil {
+	if raw, err = m.Marked(name); err != nil || raw == nil {
 		return nil, nil, err
 	}
 	if err := json.Unmarshal(raw, &all); err != nil {
@@ -368,7 +414,7 @@ func (c *completing) remember() error {
 		}
 	}
 	for _, at := range order {
-		all, was, err := c.absentFrom(at.repo, at.d)
+		all, was, err := absentFrom(c.o.Memory, at.repo, at.d)
 		if err != nil {
 			return err
 		}

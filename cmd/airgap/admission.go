@@ -50,16 +50,20 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
+	j := bundle.WithLists(a.judge, kept)
 	r.veto = func(root judgedRoot) (string, error) {
 		if why := r.completes(root); why != "" {
 			return why, nil
+		}
+		if why, err := r.completesImported(ctx, j, root); why != "" || err != nil {
+			return why, err
 		}
 		return r.rollback(ctx, root)
 	}
 	if len(r.roots) == 0 {
 		return nil // it is attached to what is not there
 	}
-	if err := r.separation.judge(ctx, src, bundle.WithLists(a.judge, kept)); err != nil {
+	if err := r.separation.judge(ctx, src, j); err != nil {
 		return err
 	}
 	return r.release(ctx)
@@ -124,12 +128,7 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 // completes says whether a root would complete an index that is served and does not pass
 // with it: what was absent when the index was admitted has to pass the index's rule.
 func (r *reverifying) completes(root judgedRoot) string {
-	gains := map[spot]bool{} // all that it contains, and whether that would be served anew
-	r.each(root.Name, (*thing).contains, func(at spot) bool {
-		_, was := gains[at]
-		gains[at] = r.held[at] != "" && r.things[at].starts
-		return !was
-	})
+	gains := r.gains(root)
 	for i, v := range r.Verdicts {
 		if v.State == verify.Passed || r.waits(i) {
 			continue
@@ -148,6 +147,35 @@ func (r *reverifying) completes(root judgedRoot) string {
 		}
 	}
 	return ""
+}
+
+// gains is all that a root contains, and whether it could be started and would be served
+// anew.
+func (r *reverifying) gains(root judgedRoot) map[spot]bool {
+	gains := map[spot]bool{}
+	r.each(root.Name, (*thing).contains, func(at spot) bool {
+		_, was := gains[at]
+		gains[at] = r.held[at] != "" && r.things[at].starts
+		return !was
+	})
+	return gains
+}
+
+// completesImported is like completes, of indexes that were imported under other names:
+// they were admitted by the rules for those.
+func (r *reverifying) completesImported(ctx context.Context, j *verify.Judge, root judgedRoot) (string, error) {
+	for at, gained := range r.gains(root) {
+		if !gained {
+			continue
+		}
+		why, err := bundle.RefusesChild(ctx, r.session, j, r.store.Judged(), at.repo, at.digest, func(index digest.Digest) bool {
+			return r.things[spot{at.repo, index}] != nil
+		})
+		if why != "" || err != nil {
+			return why, err
+		}
+	}
+	return "", nil
 }
 
 // rollback says whether a name that waits led to the image before, and to another since:

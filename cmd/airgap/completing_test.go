@@ -236,6 +236,35 @@ func TestAdmitCompleting(t *testing.T) {
 	a.open(true, "dev", "v1", string(amd.Digest))
 }
 
+// Nor can it complete an index that came from elsewhere, by what the rule for that place
+// does not pass.
+func TestAdmitCompletingMapped(t *testing.T) {
+	for what, policy := range map[string]string{
+		"by the rule for its name": strings.ReplaceAll(childrenPolicy, "mirror.example/**", "mirror.example/never"),
+		"without a rule":           strings.ReplaceAll(childrenPolicy, `"reg.example/team/*"`, `"reg.example/team/other"`),
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newSparse(t)
+			mustRun(t, exitDone, "import index --store new --policy policy.yaml --trust T --map reg.example=corp.example")
+			policy += `- {name: corp, match: ["corp.example/**"], require: {insecureAcceptAnything: true}}` + "\n"
+			if err := os.WriteFile("policy.yaml", []byte(policy), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			const repo = "corp.example/team/app"
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			a.url = strings.TrimSuffix(a.url, reverifyRepo) + repo
+			amd := a.b.Image("amd")
+			a.push(201, amd, "dev")
+			a.open(false, "dev", string(amd.Digest))
+			a.open(true, "v1", string(s.arm.Digest))
+			other := a.b.Image("another")
+			a.push(201, other, "dev")
+			a.open(true, "dev", string(other.Digest))
+		})
+	}
+}
+
 // An index that no tag leads to any more is served by its digest, and is not completed
 // either.
 func TestCompletingLoose(t *testing.T) {
