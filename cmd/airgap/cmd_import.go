@@ -60,9 +60,9 @@ digest, every size and the export record are checked always; nothing damaged get
 name. Whether it may enter is for a policy to say (see airgap help verify); nothing
 enters unless every image passes, or with --partial, those that do; if that is not
 all of them, the exit code still says so (3 or 8). Without a policy nothing enters;
---insecure-skip-verify imports what nobody has judged. What comes in attached to an
-image, and could be started itself, is in a store's quarantine until it passes airgap
-reverify; into a registry it goes with a warning.
+--insecure-skip-verify imports what nobody has judged. An attachment that could be
+started itself is in a store's quarantine until it passes airgap reverify; into a
+registry it comes only if it passes by itself.
 
 Into a registry, ghcr.io/acme/app becomes HOST/PREFIX/acme/app; into a store, names
 stay. --map overrides both. A tag that stands for something else at the destination,
