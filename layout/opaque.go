@@ -23,9 +23,12 @@ var manifestKeys = []string{"config", "manifests", "fsLayers", "schemaVersion", 
 // child of an index whose type they do not know. All of the content is read and checked
 // against d. What is known to be no manifest is content that does not begin with a JSON
 // object, and an object with none of the members of a manifest; anything else is taken
-// for one, and so is what is not here or is damaged. open is as for
-// [Inspector.Startable].
+// for one, and so is what is not here, is damaged, or is listed as docker's schema 1,
+// which docker and podman know for a manifest. open is as for [Inspector.Startable].
 func ReadsAsManifest(d Descriptor, open func(Descriptor) (io.ReadCloser, error)) (why string, err error) {
+	if IsSchema1(d.MediaType) {
+		return fmt.Sprintf("%s is listed as a docker schema 1 manifest", d.Digest), nil
+	}
 	rc, err := open(d)
 	if err != nil {
 		return unreadable(d.Digest, err), readable(err)
