@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"crypto"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,8 @@ import (
 	"airgap/verify"
 	"airgap/verify/policy"
 	"airgap/verify/signing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Under a rule about children, an index may list what is no manifest, but nothing that an
@@ -65,5 +68,26 @@ func TestChildThatIsNoManifest(t *testing.T) {
 				t.Errorf("%s, rule about %q: %s (%s), want %s", what, rule, v.State, v.Reason, want)
 			}
 		}
+	}
+}
+
+// What is listed as no manifest and absent from one repository is judged as absent there,
+// whatever another repository has.
+func TestOpaqueChildElsewhere(t *testing.T) {
+	judge, key := childrenRule(t)
+	f := newFixture(t)
+	b, other := layouttest.New(repo), layouttest.New("reg.example/a/first")
+	good, xml := b.Image("good"), other.Blob("application/xml", []byte("<x/>"))
+	b.Tag("v1", b.Index(good, xml))
+	other.Tag("v1", other.Index(other.Image("good"), xml))
+	f.content(layouttest.Merge(b.Content(), other.Content()))
+	f.attach(must(signing.BundleSignature(good, key)))
+	f.Commit()
+	refs := []layout.Reference{{Repository: repo, Tag: "v1"}, {Repository: "reg.example/a/first", Tag: "v1"}}
+	sparse := func(string, digest.Digest, layout.Descriptor) bool { return true }
+	g := must(layout.Walk(t.Context(), f.Source, refs, layout.WalkOptions{MayMiss: sparse}))
+	v := must(judge.Graph(t.Context(), f.Source, g)).Verdicts[0]
+	if v.State != verify.Passed || !slices.Equal(v.Absent, []digest.Digest{xml.Digest}) {
+		t.Errorf("%s (%s), absent %v", v.State, v.Reason, v.Absent)
 	}
 }
