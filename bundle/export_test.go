@@ -241,6 +241,40 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
+// What an index lists that is no manifest, and only one of two repositories has, is
+// carried for that one, and goes to no other.
+func TestOpaqueInOneRepository(t *testing.T) {
+	const lacks = "a.example/app"
+	b, other := layouttest.New(repo), layouttest.New(lacks)
+	xml := b.Blob("application/xml", []byte("<x/>"))
+	index := b.Index(b.Image("image"), xml)
+	b.Tag("v1", index)
+	other.Index(other.Image("image"), xml)
+	other.Tag("v1", index)
+	content := layouttest.Merge(b.Content(), other.Content())
+	sel := bundle.Selection{
+		Source: memory(t, content), References: content.Roots(),
+		MayMiss: func(string, digest.Digest, layout.Descriptor) bool { return true },
+	}
+	path, again := filepath.Join(t.TempDir(), "bundle.tar"), filepath.Join(t.TempDir(), "again.tar")
+	if _, err := bundle.Export(t.Context(), []bundle.Selection{sel}, bundle.ExportOptions{Output: path}); err != nil {
+		t.Fatal(err)
+	}
+	first := open(t, path)
+	sel = bundle.Selection{Source: first.Source(), References: first.References(), MayMiss: first.MayMiss}
+	if _, err := bundle.Export(t.Context(), []bundle.Selection{sel}, bundle.ExportOptions{Output: again}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{path, again} {
+		dst := importAll(t, path, bundle.ImportOptions{})
+		for r, want := range map[string]bool{repo: true, lacks: false} {
+			if has, err := dst.Has(t.Context(), r, xml); err != nil || has != want {
+				t.Errorf("%s in %s: %v, %v", filepath.Base(path), r, has, err)
+			}
+		}
+	}
+}
+
 // Several sources at once, one repository in two of them.
 func TestExportFromSeveralSources(t *testing.T) {
 	a, b := layouttest.New(repo), layouttest.New(repo)

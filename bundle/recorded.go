@@ -21,6 +21,7 @@ type recorded struct {
 	places    map[string]map[digest.Digest]*RecordPlace
 	answers   map[string]map[layout.Form]string
 	absent    map[digest.Digest]bool // layers that a delta does not carry
+	lacking   map[listing]bool       // by repository and digest, what that did not have
 	remarks   map[inquiry]string     // on answers, not on manifests
 }
 
@@ -83,7 +84,13 @@ func newRecorded(r *layout.Reader, record *Record) (*recorded, error) {
 		places:    map[string]map[digest.Digest]*RecordPlace{},
 		answers:   map[string]map[layout.Form]string{},
 		absent:    record.Delta.set(),
+		lacking:   map[listing]bool{},
 		remarks:   map[inquiry]string{},
+	}
+	for _, o := range record.LeftOut {
+		if o.Reason == layout.ReasonAbsent {
+			s.lacking[listing{repo: o.Repository, child: o.Digest}] = true
+		}
 	}
 	for _, a := range record.SetAside {
 		if a.Digest == "" {
@@ -159,9 +166,13 @@ func (s *recorded) descriptor(d digest.Digest) layout.Descriptor {
 }
 
 // Open implements [layout.Source]. A manifest is found only in the repositories
-// that it was taken from.
+// that it was taken from, and other content in all but those that did not have it.
 func (s *recorded) Open(ctx context.Context, repo string, d layout.Descriptor) (io.ReadCloser, error) {
-	if layout.IsManifest(d.MediaType) && s.places[repo][d.Digest] == nil {
+	gone := s.lacking[listing{repo: repo, child: d.Digest}]
+	if layout.IsManifest(d.MediaType) {
+		gone = s.places[repo][d.Digest] == nil
+	}
+	if gone {
 		return nil, &layout.Error{Side: layout.SideBundle, Name: s.File(), Digest: d.Digest,
 			Err: fmt.Errorf("in repository %s: %w", repo, layout.ErrNotFound)}
 	}

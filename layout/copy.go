@@ -134,13 +134,17 @@ func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
 		layers: map[digest.Digest]*piece{}, nodes: make(map[digest.Digest]*piece, len(g.Nodes)),
 		sent: map[placedPiece]bool{}, resends: map[placedPiece]func() error{},
 	}
+	absent := g.absences()
 	for _, at := range c.placed() {
 		d := at.node.Descriptor.Digest
 		c.places[d] = appendNew(c.places[d], at.repo)
 		for _, b := range at.node.Blobs {
+			if absent[absence{at.from, d, b.Digest}] {
+				continue
+			}
 			p := c.layers[b.Digest]
 			if p == nil {
-				p = &piece{desc: b.Descriptor(), from: at.node.Repository}
+				p = &piece{desc: b.Descriptor(), from: g.holder(at.node, b.Digest, absent)}
 				c.layers[b.Digest] = p
 				c.blobs = append(c.blobs, p)
 				c.bytes += b.Size
@@ -161,6 +165,7 @@ func newCopier(dst Sink, src Source, g *Graph, o CopyOptions) *copier {
 // placed is a manifest in a repository of the sink.
 type placed struct {
 	repo string
+	from string // repository of the source
 	node *Node
 }
 
@@ -168,7 +173,7 @@ type placed struct {
 func (c *copier) placed() []placed {
 	out := make([]placed, len(c.graph.Places))
 	for i, p := range c.graph.Places {
-		out[i] = placed{c.opt.Rename(p.Repository), c.graph.Nodes[p.Digest]}
+		out[i] = placed{c.opt.Rename(p.Repository), p.Repository, c.graph.Nodes[p.Digest]}
 	}
 	slices.SortStableFunc(out, func(a, b placed) int { return cmp.Compare(a.repo, b.repo) })
 	return out

@@ -15,8 +15,10 @@ import (
 type Node struct {
 	Descriptor Descriptor // media type, artifact type, digest, size
 	Kind       Kind
-	Children   []Child       // of an index, as listed, without those left out
-	Blobs      []Blob        // config first; of an index, what it lists that is no manifest
+	Children   []Child // of an index, as listed, without those left out
+	// Blobs has the config first. Of an index it is what it lists that is no manifest; a
+	// repository may lack some of that, if another has it (see Graph.Omitted).
+	Blobs      []Blob
 	HasConfig  bool          // Blobs[0] is the config
 	Image      bool          // it has the media types of a container image; see [HasImageTypes]
 	Subject    digest.Digest // what it says it is attached to; may be empty

@@ -19,8 +19,9 @@ type Manifest struct {
 	Layers       []Descriptor // layers, or the blobs of an artifact manifest
 	Manifests    []Descriptor // of an index: what it lists that is a manifest
 	// Opaque is what an index lists under any other media type (image-spec,
-	// "OCI Image Index": an unknown one must not be an error). It is carried as
-	// a blob, whatever its bytes are, and never served as a manifest.
+	// "OCI Image Index": an unknown one must not be an error), docker's schema 1
+	// too. It is carried as a blob, whatever its bytes are, and never served as a
+	// manifest.
 	Opaque      []Descriptor
 	Subject     *Descriptor
 	Annotations map[string]string
@@ -63,7 +64,7 @@ func ParseManifest(d Descriptor, raw []byte) (*Manifest, error) {
 
 func parseManifest(mediaType string, raw []byte) (*Manifest, error) {
 	switch {
-	case mediaType == MediaTypeDockerSchema1, mediaType == MediaTypeDockerSchema1Sig:
+	case IsSchema1(mediaType):
 		return nil, fmt.Errorf("docker schema 1 has no content digests: %w", ErrUnsupported)
 	case !IsManifest(mediaType):
 		return nil, fmt.Errorf("media type %.100q is no manifest: %w", mediaType, ErrUnsupported)
@@ -158,8 +159,7 @@ func (j *manifestJSON) checkDescriptors() error {
 	return nil
 }
 
-// checkListed refuses what an index lists as a manifest and as something else, and
-// manifests of docker's schema 1, which no blob is.
+// checkListed refuses what an index lists as a manifest and as something else.
 func checkListed(list []Descriptor) error {
 	manifests, opaque := splitListed(list)
 	if len(opaque) == 0 {
@@ -170,9 +170,6 @@ func checkListed(list []Descriptor) error {
 		listed[d.Digest] = true
 	}
 	for _, d := range opaque {
-		if d.MediaType == MediaTypeDockerSchema1 || d.MediaType == MediaTypeDockerSchema1Sig {
-			return fmt.Errorf("lists %s, a docker schema 1 manifest: %w", d.Digest, ErrUnsupported)
-		}
 		if listed[d.Digest] {
 			return fmt.Errorf("lists %s as a manifest and as %.100q: %w", d.Digest, d.MediaType, ErrCorrupt)
 		}

@@ -160,8 +160,8 @@ func TestManifestDigests(t *testing.T) {
 		refusesManifest(t, "child "+bad, layout.MediaTypeIndex, `{"schemaVersion":2,"manifests":[`+childAt(bad)+`]}`, layout.ErrCorrupt)
 	}
 	refusesManifest(t, "a child that is a manifest and none", layout.MediaTypeIndex, `{"schemaVersion":2,"manifests":[`+blobAt(sumA)+`,`+childAt(sumA)+`]}`, layout.ErrCorrupt)
-	refusesManifest(t, "a child of schema 1", layout.MediaTypeIndex,
-		`{"schemaVersion":2,"manifests":[`+strings.Replace(childAt(sumA), layout.MediaTypeManifest, layout.MediaTypeDockerSchema1, 1)+`]}`, layout.ErrUnsupported)
+	refusesManifest(t, "a child that is of schema 1 and a manifest", layout.MediaTypeIndex,
+		`{"schemaVersion":2,"manifests":[`+strings.Replace(childAt(sumA), layout.MediaTypeManifest, layout.MediaTypeDockerSchema1, 1)+`,`+childAt(sumA)+`]}`, layout.ErrCorrupt)
 }
 
 // What Go writes for an empty list is null, and has to stay readable.

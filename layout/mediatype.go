@@ -53,6 +53,13 @@ func IsManifest(mediaType string) bool {
 	return false
 }
 
+// IsSchema1 says whether mediaType is a manifest of docker's schema 1. Such a manifest is
+// no manifest here (see [IsManifest]): its layers are not pinned by size, and its digest
+// leaves out its signatures. An index may list one, which is carried as a blob.
+func IsSchema1(mediaType string) bool {
+	return mediaType == MediaTypeDockerSchema1 || mediaType == MediaTypeDockerSchema1Sig
+}
+
 // IsForeign says whether a layer was, by its media type, never meant to be in the
 // registry.
 func IsForeign(mediaType string) bool { return isForeign(mediaType) }

@@ -132,7 +132,7 @@ func (p *Plan) lay() error {
 
 // blobEntries lists every blob once: metadata first, then layers, by digest.
 func blobEntries(g *Graph, nodes []*Node) []Entry {
-	attached := g.Attachments()
+	attached, absent := g.Attachments(), g.absences()
 	seen := map[digest.Digest]int{}
 	var out []Entry
 	for _, n := range nodes {
@@ -142,7 +142,7 @@ func blobEntries(g *Graph, nodes []*Node) []Entry {
 			if !ok {
 				at = len(out)
 				seen[b.Digest] = at
-				out = append(out, Entry{Blob: b, Repository: n.Repository, Layer: true})
+				out = append(out, Entry{Blob: b, Repository: g.holder(n, b.Digest, absent), Layer: true})
 			}
 			out[at].Layer = out[at].Layer && layer
 		}

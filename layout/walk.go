@@ -111,8 +111,9 @@ type claim struct {
 type spot struct {
 	once     sync.Once
 	err      error
-	entered  bool // taken: it is part of the graph
-	filtered bool // the platform selection applied each time
+	entered  bool                   // taken: it is part of the graph
+	filtered bool                   // the platform selection applied each time
+	absent   map[digest.Digest]bool // see absentOpaque
 	Place
 }
 
@@ -122,15 +123,9 @@ type load struct {
 	err      error
 	node     *Node
 	listed   []listing // children of an index
-	skip     []skipped
+	opaque   []opaqueListing
+	skip     []Blob // foreign layers that are left out
 	accepted bool
-}
-
-// skipped is a blob that is left out, and why.
-type skipped struct {
-	Blob
-	reason    string
-	elsewhere bool // see Omission
 }
 
 type walker struct {

@@ -26,6 +26,7 @@ func (w *walker) graph() (*Graph, error) {
 		}
 	}
 	w.link(g)
+	w.heldOpaque(g)
 	g.sort()
 	err := g.setRoots(w.roots)
 	g.markBuildKit()
@@ -175,8 +176,16 @@ func (w *walker) link(g *Graph) {
 			}
 			g.Omitted = append(g.Omitted, o)
 		}
+		lacks := w.spots[placeKey{p.Repository, p.Digest}].absent
+		for _, o := range l.opaque {
+			if asManifest, gone := lacks[o.Digest]; gone {
+				g.Omitted = append(g.Omitted, Omission{p.Repository, p.Digest, o.Descriptor(), ReasonAbsent, asManifest || o.elsewhere})
+			}
+		}
 		for _, b := range l.skip {
-			g.Omitted = append(g.Omitted, Omission{Repository: p.Repository, Parent: p.Digest, Descriptor: b.Descriptor(), Reason: b.reason, Elsewhere: b.elsewhere})
+			if _, gone := lacks[b.Digest]; !gone {
+				g.Omitted = append(g.Omitted, Omission{p.Repository, p.Digest, b.Descriptor(), ReasonForeign, false})
+			}
 		}
 	}
 }

@@ -47,7 +47,11 @@ func (w *walker) load(ctx context.Context, t task) (*load, error) {
 		w.spots[placeKey{t.repo, t.desc.Digest}] = s
 	}
 	w.mu.Unlock()
-	s.once.Do(func() { s.err = w.read(ctx, t, l) })
+	s.once.Do(func() {
+		if s.err = w.read(ctx, t, l); s.err == nil {
+			s.absent, s.err = w.absentOpaque(ctx, t, l)
+		}
+	})
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -76,16 +80,12 @@ func (w *walker) read(ctx context.Context, t task, l *load) error {
 	if err != nil {
 		return err
 	}
-	l.once.Do(func() { l.err = w.parse(ctx, t, raw, l) })
+	l.once.Do(func() { l.err = w.parse(t, raw, l) })
 	return l.err
 }
 
-func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
+func (w *walker) parse(t task, raw []byte, l *load) error {
 	m, err := ParseManifest(t.desc, raw)
-	if err != nil {
-		return err
-	}
-	absent, err := w.absentOpaque(ctx, t, m)
 	if err != nil {
 		return err
 	}
@@ -99,12 +99,11 @@ func (w *walker) parse(ctx context.Context, t task, raw []byte, l *load) error {
 	n.Blobs = make([]Blob, 0, len(m.Layers)+1)
 	for _, d := range m.Blobs() {
 		b := Blob{w.intern(d.MediaType), digest.Digest(w.intern(string(d.Digest))), d.Size}
-		if asManifest, ok := absent[b.Digest]; ok {
-			l.skip = append(l.skip, skipped{b, ReasonAbsent, asManifest || isElsewhere(d)})
-			continue
+		if IsIndex(m.MediaType) {
+			l.opaque = append(l.opaque, opaqueListing{b, isElsewhere(d)})
 		}
 		if w.opt.SkipForeign && isForeign(b.MediaType) {
-			l.skip = append(l.skip, skipped{b, ReasonForeign, false})
+			l.skip = append(l.skip, b)
 			continue
 		}
 		n.Blobs = append(n.Blobs, b)

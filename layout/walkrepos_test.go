@@ -301,3 +301,93 @@ func TestCopyOrder(t *testing.T) {
 		}
 	}
 }
+
+// What an index lists that is no manifest is there in one repository, a manifest in the
+// next, and absent in the last: each is asked, and gets what it has.
+func TestWalkOpaqueInOneRepository(t *testing.T) {
+	t.Parallel()
+	const repoC = "reg.example/third"
+	data := []byte(`{"layers":[]}`)
+	var all []layouttest.Content
+	var index, opaque layout.Descriptor
+	for _, r := range []string{repo, repoB, repoC} {
+		other := layouttest.New("x")
+		opaque = other.Blob("application/json", data)
+		b := layouttest.New(r)
+		if r == repoB {
+			b.Blob("application/json", data)
+		}
+		index = b.Index(b.Image("child"), opaque)
+		b.Tag("v1", index)
+		all = append(all, b.Content())
+	}
+	mem := load(t, layouttest.Merge(all...))
+	refs := []layout.Reference{{Repository: repo, Tag: "v1"}, {Repository: repoB, Tag: "v1"}, {Repository: repoC, Tag: "v1"}}
+	var first *layout.Graph
+	for seed := range uint64(20) {
+		g, err := layout.Walk(t.Context(), jittery(posing{mem, repoC, opaque}, seed), refs, layout.WalkOptions{MayMiss: mayMiss})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := g.Nodes[index.Digest]; len(n.Blobs) != 1 || len(g.Omitted) != 2 {
+			t.Fatalf("order %d: %d blobs, left out %+v", seed, len(n.Blobs), g.Omitted)
+		}
+		for i, want := range []layout.Omission{
+			{Repository: repo, Parent: index.Digest, Descriptor: opaque, Reason: layout.ReasonAbsent},
+			{Repository: repoC, Parent: index.Digest, Descriptor: opaque, Reason: layout.ReasonAbsent, Elsewhere: true},
+		} {
+			if !slices.ContainsFunc(g.Omitted, func(o layout.Omission) bool { return reflect.DeepEqual(o, want) }) {
+				t.Fatalf("order %d: %d: left out %+v", seed, i, g.Omitted)
+			}
+		}
+		if first == nil {
+			first = g
+		}
+		if !reflect.DeepEqual(g, first) {
+			t.Fatalf("order %d: another graph", seed)
+		}
+	}
+	copiesOpaque(t, mem, first, opaque)
+}
+
+// copiesOpaque copies what repoB alone has to where that goes.
+func copiesOpaque(t *testing.T, src layout.Source, g *layout.Graph, opaque layout.Descriptor) {
+	t.Helper()
+	dst := layout.NewMemory()
+	var names []layout.Name
+	for _, n := range g.Names() {
+		n.Reference.Repository += "/copy"
+		names = append(names, n)
+	}
+	if err := layout.Copy(t.Context(), dst, src, g, layout.CopyOptions{Names: names, Rename: func(r string) string { return r + "/copy" }}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range g.Repositories() {
+		if has, err := dst.Has(t.Context(), r+"/copy", opaque); err != nil || has != (r == repoB) {
+			t.Errorf("in the copy of %s: %v, %v", r, has, err)
+		}
+	}
+	plan, err := layout.NewPlan(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range plan.Entries {
+		if e.Digest == opaque.Digest && e.Repository != repoB {
+			t.Errorf("a bundle would take it from %s", e.Repository)
+		}
+	}
+}
+
+// posing is a source that has something as a manifest in one repository.
+type posing struct {
+	layout.Source
+	repo string
+	desc layout.Descriptor
+}
+
+func (a posing) Resolve(ctx context.Context, ref layout.Reference) (layout.Descriptor, error) {
+	if ref.Repository == a.repo && ref.Digest == a.desc.Digest {
+		return a.desc, nil
+	}
+	return a.Source.Resolve(ctx, ref)
+}

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"context"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +15,9 @@ import (
 // outline is what a manifest leads to.
 type outline struct {
 	children, blobs []digest.Digest
+	opaque          int // how many of the blobs, the last, an index lists as no manifest
+	subject         digest.Digest
+	image           bool        // it has the types of an image, which can be started
 	inert           atomic.Bool // it is known that nothing can be started from it
 }
 
@@ -37,26 +42,73 @@ type outlined struct {
 // outline reads a manifest, and checks it, if it is not remembered. What it returns is
 // not to be changed, but for inert.
 func (s *Store) outline(d layout.Descriptor) (*outline, error) {
-	k := outlined{d.Digest, d.MediaType}
-	s.outlines.mu.Lock()
-	o := s.outlines.all[k]
-	s.outlines.mu.Unlock()
-	if o != nil {
+	if o := s.outlines.get(d); o != nil {
 		return o, nil
 	}
 	m, err := s.parse(d)
 	if err != nil {
 		return nil, err
 	}
-	o = &outline{}
+	return s.outlines.put(d, m), nil
+}
+
+// Outline is what a manifest leads to, as it says.
+type Outline struct {
+	Children []digest.Digest // what an index lists, under whatever media type
+	Subject  digest.Digest   // may be empty
+}
+
+// Outline reads a manifest of repo, and returns what it leads to.
+func (j Judged) Outline(ctx context.Context, repo string, d layout.Descriptor) (Outline, error) {
+	rc, err := j.Open(ctx, repo, d)
+	if err != nil {
+		return Outline{}, err
+	}
+	data, err := layout.ReadAll(rc, d)
+	if err != nil {
+		return Outline{}, err
+	}
+	m, err := layout.ParseManifest(d, data)
+	if err != nil {
+		return Outline{}, err
+	}
+	return j.outlines.put(d, m).public(), nil
+}
+
+// RememberedOutline is like Outline, but reads no manifest twice: that one has been
+// damaged since, or is gone, is not noticed.
+func (j Judged) RememberedOutline(ctx context.Context, repo string, d layout.Descriptor) (Outline, error) {
+	if o := j.outlines.get(d); o != nil {
+		return o.public(), nil
+	}
+	return j.Outline(ctx, repo, d)
+}
+
+func (o *outline) public() Outline {
+	return Outline{slices.Concat(o.children, o.blobs[len(o.blobs)-o.opaque:]), o.subject}
+}
+
+// get returns the outline of a manifest, or nil.
+func (l *outlines) get(d layout.Descriptor) *outline {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all[outlined{d.Digest, d.MediaType}]
+}
+
+// put remembers a manifest whose bytes were checked.
+func (l *outlines) put(d layout.Descriptor, m *layout.Manifest) *outline {
+	o := &outline{opaque: len(m.Opaque), image: layout.HasImageTypes(m)}
+	if m.Subject != nil {
+		o.subject = m.Subject.Digest
+	}
 	for _, c := range m.Manifests {
 		o.children = append(o.children, c.Digest)
 	}
 	for _, b := range m.Blobs() {
 		o.blobs = append(o.blobs, b.Digest)
 	}
-	s.outlines.keep(k, o)
-	return o, nil
+	l.keep(outlined{d.Digest, d.MediaType}, o)
+	return o
 }
 
 func (l *outlines) keep(k outlined, o *outline) {

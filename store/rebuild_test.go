@@ -221,7 +221,7 @@ func TestRebuildKeepsOpaqueChildren(t *testing.T) {
 	evil := other.Image("evil")
 	item, _ := other.Content().Find(testRepo, evil.Digest)
 	b := layouttest.New(testRepo)
-	b.Tag("v1", b.Index(b.Image("good"), b.Blob("application/json", item.Bytes)))
+	b.Tag("v1", b.Index(b.Image("good"), b.Blob("application/json", item.Bytes), b.Blob(layout.MediaTypeDockerSchema1Sig, []byte(layouttest.Schema1))))
 	add(t, s, b.Content())
 	o := remembered(t, s)
 	no(t, s.Close())

@@ -37,6 +37,9 @@ func (s *Store) inert(tx *bbolt.Tx, repo string, dgst digest.Digest) bool {
 	if err != nil {
 		return false
 	}
+	if o.image {
+		return false
+	}
 	if o.inert.Load() {
 		return true
 	}

@@ -35,7 +35,6 @@ func (b *bench) below(n *layout.Node) childrenOf {
 	indexes := []digest.Digest{n.Descriptor.Digest}
 	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
 	for next := 0; next < len(indexes); next++ {
-		out.opaque = append(out.opaque, b.g.Nodes[indexes[next]].Blobs...)
 		for _, c := range b.g.Nodes[indexes[next]].Children {
 			if _, here := b.g.Place(b.repo, c.Digest); !here {
 				continue
@@ -54,9 +53,18 @@ func (b *bench) below(n *layout.Node) childrenOf {
 			}
 		}
 	}
+	absent := map[listing]bool{}
 	for _, o := range b.g.Omitted {
 		if o.Repository == b.repo && seen[o.Parent] && layout.IsIndex(b.g.Nodes[o.Parent].Descriptor.MediaType) {
 			out.absent = append(out.absent, o)
+			absent[listing{o.Parent, o.Descriptor.Digest}] = true
+		}
+	}
+	for _, index := range indexes {
+		for _, o := range b.g.Nodes[index].Blobs {
+			if !absent[listing{index, o.Digest}] { // another repository may have it
+				out.opaque = append(out.opaque, o)
+			}
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"crypto"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,8 @@ import (
 	"airgap/verify"
 	"airgap/verify/policy"
 	"airgap/verify/signing"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Under a rule about children, an index may list what is no manifest, but nothing that an
@@ -42,6 +45,10 @@ func TestChildThatIsNoManifest(t *testing.T) {
 		"an image, with a parameter":      {evil(layout.MediaTypeManifest + "; charset=utf-8"), verify.Refused},
 		"an image, in upper case":         {evil(strings.ToUpper(layout.MediaTypeManifest)), verify.Refused},
 		"an image as a layer":             {evil("application/vnd.oci.image.layer.v1.tar"), verify.Refused},
+		"an image, as schema 1":           {evil(layout.MediaTypeDockerSchema1), verify.Refused},
+		"docker's schema 1":               {blob(layout.MediaTypeDockerSchema1Sig, layouttest.Schema1), verify.Refused},
+		"schema 1 as something else":      {blob("application/x", layouttest.Schema1), verify.Refused},
+		"what is not even schema 1":       {blob(layout.MediaTypeDockerSchema1Sig, "<x/>"), verify.Refused},
 		"in an index below: XML":          {nested(blob("application/xml", "<x/>")), verify.Passed},
 		"in an index below: an image":     {nested(evil("application/json")), verify.Refused},
 		"a list of manifests":             {blob("application/x", `{"manifests":[]}`), verify.Refused},
@@ -61,5 +68,26 @@ func TestChildThatIsNoManifest(t *testing.T) {
 				t.Errorf("%s, rule about %q: %s (%s), want %s", what, rule, v.State, v.Reason, want)
 			}
 		}
+	}
+}
+
+// What is listed as no manifest and absent from one repository is judged as absent there,
+// whatever another repository has.
+func TestOpaqueChildElsewhere(t *testing.T) {
+	judge, key := childrenRule(t)
+	f := newFixture(t)
+	b, other := layouttest.New(repo), layouttest.New("reg.example/a/first")
+	good, xml := b.Image("good"), other.Blob("application/xml", []byte("<x/>"))
+	b.Tag("v1", b.Index(good, xml))
+	other.Tag("v1", other.Index(other.Image("good"), xml))
+	f.content(layouttest.Merge(b.Content(), other.Content()))
+	f.attach(must(signing.BundleSignature(good, key)))
+	f.Commit()
+	refs := []layout.Reference{{Repository: repo, Tag: "v1"}, {Repository: "reg.example/a/first", Tag: "v1"}}
+	sparse := func(string, digest.Digest, layout.Descriptor) bool { return true }
+	g := must(layout.Walk(t.Context(), f.Source, refs, layout.WalkOptions{MayMiss: sparse}))
+	v := must(judge.Graph(t.Context(), f.Source, g)).Verdicts[0]
+	if v.State != verify.Passed || !slices.Equal(v.Absent, []digest.Digest{xml.Digest}) {
+		t.Errorf("%s (%s), absent %v", v.State, v.Reason, v.Absent)
 	}
 }

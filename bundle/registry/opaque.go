@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -20,6 +21,10 @@ func (t target) openContent(ctx context.Context, d layout.Descriptor) (io.ReadCl
 		return rc, err
 	}
 	data, merr := t.bytesOfManifest(ctx, d)
+	if layout.IsSchema1(d.MediaType) && errors.Is(merr, layout.ErrCorrupt) {
+		return nil, t.fail(asRegistry(fmt.Errorf("a docker schema 1 manifest whose bytes have another digest, for that leaves out their signatures: %w", layout.ErrUnsupported)),
+			"export the other images of the index by their digests, as in REPOSITORY@sha256:…, or push the index again without this one")
+	}
 	if merr != nil {
 		return nil, err // that there is no blob says more
 	}

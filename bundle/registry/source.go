@@ -221,7 +221,7 @@ func (t target) mediaType(resp *http.Response, data []byte) (is string, guessed 
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return "", false, t.bad(resp, "no JSON (%.80s): %w", said, layout.ErrCorrupt)
 	}
-	if said == layout.MediaTypeDockerSchema1 || said == layout.MediaTypeDockerSchema1Sig || doc.SchemaVersion == 1 {
+	if layout.IsSchema1(said) || doc.SchemaVersion == 1 {
 		return "", false, t.fail(&RequestError{
 			Method: resp.Request.Method, URL: bareURL(resp.Request.URL), Err: fmt.Errorf("a docker schema 1 manifest: %w", layout.ErrUnsupported),
 		}, "push the image again with a current tool (skopeo copy, crane copy, docker push): that makes it schema 2")

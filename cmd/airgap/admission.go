@@ -42,7 +42,8 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 		return err
 	}
 	src := a.store.Judged()
-	if r.separation, err = everythingIn(ctx, src, []string{repo}); err != nil {
+	// Of all manifests of the repository only those are read again that are judged.
+	if r.separation, err = everythingIn(ctx, src, []string{repo}, src.RememberedOutline); err != nil {
 		return err
 	}
 	if r.session, err = a.store.Begin(ctx); err != nil {

@@ -456,3 +456,35 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 }
+
+// What is judged is read again, however often it was read before: an image that was
+// damaged since is not admitted by its signature. Others are.
+func TestAdmitReadsWhatIsJudged(t *testing.T) {
+	a := newAdmitting(t)
+	img, other := a.b.Image("image"), a.b.Image("other")
+	a.push(201, img, "v1")
+	a.push(201, other, "v2")
+	path := filepath.Join("new", filepath.FromSlash(layout.BlobPath(img.Digest)))
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(data []byte) {
+		t.Helper()
+		if err := errors.Join(os.Remove(path), os.WriteFile(path, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(bytes.Repeat([]byte(" "), len(whole)))
+	if res := a.push(201, a.sign(img, "release"), ""); res.Header.Get("Warning") == "" {
+		t.Error("a signature of a damaged image is served")
+	}
+	if res := a.push(201, a.sign(other, "release"), ""); res.Header.Get("Warning") != "" {
+		t.Errorf("Warning: %q", res.Header.Get("Warning"))
+	}
+	write(whole)
+	a.open(false, "v1")
+	a.open(true, "v2")
+	a.push(201, a.b.Referrer(img, "application/spdx+json", "SBOM"), "")
+	a.open(true, "v1")
+}

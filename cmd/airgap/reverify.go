@@ -68,15 +68,18 @@ func everything(ctx context.Context, s store.Judged) (*separation, error) {
 		return nil, err
 	}
 	repos = slices.DeleteFunc(repos, func(repo string) bool { return slices.Contains(marked, repo) })
-	out, err := everythingIn(ctx, s, repos)
+	out, err := everythingIn(ctx, s, repos, s.Outline)
 	if err == nil {
 		out.marked = marked
 	}
 	return out, err
 }
 
+// outliner reads what a manifest of a repository leads to.
+type outliner func(ctx context.Context, repo string, d layout.Descriptor) (store.Outline, error)
+
 // everythingIn finds what of some repositories can be pulled.
-func everythingIn(ctx context.Context, s store.Judged, repos []string) (*separation, error) {
+func everythingIn(ctx context.Context, s store.Judged, repos []string, outline outliner) (*separation, error) {
 	out := &separation{things: map[spot]*thing{}, give: map[spot]bool{}, hold: map[spot]string{}}
 	names, err := s.Names(ctx)
 	if err != nil {
@@ -85,7 +88,7 @@ func everythingIn(ctx context.Context, s store.Judged, repos []string) (*separat
 	names = slices.DeleteFunc(names, func(n layout.Name) bool { return !slices.Contains(repos, n.Reference.Repository) })
 	var starts []layout.Reference
 	for _, repo := range repos {
-		found, err := out.read(ctx, s, repo)
+		found, err := out.read(ctx, s, repo, outline)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +105,7 @@ func everythingIn(ctx context.Context, s store.Judged, repos []string) (*separat
 }
 
 // read reads every manifest of a repository, and lists those that can be started.
-func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([]layout.Reference, error) {
+func (s *separation) read(ctx context.Context, src store.Judged, repo string, outline outliner) ([]layout.Reference, error) {
 	all, err := src.Manifests(ctx, repo)
 	if err != nil {
 		return nil, err
@@ -112,7 +115,7 @@ func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([
 	for _, d := range all {
 		t := &thing{Descriptor: d, starts: true}
 		s.things[spot{repo, d.Digest}] = t
-		m, err := readManifest(ctx, src, repo, d)
+		o, err := outline(ctx, repo, d)
 		switch {
 		case err == nil:
 			inert, err := src.Inert(repo, d.Digest)
@@ -120,12 +123,10 @@ func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([
 				return nil, err
 			}
 			t.starts = !inert
-			for _, c := range slices.Concat(m.Manifests, m.Opaque) { // engines may get those as manifests
-				t.children = append(t.children, c.Digest)
-			}
-			t.list = m.MediaType == layout.MediaTypeIndex && m.Subject == nil
-			if m.Subject != nil {
-				subjects[d.Digest] = m.Subject.Digest
+			t.children = o.Children // what is listed as no manifest, too: engines may get it as one
+			t.list = d.MediaType == layout.MediaTypeIndex && o.Subject == ""
+			if o.Subject != "" {
+				subjects[d.Digest] = o.Subject
 			}
 		case !isContent(ctx, err):
 			return nil, err
@@ -140,18 +141,6 @@ func (s *separation) read(ctx context.Context, src store.Judged, repo string) ([
 		}
 	}
 	return starts, nil
-}
-
-func readManifest(ctx context.Context, src layout.Source, repo string, d layout.Descriptor) (*layout.Manifest, error) {
-	rc, err := src.Open(ctx, repo, d)
-	if err != nil {
-		return nil, err
-	}
-	data, err := layout.ReadAll(rc, d)
-	if err != nil {
-		return nil, err
-	}
-	return layout.ParseManifest(d, data)
 }
 
 // isContent says whether an error is about some of a store's content, and so about no

@@ -97,11 +97,15 @@ func Sparse(repo string) Content {
 	return b.Content()
 }
 
+// Schema1 is a manifest of docker's schema 1.
+const Schema1 = `{"schemaVersion":1,"name":"app","tag":"v1","architecture":"s390x","fsLayers":[{"blobSum":"sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"}],"history":[{"v1Compatibility":"{}"}]}`
+
 // Mixed returns an index of an image and of content that is no manifest.
 func Mixed(repo string) Content {
 	b := New(repo)
 	b.Tag("mixed", b.Index(
 		ForPlatform(b.Image("mixed"), "linux", "amd64"), b.Blob("application/xml", []byte("<mixed/>")), b.Layer(layerType, "cache"), b.Blob("", []byte("untyped")),
+		ForPlatform(b.Blob(layout.MediaTypeDockerSchema1Sig, []byte(Schema1)), "linux", "s390x"),
 	))
 	return b.Content()
 }

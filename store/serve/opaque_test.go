@@ -16,7 +16,7 @@ func TestOpaqueChildrenAreNoManifests(t *testing.T) {
 	other := layouttest.New(repo)
 	evil := other.Image("evil")
 	item, _ := other.Content().Find(repo, evil.Digest)
-	for _, mediaType := range []string{"application/json", "", "application/xml"} {
+	for _, mediaType := range []string{"application/json", "", "application/xml", layout.MediaTypeDockerSchema1, layout.MediaTypeDockerSchema1Sig} {
 		b := layouttest.New(repo)
 		posing := layouttest.ForPlatform(b.Blob(mediaType, item.Bytes), "linux", "amd64")
 		index := b.Index(layouttest.ForPlatform(b.Image("good"), "linux", "arm64"), posing)
@@ -24,7 +24,7 @@ func TestOpaqueChildrenAreNoManifests(t *testing.T) {
 		each(t, b.Content(), func(t *testing.T, base string) {
 			at := base + "/v2/" + serve.Name(repo)
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
-				for _, accept := range []string{layout.MediaTypeManifest, "*/*", "application/json"} {
+				for _, accept := range []string{layout.MediaTypeManifest, "*/*", "application/json", mediaType} {
 					if res, _ := ask(t, method, at+"/manifests/"+posing.Digest.String(), "Accept: "+accept); res.StatusCode != http.StatusNotFound {
 						t.Errorf("%q as a manifest: %s", mediaType, res.Status)
 					}

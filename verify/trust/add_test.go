@@ -177,9 +177,10 @@ func TestAddKeyOtherSuffix(t *testing.T) {
 }
 
 func TestAddRefusesNames(t *testing.T) {
-	dir := tempDir(t)
+	around := tempDir(t) // nobody else writes there
+	dir := filepath.Join(around, "trust")
 	must(t, trust.Init(dir))
-	before := tree(t, filepath.Dir(dir))
+	before := tree(t, around)
 	for _, name := range []string{
 		"", ".", "..", "../x", "a/b", "/x", `a\b`, ".x", "-x", "README", "README.pem", "a b", "a\x00", "a\n", "a\x1b", "ü",
 		strings.Repeat("a", trust.MaxNameBytes+1), "CON:", "a*",
@@ -199,7 +200,7 @@ func TestAddRefusesNames(t *testing.T) {
 	}
 	_, err := trust.AddCertificate(dir, "pgp", "acme", caPEM(t, "a"), "x.pem")
 	wantErr(t, "an unknown type", err, trust.ErrInvalid)
-	if got := tree(t, filepath.Dir(dir)); !slices.Equal(got, before) {
+	if got := tree(t, around); !slices.Equal(got, before) {
 		t.Errorf("it has become %v", got)
 	}
 	long := strings.Repeat("a", trust.MaxNameBytes)
