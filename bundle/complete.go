@@ -379,11 +379,18 @@ func RefusesChild(ctx context.Context, m Marks, j *verify.Judge, src layout.Sour
 	return "", nil
 }
 
+// CameWithout says whether an index was imported into a repository without a child, as is
+// remembered there.
+func CameWithout(m interface{ Marked(string) ([]byte, error) }, repo string, index, child digest.Digest) (bool, error) {
+	all, _, err := absentFrom(m, repo, child)
+	return slices.ContainsFunc(all, func(a absentChild) bool { return a.Index == index }), err
+}
+
 // mayMissAll takes an index for sparse.
 func mayMissAll(string, digest.Digest, layout.Descriptor) bool { return true }
 
 // absentFrom returns what is remembered of a child, and as it was written.
-func absentFrom(m Marks, repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
+func absentFrom(m interface{ Marked(string) ([]byte, error) }, repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
 	name := absentName(repo, d)
 	if raw, err = m.Marked(name); err != nil || raw == nil {
 		return nil, nil, err

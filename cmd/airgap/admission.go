@@ -51,6 +51,7 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
+	r.late = r.isLate
 	j := bundle.WithLists(a.judge, kept)
 	r.veto = func(root judgedRoot) (string, error) {
 		if why := r.completes(root); why != "" {

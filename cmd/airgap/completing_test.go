@@ -265,6 +265,52 @@ func TestAdmitCompletingMapped(t *testing.T) {
 	}
 }
 
+// Nor does a child that comes late, and stays in quarantine, take the index away when the
+// store is judged again; it comes out of quarantine by no name that the index's rule does
+// not pass.
+func TestReverifyLateChild(t *testing.T) {
+	line := " --store new --policy policy.yaml --trust T"
+	for what, late := range map[string]func(t *testing.T, s sparse){
+		"pushed": func(t *testing.T, s sparse) {
+			mustRun(t, exitDone, "import index"+line)
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			a.push(201, a.b.Image("amd"), "dev")
+		},
+		"pushed before": func(t *testing.T, s sparse) {
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			a.push(201, a.b.Image("amd"), "v5") // which does not pass
+			mustRun(t, exitDone, "import index"+line)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newSparse(t)
+			late(t, s)
+			for range 2 {
+				runLine(t, testUI(), strings.Fields("reverify"+line)...)
+				for ref, want := range map[layout.Reference]bool{
+					{Tag: "v1"}: true, {Digest: s.index.Digest}: true, {Digest: s.arm.Digest}: true,
+					{Digest: s.amd.Digest}: false, {Tag: "dev"}: false, {Tag: "v5"}: false,
+				} {
+					if ref.Repository = reverifyRepo; serves(t, "new", ref) != want {
+						t.Errorf("%s: served is %v", ref, !want)
+					}
+				}
+			}
+			// Once it passes with the index, it is served.
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			amd := a.b.Image("amd")
+			a.push(201, a.sign(amd, "release"), "")
+			runLine(t, testUI(), strings.Fields("reverify"+line)...)
+			if !serves(t, "new", layout.Reference{Repository: reverifyRepo, Digest: amd.Digest}) || !serves(t, "new", layout.Reference{Repository: reverifyRepo, Tag: "v1"}) {
+				t.Error("a child that passes is not served")
+			}
+		})
+	}
+}
+
 // An index that no tag leads to any more is served by its digest, and is not completed
 // either.
 func TestCompletingLoose(t *testing.T) {
