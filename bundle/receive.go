@@ -287,6 +287,9 @@ func (i *importing) logImport(ctx context.Context) error {
 		if e.Absent, err = absences.of(ctx, n); err != nil {
 			return i.damaged(err)
 		}
+		if _, isStore := i.dst.(knowsIndexes); !isStore { // the store of the ledger has it not
+			e.To = &custody.Place{Kind: custody.InRegistry}
+		}
 		e.Reference, e.Digest = i.to.names[n].Reference.String(), root.Descriptor.Digest
 		if e.Result = ""; i.report != nil {
 			e.Result = string(verify.Passed) // else it were not among the roots

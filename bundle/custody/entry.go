@@ -26,7 +26,8 @@ type Entry struct {
 	Line   *Line         `json:"line,omitempty"`
 	By     string        `json:"by,omitempty"`  // as they call themselves
 	Key    string        `json:"key,omitempty"` // fingerprint of the key that signed the records
-	// To is where it went: of a promotion, the environment.
+	// To is where it went: of a promotion, the environment; of an import, a registry, or nil
+	// for the store of the ledger and in entries of earlier versions.
 	To *Place `json:"to,omitempty"`
 	// Result is passed, refused or undecided, where a policy was asked.
 	Result string        `json:"result,omitempty"`
