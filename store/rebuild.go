@@ -106,7 +106,7 @@ func Rebuild(ctx context.Context, dir string, o RebuildOptions) (Rebuilt, error)
 		}
 	}
 	if err == nil {
-		r, err = (&rebuilding{store: s, o: o, started: map[digest.Digest]bool{}}).run(ctx)
+		r, err = newRebuilding(s, o).run(ctx)
 	}
 	return r, s.wrap("", err)
 }
@@ -145,7 +145,16 @@ type rebuilding struct {
 	kept  []RebuiltName // of those in o
 	// started says, of manifests that were looked at, whether they could be started.
 	started map[digest.Digest]bool
+	marked  map[string]bool // repositories that are not admitted
 	Rebuilt
+}
+
+func newRebuilding(s *Store, o RebuildOptions) *rebuilding {
+	r := &rebuilding{store: s, o: o, started: map[digest.Digest]bool{}, marked: map[string]bool{}}
+	for _, repo := range o.NotAdmitted {
+		r.marked[repo] = true
+	}
+	return r
 }
 
 func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
@@ -363,7 +372,7 @@ func (r *rebuilding) fill() ([]*Session, error) {
 	admitted := &Session{store: r.store, staged: staged, gains: map[string]*gain{}}
 	pushed := &Session{store: r.store, staged: staged, gains: map[string]*gain{}, origin: origin{at: max(time.Now().Unix(), 1)}}
 	of := func(repo string) *Session {
-		if r.notAdmitted(repo) {
+		if r.marked[repo] {
 			return pushed
 		}
 		return admitted
@@ -396,6 +405,3 @@ func (r *rebuilding) fill() ([]*Session, error) {
 	r.Left = len(r.found.sizes) - r.Blobs
 	return []*Session{admitted, pushed}, nil
 }
-
-// notAdmitted reports whether nobody has admitted anything to a repository.
-func (r *rebuilding) notAdmitted(repo string) bool { return slices.Contains(r.o.NotAdmitted, repo) }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"cmp"
-	"slices"
 
 	"airgap/layout"
 
@@ -41,8 +40,7 @@ type doubting struct {
 
 func (h *history) doubt(repo string) *doubting {
 	d := &doubting{h, repo, map[digest.Digest]bool{}, map[digest.Digest]bool{}, map[digest.Digest]bool{}, map[digest.Digest]string{}}
-	names := slices.DeleteFunc(slices.Clone(h.o.Names), func(n RebuiltName) bool { return n.Reference.Repository != repo || n.Listed })
-	for _, n := range names {
+	for _, n := range h.names[repo] {
 		switch {
 		case n.Hold != "":
 		case layout.IsDerivedTag(n.Reference.Tag):
@@ -51,7 +49,7 @@ func (h *history) doubt(repo string) *doubting {
 			d.own[n.Digest] = true
 		}
 	}
-	for _, n := range names {
+	for _, n := range h.names[repo] {
 		switch {
 		case layout.IsDerivedTag(n.Reference.Tag):
 		case n.Hold == "":
@@ -71,7 +69,7 @@ func (h *history) doubt(repo string) *doubting {
 // served if a name contains it and its acts do not speak against that; what could not, if
 // no act does.
 func (d *doubting) why(dgst digest.Digest) (string, error) {
-	at := d.manifests[spot{d.repo, dgst}]
+	at := d.of(spot{d.repo, dgst})
 	switch {
 	case d.own[dgst] || d.contained[dgst] || d.tagged[dgst] && at.is == served:
 		return "", nil
@@ -101,7 +99,7 @@ func (r *rebuilding) keepDoubted(s, pushed *Session, h *history, repo string) er
 		case err != nil:
 			return err
 		case why == "":
-		case d.manifests[at].is == doubtful || d.manifests[at].is == absent: // no client has brought it
+		case d.of(at).is == doubtful || d.of(at).is == absent: // no client has brought it
 			s.keep(at, why)
 		default:
 			if s != pushed {

@@ -66,23 +66,28 @@ const (
 // or that such a manifest contains.
 type history struct {
 	*rebuilding
-	manifests map[spot]standing
-	opaque    map[spot]bool // listed under a type that is no manifest's, and missing
+	names     map[string][]RebuiltName              // by repository, but for those that are only listed
+	manifests map[string]map[digest.Digest]standing // by repository
+	opaque    map[spot]bool                         // listed under a type that is no manifest's, and missing
 }
 
 // replay goes through the acts. A name that no act is about was admitted, and nothing is
 // known of its children.
 func (r *rebuilding) replay() (*history, error) {
-	h := &history{r, map[spot]standing{}, map[spot]bool{}}
+	h := &history{r, map[string][]RebuiltName{}, map[string]map[digest.Digest]standing{}, map[spot]bool{}}
 	acts := map[spot]bool{}
 	for _, a := range r.o.History {
 		acts[spot{a.Repository, a.Digest}] = true
 	}
 	var all []RebuiltAct
 	for _, n := range r.o.Names {
+		if n.Listed {
+			continue
+		}
 		a := RebuiltAct{Repository: n.Reference.Repository, Digest: n.Digest, Reason: n.Hold}
+		h.names[a.Repository] = append(h.names[a.Repository], n)
 		switch {
-		case acts[spot{a.Repository, a.Digest}] || n.Listed || layout.IsDerivedTag(n.Reference.Tag):
+		case acts[spot{a.Repository, a.Digest}] || layout.IsDerivedTag(n.Reference.Tag):
 		case n.Hold == "":
 			all = append(all, a)
 		case n.Reference.Tag == "": // else the name is held, and not what it stands for
@@ -100,38 +105,45 @@ func (r *rebuilding) replay() (*history, error) {
 
 func (h *history) apply(a RebuiltAct) error {
 	at := spot{a.Repository, a.Digest}
-	switch was := h.manifests[at]; a.Kind {
+	switch was := h.of(at); a.Kind {
 	case ActAdmit:
 		return h.admit(a)
 	case ActPush:
 		h.push(at, a.Reason)
 	case ActHold:
-		h.manifests[at] = standing{held, a.Reason, was.pushed}
+		h.set(at, standing{held, a.Reason, was.pushed})
 	case ActRelease:
 		h.release(at)
 	case ActDelete, ActUnname:
 		switch {
 		case was.is == held: // it may be pushed again
 		case a.Kind == ActDelete:
-			h.manifests[at] = standing{is: absent, why: reasonDeleted}
+			h.set(at, standing{is: absent, why: reasonDeleted})
 		default:
-			h.manifests[at] = standing{is: doubtful, why: reasonDeleted}
+			h.set(at, standing{is: doubtful, why: reasonDeleted})
 		}
-	case ActHoldAll, ActReset:
-		h.all(a)
+	case ActHoldAll:
+		h.holdAll(a.Repository, a.Reason)
+	case ActReset:
+		delete(h.manifests, a.Repository)
 	}
 	return nil
 }
 
-// all changes the standing of everything in a repository.
-func (h *history) all(a RebuiltAct) {
-	for at, was := range h.manifests {
-		switch {
-		case at.repo != a.Repository:
-		case a.Kind == ActReset:
-			delete(h.manifests, at)
-		case was.is == served:
-			h.manifests[at] = standing{held, a.Reason, was.pushed}
+func (h *history) of(at spot) standing { return h.manifests[at.repo][at.digest] }
+
+func (h *history) set(at spot, now standing) {
+	if h.manifests[at.repo] == nil {
+		h.manifests[at.repo] = map[digest.Digest]standing{}
+	}
+	h.manifests[at.repo][at.digest] = now
+}
+
+// holdAll quarantines everything that a repository serves.
+func (h *history) holdAll(repo, reason string) {
+	for dgst, was := range h.manifests[repo] {
+		if was.is == served {
+			h.manifests[repo][dgst] = standing{held, reason, was.pushed}
 		}
 	}
 }
@@ -146,7 +158,7 @@ func (h *history) admit(a RebuiltAct) error {
 	whole := a.Absent != nil && !a.Cut && !a.Attached
 	root := spot{a.Repository, a.Digest}
 	return h.walk(root, func(at spot) (bool, error) {
-		was := h.manifests[at]
+		was := h.of(at)
 		now := standing{is: served}
 		switch {
 		case at == root && !a.Attached || whole && !missing[at.digest]:
@@ -167,7 +179,7 @@ func (h *history) admit(a RebuiltAct) error {
 				now = standing{is: doubtful, why: reasonUnknown}
 			}
 		}
-		h.manifests[at] = now
+		h.set(at, now)
 		if m := h.found.manifests[at.digest]; m != nil && now.is == served {
 			for _, o := range m.Opaque {
 				h.opaque[spot{at.repo, o.Digest}] = missing[o.Digest]
@@ -180,12 +192,12 @@ func (h *history) admit(a RebuiltAct) error {
 // push takes what a client pushed for served, or for quarantined if there is a reason. What
 // was there already stays as it was.
 func (h *history) push(at spot, reason string) {
-	switch was := h.manifests[at]; {
+	switch was := h.of(at); {
 	case was.is == served || was.is == held:
 	case reason != "":
-		h.manifests[at] = standing{held, reason, true}
+		h.set(at, standing{held, reason, true})
 	default:
-		h.manifests[at] = standing{is: served, pushed: true}
+		h.set(at, standing{is: served, pushed: true})
 	}
 }
 
@@ -193,11 +205,11 @@ func (h *history) push(at spot, reason string) {
 // it was judged with it.
 func (h *history) release(root spot) {
 	_ = h.walk(root, func(at spot) (bool, error) {
-		was := h.manifests[at]
+		was := h.of(at)
 		if at != root && was.is != held && was.is != served {
 			return false, nil
 		}
-		h.manifests[at] = standing{is: served, pushed: was.pushed}
+		h.set(at, standing{is: served, pushed: was.pushed})
 		return true, nil
 	})
 }
@@ -229,7 +241,7 @@ func (h *history) walk(root spot, fn func(spot) (bool, error)) error {
 // manifests that have a name of their own there.
 func (h *history) contained(all map[digest.Digest]bool, n RebuiltName, own map[digest.Digest]bool) {
 	_ = h.walk(spot{n.Reference.Repository, n.Digest}, func(at spot) (bool, error) {
-		if !own[at.digest] && h.manifests[at].is != served {
+		if !own[at.digest] && h.of(at).is != served {
 			return false, nil
 		}
 		was := all[at.digest]
@@ -242,16 +254,16 @@ func (h *history) contained(all map[digest.Digest]bool, n RebuiltName, own map[d
 // absent, though its bytes are in the store: in quarantine it would be judged with the
 // index, which passed without it.
 func (h *history) leads(repo string, index, child digest.Digest) bool {
-	switch h.manifests[spot{repo, child}].is {
+	switch h.of(spot{repo, child}).is {
 	case served, held:
 		return true
 	case absent:
 		return false
 	case doubtful:
-		return !h.notAdmitted(repo) // where a client pushed each manifest by itself
+		return !h.marked[repo] // where a client pushed each manifest by itself
 	}
 	// Nothing is known of what came with an index that is attached to something.
-	return !h.notAdmitted(repo) && !h.manifests[spot{repo, index}].pushed
+	return !h.marked[repo] && !h.of(spot{repo, index}).pushed
 }
 
 // gives reports whether an index of repo leads to content that it lists as no manifest.
