@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"airgap/layout"
+	"airgap/verify/predicate"
 )
 
 // Warnings says what of the policy can be used and is probably not what its author
@@ -24,6 +25,9 @@ func (p *Policy) Warnings() []string {
 			}
 		}
 		r.Require.each(func(req *Requirement) {
+			if typ := req.predicateType(); predicate.MeantType(typ) != "" {
+				out = append(out, fmt.Sprintf("rule %q: %v", r.Name, req.fail("predicateType %q is another spelling of %q, and only attestations with the spelling that stands here count", typ, predicate.MeantType(typ))))
+			}
 			s := req.signer()
 			if s == nil {
 				return
@@ -36,6 +40,17 @@ func (p *Policy) Warnings() []string {
 		})
 	}
 	return append(out, p.hidden()...)
+}
+
+// predicateType is that of the attestations that a requirement is about, or empty.
+func (r *Requirement) predicateType() string {
+	switch {
+	case r.Attestation != nil:
+		return r.Attestation.PredicateType
+	case r.BuildKit != nil:
+		return r.BuildKit.PredicateType
+	}
+	return ""
 }
 
 // maxHiddenPairs is how many pairs of patterns are compared for a warning.
