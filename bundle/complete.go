@@ -39,7 +39,7 @@ type absentChild struct {
 const maxAbsentReferences = 5000
 
 func absentName(repo string, child digest.Digest) string {
-	return "child " + layout.SameHost(repo) + " " + string(child)
+	return "child " + layout.SameRepository(repo) + " " + string(child)
 }
 
 // completing finds out whether what an import brings completes an index, or is completed

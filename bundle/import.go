@@ -247,6 +247,9 @@ func (i *importing) admit(ctx context.Context) error {
 
 // admitJudged asks the policy, and leaves in the graph what may enter.
 func (i *importing) admitJudged(ctx context.Context) (err error) {
+	if err := i.checkNamed(); err != nil {
+		return err
+	}
 	if i.report, err = i.judge(ctx, i.o.Judge, i.g, i.head); err != nil {
 		return err
 	}
@@ -309,14 +312,23 @@ func (i *importing) prepare(ctx context.Context) error {
 	return keepLists(i.dst, i.report)
 }
 
-// whereTo says where everything of g goes.
-func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
+// checkNamed fails if an image has no repository, which policy rules and destinations are
+// found by.
+func (b *Bundle) checkNamed() error {
 	for _, ref := range b.refs {
 		if ref.Repository == "" {
-			return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path,
+			return &layout.Error{Side: layout.SideBundle, Name: b.Path,
 				Err:  fmt.Errorf("%q does not say which repository it belongs to: %w", ref, ErrUsage),
 				Hint: "name it with --as REPOSITORY[:TAG]"}
 		}
+	}
+	return nil
+}
+
+// whereTo says where everything of g goes.
+func (b *Bundle) whereTo(g *layout.Graph, m Mapping) (*mapped, error) {
+	if err := b.checkNamed(); err != nil {
+		return nil, err
 	}
 	for name := range b.ambiguous() {
 		return nil, &layout.Error{Side: layout.SideBundle, Name: b.Path,

@@ -184,6 +184,7 @@ func TestCollisionIsRefused(t *testing.T) {
 func TestMapping(t *testing.T) {
 	m := bundle.Mapping{To: "host:5000/prefix", Rules: []bundle.Rule{
 		{From: "ghcr.io/acme", To: "host:5000/acme"}, {From: "ghcr.io/acme/app", To: "other.example/one"}, {From: "quay.io", To: "q.example"},
+		{From: "docker.io/library", To: "hub.example/official"}, {From: "registry.hub.docker.com", To: "hub.example/other"}, {From: "GCR.io:443/a", To: "g.example"},
 	}}
 	for in, want := range map[string]string{
 		"reg.example/team/app": "host:5000/prefix/team/app",
@@ -192,6 +193,14 @@ func TestMapping(t *testing.T) {
 		"ghcr.io/acme/app/sub": "other.example/one/sub",
 		"ghcr.io/acmeevil/app": "host:5000/prefix/acmeevil/app",
 		"quay.io/x":            "q.example/x",
+		// A registry in another spelling; a rule for the one that is written comes first.
+		"quay.io:443/x":                     "q.example/x",
+		"gcr.io/a/b":                        "g.example/b",
+		"docker.io/library/x":               "hub.example/official/x",
+		"registry-1.docker.io/library/x":    "hub.example/official/x",
+		"registry-1.docker.io:443/x":        "hub.example/official/x",
+		"registry.hub.docker.com/team/x":    "hub.example/other/team/x",
+		"registry.hub.docker.com/library/x": "hub.example/official/x",
 	} {
 		if got, err := m.Repository(in); got != want || err != nil {
 			t.Errorf("%s → %s, %v; want %s", in, got, err, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"airgap/layout"
 
@@ -56,8 +57,22 @@ func (b *Bundle) PassedOver() []string {
 	if passed.Files > 0 {
 		out = append(out, fmt.Sprintf("passed over: %d files that have no place in a layout", passed.Files))
 	}
+	if names := b.reader.UnusableNames(); len(names) > 0 {
+		shown := make([]string, min(len(names), maxUnusableShown))
+		for i := range shown {
+			shown[i] = fmt.Sprintf("%.150q", names[i])
+		}
+		list := strings.Join(shown, ", ")
+		if more := len(names) - len(shown); more > 0 {
+			list += fmt.Sprintf(" and %d more", more)
+		}
+		out = append(out, fmt.Sprintf("passed over: %d of the names, which are no references or have the digest of something else: %s", len(names), list))
+	}
 	return out
 }
+
+// maxUnusableShown is how many names that cannot be used are written out.
+const maxUnusableShown = 10
 
 // Tree is a manifest with what it lists and what is attached to it.
 type Tree struct {

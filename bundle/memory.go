@@ -76,7 +76,7 @@ func lineName(line, fingerprint string) string { return "line " + line + " " + f
 
 // tagName is the mark of a name, however its host is spelled.
 func tagName(ref layout.Reference) string {
-	return "tag " + layout.SameHost(ref.Repository) + ":" + ref.Tag
+	return "tag " + layout.SameRepository(ref.Repository) + ":" + ref.Tag
 }
 
 // recall holds a bundle against what is remembered, and sets what is to be remembered

@@ -40,6 +40,7 @@ func TestOldImageInDisguise(t *testing.T) {
 	}{
 		"as it was":         {under(repo, image("old")), under(repo, image("new")), under(repo, image("old")), nil, true},
 		"with a port":       {under(repo, image("old")), under(repo, image("new")), under("reg.example:443/team/app", image("old")), nil, true},
+		"another Hub host":  {under("docker.io/library/app", image("old")), under("docker.io/library/app", image("new")), under("registry-1.docker.io/library/app", image("old")), nil, true},
 		"from elsewhere":    {under(repo, image("old")), under(repo, image("new")), under("other.example/app", image("old")), []bundle.ImportOptions{onto(repo), onto(repo), onto("other.example/app")}, true},
 		"inside an index":   {under(repo, image("old")), under(repo, image("new")), under(repo, index("old")), nil, true},
 		"out of its index":  {under(repo, index("old", "two")), under(repo, index("new", "two")), under(repo, image("old")), nil, true},

@@ -1,9 +1,7 @@
 package bundle
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"airgap/layout"
@@ -16,8 +14,9 @@ import (
 type Mapping struct {
 	// To is HOST[/PREFIX]: reg.example/team/app becomes HOST/PREFIX/team/app.
 	To string
-	// Rules replace a prefix of the repository, up to a slash or its end; the
-	// longest that fits wins over the others and over To.
+	// Rules replace a prefix of the repository, up to a slash or its end, however its
+	// host is spelled ([layout.SameHost]); the longest that fits wins over the others
+	// and over To.
 	Rules []Rule
 }
 
@@ -31,6 +30,23 @@ func ParseRule(s string) (Rule, error) {
 		return Rule{}, fmt.Errorf("mapping %q: want SRC=DST, as in ghcr.io/acme=registry.corp/acme: %w", s, ErrUsage)
 	}
 	return Rule{strings.Trim(from, "/"), strings.Trim(to, "/")}, nil
+}
+
+// samePrefix writes the host of a prefix of repositories in one way.
+func samePrefix(from string) string {
+	if from == "" {
+		return ""
+	}
+	return strings.TrimSuffix(layout.SameHost(from+"/"), "/")
+}
+
+// replace puts To in the place of from.
+func (r Rule) replace(repo, from string) (string, bool) {
+	rest, ok := strings.CutPrefix(repo, from)
+	if !ok || rest != "" && rest[0] != '/' && from != "" {
+		return "", false
+	}
+	return strings.TrimSuffix(r.To+"/"+strings.TrimPrefix(rest, "/"), "/"), true
 }
 
 // Repository maps one repository, and refuses what would be no valid name.
@@ -47,11 +63,22 @@ func (m Mapping) Repository(repo string) (string, error) {
 }
 
 func (m Mapping) apply(repo string) string {
-	rules := slices.SortedStableFunc(slices.Values(m.Rules), func(a, b Rule) int { return cmp.Compare(len(b.From), len(a.From)) })
-	for _, r := range rules {
-		if rest, ok := strings.CutPrefix(repo, r.From); ok && (rest == "" || rest[0] == '/' || r.From == "") {
-			return strings.TrimSuffix(r.To+"/"+strings.TrimPrefix(rest, "/"), "/")
+	// A rule for the repository as it is spelled comes before one of the same length
+	// for it in another spelling.
+	same, best, out := layout.SameRepository(repo), -1, ""
+	for _, spelled := range []bool{true, false} {
+		for _, r := range m.Rules {
+			from, name := r.From, repo
+			if !spelled {
+				from, name = samePrefix(r.From), same
+			}
+			if to, ok := r.replace(name, from); ok && len(samePrefix(r.From)) > best {
+				best, out = len(samePrefix(r.From)), to
+			}
 		}
+	}
+	if best >= 0 {
+		return out
 	}
 	if m.To == "" {
 		return repo

@@ -41,6 +41,9 @@ type Provenance struct {
 	Broken bool `json:"broken"`
 	// Images are those that an index lists and of which anything is known.
 	Images []*Provenance `json:"images,omitempty"`
+	// DescribedAbove: the manifest is described where it stands in the result before,
+	// and only what comes through the index that lists it here is added.
+	DescribedAbove bool `json:"describedAbove,omitempty"`
 }
 
 // PolicyToday is the verdict of the policy that was asked now.
@@ -139,6 +142,9 @@ const (
 	maxLookups = 10_000
 	// maxIngredients is how many materials of a build are listed.
 	maxIngredients = 200
+	// maxRepeated is how often a manifest is described that was described before: as a
+	// root of its own, or under another root's verdict.
+	maxRepeated = 1000
 	// maxProvenanceBytes is how much of what is attached is read.
 	maxProvenanceBytes = 512 << 20
 )
@@ -155,7 +161,7 @@ func Trace(ctx context.Context, s Selection, o ProvenanceOptions) ([]*Provenance
 	if o.Judge != nil {
 		o.Judge = WithLists(o.Judge, s.Lists)
 	}
-	t := &tracer{src: s.Source, mayMiss: s.MayMiss, o: o, told: map[spot]bool{}}
+	t := &tracer{src: s.Source, mayMiss: s.MayMiss, o: o, told: map[spot]bool{}, described: map[describedKey]*Provenance{}}
 	return t.graph(ctx, g, 0)
 }
 
@@ -169,6 +175,9 @@ type tracer struct {
 	told              map[spot]bool // images that are told of
 	followed, lookups int
 	bytes             int64
+
+	described map[describedKey]*Provenance
+	repeated  int
 }
 
 // scene is one graph that is looked at.
@@ -189,7 +198,7 @@ func (t *tracer) graph(ctx context.Context, g *layout.Graph, depth int) ([]*Prov
 	out := []*Provenance{}
 	for i, root := range g.Roots {
 		s := &scene{t, g, root.Reference.Repository, depth, j.of(i)}
-		p, err := s.tell(ctx, root.Descriptor.Digest, root.Reference.String(), map[digest.Digest]bool{})
+		p, err := s.root(ctx, root)
 		if err != nil {
 			return nil, err
 		}
@@ -205,55 +214,6 @@ func (t *tracer) graph(ctx context.Context, g *layout.Graph, depth int) ([]*Prov
 		out = append(out, p)
 	}
 	return out, nil
-}
-
-// tell tells of one manifest, and of what it lists if it is an index; above are the
-// indexes over it. ref is the name of a root, or empty.
-func (s *scene) tell(ctx context.Context, d digest.Digest, ref string, above map[digest.Digest]bool) (*Provenance, error) {
-	n := s.g.Nodes[d]
-	s.told[spot{s.repo, d}] = true
-	p := &Provenance{Digest: d, Kind: n.Kind}
-	if err := s.way(ctx, p, ref); err != nil {
-		return nil, err
-	}
-	if err := s.attached(ctx, p); err != nil {
-		return nil, err
-	}
-	if !layout.IsIndex(n.Descriptor.MediaType) || above[d] {
-		return p, nil
-	}
-	above[d] = true
-	defer delete(above, d)
-	for _, c := range n.Children {
-		if _, here := s.g.Place(s.repo, c.Digest); !here {
-			continue
-		}
-		if is, err := s.isAttestation(ctx, c); err != nil {
-			return nil, err
-		} else if is {
-			continue
-		}
-		one, err := s.tell(ctx, c.Digest, "", above)
-		if err == nil {
-			err = s.buildkit(ctx, one, p, n)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if one.says() {
-			one.Platform = platformOf(c.Platform)
-			p.Images = append(p.Images, one)
-		}
-	}
-	return p, nil
-}
-
-// isAttestation says whether a child is listed as a BuildKit attestation, and is one.
-func (s *scene) isAttestation(ctx context.Context, c layout.Child) (bool, error) {
-	if !c.BuildKit {
-		return false, nil
-	}
-	return s.g.IsAttestation(ctx, s.src, &s.starts, s.repo, c.Digest)
 }
 
 // says says whether there is anything to tell.
@@ -357,6 +317,9 @@ func vouchedFor(hops []Hop) map[digest.Digest]bool {
 // follow looks for the images among what the image was built of, and those that it
 // lists.
 func (s *scene) follow(ctx context.Context, p *Provenance) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	for i := range p.Builds {
 		for j := range p.Builds[i].Materials {
 			if err := s.material(ctx, &p.Builds[i].Materials[j]); err != nil {

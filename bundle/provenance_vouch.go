@@ -38,6 +38,9 @@ func (s *scene) attached(ctx context.Context, p *Provenance) error {
 	}
 	place, _ := s.g.Place(s.repo, p.Digest)
 	for _, e := range place.Attached {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if records[e.Digest] {
 			continue
 		}
@@ -326,17 +329,9 @@ func (s *scene) notary(ctx context.Context, v *Vouched, subject digest.Digest, e
 
 // buildkit adds what an index, with its signatures told in above, lists about one of
 // its images beside it.
-func (s *scene) buildkit(ctx context.Context, p, above *Provenance, index *layout.Node) error {
-	for _, c := range index.Children {
-		if _, here := s.g.Place(s.repo, c.Digest); !here || c.About != p.Digest {
-			continue
-		}
-		if is, err := s.isAttestation(ctx, c); err != nil {
-			return err
-		} else if !is {
-			continue
-		}
-		if err := s.listed(ctx, p, above, index, c.Digest); err != nil {
+func (s *scene) buildkit(ctx context.Context, p, above *Provenance, index *layout.Node, attestations []digest.Digest) error {
+	for _, d := range attestations {
+		if err := s.listed(ctx, p, above, index, d); err != nil {
 			return err
 		}
 	}

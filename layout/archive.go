@@ -379,6 +379,18 @@ func (a *archive) blobs(fn func(digest.Digest, int64) error) error {
 	return nil
 }
 
+// unended says why links from name on are not followed any more.
+func (a *archive) unended(name string) error {
+	seen := map[string]bool{}
+	for to, ok := a.links[name]; ok; to, ok = a.links[to] {
+		if seen[to] {
+			return fmt.Errorf("%.150q is a link, and those that it leads to go in a circle: %w", name, ErrUnsupported)
+		}
+		seen[to] = true
+	}
+	return fmt.Errorf("more than %d links, one after the other: %w", maxLinks, ErrLimit)
+}
+
 // maxLinks is how many links may lead to a layer. docker and podman need one.
 const maxLinks = 8
 
@@ -395,6 +407,9 @@ func (a *archive) find(name string) (s span, target string, err error) {
 			return span{}, "", err
 		}
 		name = to
+	}
+	if _, ok := a.links[name]; ok {
+		return span{}, "", a.unended(name)
 	}
 	if err := a.usable(name); err != nil {
 		return span{}, "", err

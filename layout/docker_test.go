@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"airgap/layout"
+	"airgap/layout/layouttest"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -387,8 +388,55 @@ func TestDockerArchiveLinkChain(t *testing.T) {
 		}
 		members = append(members, member{name: v1id(fmt.Sprint(n)) + "/layer.tar", data: img.layers[0]},
 			dockerManifest(t, dockerEntry{Config: img.id() + ".json", RepoTags: []string{"a/b:c"}, Layers: []string{v1id("0") + "/layer.tar"}}))
-		if err := readAll(t, pack(t, members...)); (err == nil) != (n <= 8) {
+		err := readAll(t, pack(t, members...))
+		if (err == nil) != (n <= 8) {
 			t.Errorf("%d links: %v", n, err)
 		}
+		if err != nil && (!errors.Is(err, layout.ErrLimit) || errors.Is(err, layout.ErrCorrupt) || !strings.Contains(err.Error(), "more than 8 links")) {
+			t.Errorf("%d links: %v, want ErrLimit", n, err)
+		}
+	}
+}
+
+// Links that go in a circle are named as that, and are no damage.
+func TestDockerArchiveLinkCircle(t *testing.T) {
+	img := newDocker(t, "circle", "only")
+	for _, n := range []int{1, 2, 3, 20} {
+		members := []member{{name: img.id() + ".json", data: img.config}}
+		for i := range n {
+			members = append(members, member{name: v1id(fmt.Sprint(i)) + "/layer.tar", kind: '2', link: "../" + v1id(fmt.Sprint((i+1)%n)) + "/layer.tar"})
+		}
+		members = append(members, dockerManifest(t, dockerEntry{Config: img.id() + ".json", RepoTags: []string{"a/b:c"}, Layers: []string{v1id("0") + "/layer.tar"}}))
+		if err := readAll(t, pack(t, members...)); !errors.Is(err, layout.ErrUnsupported) || errors.Is(err, layout.ErrCorrupt) || !strings.Contains(err.Error(), "circle") {
+			t.Errorf("%d links: %v, want ErrUnsupported", n, err)
+		}
+	}
+}
+
+// A name that cannot be used is reported, and the image has its other names.
+func TestUnusableNames(t *testing.T) {
+	img := newDocker(t, "names", "only")
+	other := "reg.example/a/b@sha256:" + strings.Repeat("0", 64)
+	tags := []string{"reg.example/a/b:1", other, "", "A/B", "A/B", "reg.example/a/b:2"}
+	r, err := openBytes(pack(t, member{name: img.id() + ".json", data: img.config}, member{name: "l.tar", data: img.layers[0]},
+		dockerManifest(t, dockerEntry{Config: img.id() + ".json", RepoTags: tags, Layers: []string{"l.tar"}})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if roots, err := r.Roots(); err != nil || len(roots) != 2 {
+		t.Errorf("%v, %v", roots, err)
+	}
+	if got := r.UnusableNames(); !slices.Equal(got, []string{other, "", "A/B"}) {
+		t.Errorf("%q", got)
+	}
+
+	b := layouttest.New(repo)
+	one, two := b.Image("one"), b.Image("two")
+	_, r, err = rootsOf(t, b, named(one, "v1"), named(one, "A/B"), named(one, ""), named(one, repo+"@"+string(two.Digest)), named(two, repo+"@"+string(two.Digest)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.UnusableNames(); !slices.Equal(got, []string{"A/B", repo + "@" + string(two.Digest)}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -205,6 +205,28 @@ func (r *Reader) PassedOver() PassedOver {
 	return out
 }
 
+// UnusableNames lists the names in another tool's layout that give an image no name here,
+// each once: what is no reference, and what has the digest of something else, of which
+// the repository alone is believed. Every name of a docker-archive has to be a tag.
+func (r *Reader) UnusableNames() []string {
+	if r.own {
+		return nil
+	}
+	var out []string
+	seen := map[string]bool{}
+	_, docker := r.files.(*dockerArchive)
+	refs := r.lookup().of
+	for i, d := range r.index {
+		name, named := d.Annotations[AnnotationRefName]
+		if refs[i].Tag != "" || refs[i].Digest != "" || !named || name == "" && !docker || kindOf(d) != "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		out = append(out, name)
+	}
+	return out
+}
+
 // Own says whether this is a bundle of airgap's: a tar in its one form, or a
 // folder into which one was unpacked.
 func (r *Reader) Own() bool { return r.own }

@@ -39,6 +39,9 @@ func (s *scene) buildkit(ctx context.Context, o *Outcome, r *policy.Requirement)
 	}
 	states := make([]State, len(images))
 	for i, image := range images {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if states[i], err = s.listedFor(ctx, o, r, index, image, signature.by()); err != nil {
 			return err
 		}
@@ -60,8 +63,9 @@ func (s *scene) listed(ctx context.Context) (index digest.Digest, images []diges
 	if !layout.IsIndex(n.Descriptor.MediaType) {
 		return "", nil, "it is no index, and BuildKit's attestations stand beside the images of one", nil
 	}
+	seen := map[digest.Digest]bool{}
 	for _, c := range n.Children {
-		if _, here := s.g.Place(s.repo, c.Digest); !here {
+		if _, here := s.g.Place(s.repo, c.Digest); !here || seen[c.Digest] {
 			continue
 		}
 		is := false
@@ -71,6 +75,7 @@ func (s *scene) listed(ctx context.Context) (index digest.Digest, images []diges
 			}
 		}
 		if !is {
+			seen[c.Digest] = true
 			images = append(images, c.Digest)
 		}
 	}
@@ -84,10 +89,15 @@ func (s *scene) listed(ctx context.Context) (index digest.Digest, images []diges
 // will do, and notes it as evidence.
 func (s *scene) listedFor(ctx context.Context, o *Outcome, r *policy.Requirement, index, image digest.Digest, by string) (State, error) {
 	state, tried := Refused, 0
+	seen := map[digest.Digest]bool{}
 	for _, c := range s.g.Nodes[index].Children {
-		if _, here := s.g.Place(s.repo, c.Digest); !here || !c.BuildKit || c.About != image {
+		if !c.BuildKit || c.About != image || seen[c.Digest] {
 			continue
 		}
+		if _, here := s.g.Place(s.repo, c.Digest); !here {
+			continue
+		}
+		seen[c.Digest] = true
 		if is, err := s.isAttestation(ctx, c.Digest); err != nil {
 			return "", err
 		} else if !is {

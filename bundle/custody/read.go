@@ -93,6 +93,9 @@ func Of(ctx context.Context, src layout.Source, g *layout.Graph, repo string, dg
 	}
 	var out []Found
 	for _, e := range place.Attached {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		f, err := read(ctx, src, g, repo, e.Digest, dgst, keys)
 		if err != nil {
 			return nil, err

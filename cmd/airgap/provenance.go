@@ -94,6 +94,9 @@ func drawProvenance(b *branch, p *bundle.Provenance) {
 	}
 	for _, child := range p.Images {
 		sub := b.add("%s  %s  %s", child.Kind, shortDigest(child.Digest), child.Platform)
+		if child.DescribedAbove {
+			sub.add("described above")
+		}
 		drawProvenance(sub, child)
 	}
 	if len(b.subs) == 0 {

@@ -122,6 +122,9 @@ func (r *Requirement) checkLeaf() error {
 		if r.Artifact.Type == "" {
 			return r.fail("artifact: no type")
 		}
+		if predicate.KindOf(r.Artifact.Type) == predicate.Summary {
+			return r.fail("artifact: type %q: a verification summary counts only if it says PASSED, which is not read in an artifact; require an attestation", r.Artifact.Type)
+		}
 		if r.Artifact.SignedBy == nil {
 			return r.fail("artifact: no signedBy; anybody can attach an artifact")
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -75,8 +76,7 @@ func (r *containersReader) policy(data []byte) (*Policy, error) {
 	}
 	p.Rules = scopeOrder(scopes)
 	p.choose = func(ref layout.Reference) *Rule {
-		ref.Repository = layout.SameHost(ref.Repository)
-		return byScope(scopes, ref)
+		return scopeRule(scopes, ref)
 	}
 	return p, nil
 }
@@ -139,9 +139,9 @@ func checkScope(scope string) error {
 	return nil
 }
 
-// sameScope writes a scope's registry in one way, as [layout.SameHost] does: whoever
-// made the bundle must not get past the rule for reg.example by writing reg.example:443,
-// nor past the one for reg.example:443 by leaving the port out.
+// sameScope writes a scope's registry in one way, as [layout.SameHost] does: the maker of
+// a bundle must not get past the rule for reg.example by writing reg.example:443, nor past
+// the one for reg.example:443 by leaving the port out.
 func sameScope(scope string) string {
 	if scope == "" || strings.HasPrefix(scope, "*.") {
 		return strings.ToLower(scope)
@@ -149,28 +149,61 @@ func sameScope(scope string) string {
 	return strings.TrimSuffix(layout.SameHost(scope+"/"), "/")
 }
 
+// scopeRule finds the rule for an image. One whose name has another host of Docker Hub than
+// docker.io has to meet the rule for docker.io, and that for the domains of that host too.
+func scopeRule(scopes map[string]*Rule, ref layout.Reference) *Rule {
+	found := byScope(scopes, ref)
+	host, _, _ := strings.Cut(strings.ToLower(ref.Repository), "/")
+	host, _, _ = strings.Cut(host, ":")
+	if !slices.Contains(layout.HubHosts(), host) {
+		return found
+	}
+	for _, domain := range domains(host) {
+		if other := scopes[domain]; other != nil && other != found {
+			both := *found
+			both.Require = Requirement{AllOf: []Requirement{found.Require, other.Require}}
+			return &both
+		}
+	}
+	return found
+}
+
+// domains are the scopes of the domains that a host is in, the narrowest first.
+func domains(host string) []string {
+	var out []string
+	for {
+		_, parent, ok := strings.Cut(host, ".")
+		if !ok {
+			return out
+		}
+		host = parent
+		out = append(out, "*."+host)
+	}
+}
+
 // byScope finds the rule of the most specific scope: the image, its repository, the
 // namespaces that is in, its registry, and the domains of that.
 func byScope(scopes map[string]*Rule, ref layout.Reference) *Rule {
-	tries := []string{ref.Repository}
-	if ref.Tag != "" {
-		tries = []string{ref.Repository + ":" + ref.Tag, ref.Repository}
+	name := layout.SameHost(ref.Repository)
+	repos, tries := []string{name}, []string(nil)
+	if full := layout.SameRepository(ref.Repository); full != name {
+		repos = []string{full, name}
 	}
-	name := ref.Repository
+	if ref.Tag != "" {
+		for _, repo := range repos {
+			tries = append(tries, repo+":"+ref.Tag)
+		}
+	}
+	tries = append(tries, repos...)
+	if len(repos) > 1 {
+		tries = append(tries, path.Dir(repos[0]))
+	}
 	for i := strings.LastIndex(name, "/"); i >= 0; i = strings.LastIndex(name, "/") {
 		name = name[:i]
 		tries = append(tries, name)
 	}
 	host, _, _ := strings.Cut(name, ":")
-	for {
-		_, parent, ok := strings.Cut(host, ".")
-		if !ok {
-			break
-		}
-		host = parent
-		tries = append(tries, "*."+host)
-	}
-	for _, scope := range append(tries, "") {
+	for _, scope := range append(append(tries, domains(host)...), "") {
 		if rule := scopes[scope]; rule != nil {
 			return rule
 		}

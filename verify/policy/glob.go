@@ -34,19 +34,20 @@ func imageGlob(glob string) (*regexp.Regexp, error) {
 }
 
 // spellings are the names of an image that a glob may be for: in full, with Docker
-// Hub called in any of its ways, a registry with and without its usual port, and without the tag "latest", which nobody has to
-// write. policy-controller takes the one that a manifest happens to have; more that
+// Hub called by any of its hosts, a registry with and without its usual port, and
+// without the tag "latest", which nobody has to write. policy-controller takes the one that a manifest happens to have; more that
 // fit only means that more has to be met.
 func spellings(ref layout.Reference) []string {
-	repos := []string{ref.Repository}
-	if rest, ok := strings.CutPrefix(ref.Repository, "docker.io/"); ok {
-		repos = append(repos, hubRegistry+rest, rest)
+	same := layout.SameRepository(ref.Repository)
+	repos := []string{ref.Repository, layout.SameHost(ref.Repository), same}
+	if rest, ok := strings.CutPrefix(same, "docker.io/"); ok {
+		for _, host := range layout.HubHosts() { // by a glob with a wildcard in the host
+			repos = append(repos, host+"/"+rest)
+		}
+		repos = append(repos, rest)
 		if short, ok := strings.CutPrefix(rest, "library/"); ok {
 			repos = append(repos, short)
 		}
-	}
-	if plain := layout.SameHost(ref.Repository); plain != ref.Repository {
-		repos = append(repos, plain)
 	}
 	var out []string
 	for _, repo := range repos {

@@ -110,7 +110,10 @@ func newPattern(pattern string) Pattern {
 
 // Fits says whether a name is one of those that the pattern is for.
 func (p Pattern) Fits(ref layout.Reference) bool {
-	return p.repo.MatchString(layout.SameHost(ref.Repository)) && (p.tag == nil || ref.Tag != "" && p.tag.MatchString(ref.Tag))
+	if p.tag != nil && (ref.Tag == "" || !p.tag.MatchString(ref.Tag)) {
+		return false
+	}
+	return p.repo.MatchString(layout.SameHost(ref.Repository)) || p.repo.MatchString(layout.SameRepository(ref.Repository))
 }
 
 func fits(pattern string, ref layout.Reference) bool { return newPattern(pattern).Fits(ref) }

@@ -83,6 +83,12 @@ func TestWarnings(t *testing.T) {
 		`cosign: {identity: a, issuerRegexp: 'example.com'}`:                        "issuerRegexp",
 		`attestation: {predicateType: p, signedBy: {identityRegexp: a, issuer: b}}`: "line 6",
 		`artifact: {type: p, signedBy: {cosign: {identityRegexp: a, issuer: b}}}`:   "identityRegexp",
+
+		`attestation: {predicateType: "http://slsa.dev/verification_summary/v1", signedBy: {key: a}}`:  `another spelling of "https://slsa.dev/verification_summary/v1"`,
+		`attestation: {predicateType: "https://spdx.dev/document", signedBy: {key: a}}`:                "another spelling",
+		`buildkit: {predicateType: "https://slsa.dev/Provenance/v1", signedBy: {cosign: {key: a}}}`:    "another spelling",
+		`attestation: {predicateType: "https://slsa.dev/verification_summary/v1", signedBy: {key: a}}`: "",
+		`attestation: {predicateType: spdx, signedBy: {key: a}}`:                                       "",
 	} {
 		p, err := policy.Parse("p", []byte(onlyRule("    "+require+"\n")), "")
 		if err != nil {

@@ -5,6 +5,9 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+
+	"airgap/layout"
+	"airgap/verify/predicate"
 )
 
 // Warnings says what of the policy can be used and is probably not what its author
@@ -17,9 +20,14 @@ func (p *Policy) Warnings() []string {
 		for _, pattern := range r.Match {
 			if why := p.unfit(pattern); why != "" {
 				out = append(out, fmt.Sprintf("rule %q: the pattern %s is for no image: %s", r.Name, pattern, why))
+			} else if why := p.spelling(pattern); why != "" {
+				out = append(out, fmt.Sprintf("rule %q: the pattern %s %s", r.Name, pattern, why))
 			}
 		}
 		r.Require.each(func(req *Requirement) {
+			if typ := req.predicateType(); predicate.MeantType(typ) != "" {
+				out = append(out, fmt.Sprintf("rule %q: %v", r.Name, req.fail("predicateType %q is another spelling of %q, and only attestations with the spelling that stands here count", typ, predicate.MeantType(typ))))
+			}
 			s := req.signer()
 			if s == nil {
 				return
@@ -32,6 +40,17 @@ func (p *Policy) Warnings() []string {
 		})
 	}
 	return append(out, p.hidden()...)
+}
+
+// predicateType is that of the attestations that a requirement is about, or empty.
+func (r *Requirement) predicateType() string {
+	switch {
+	case r.Attestation != nil:
+		return r.Attestation.PredicateType
+	case r.BuildKit != nil:
+		return r.BuildKit.PredicateType
+	}
+	return ""
 }
 
 // maxHiddenPairs is how many pairs of patterns are compared for a warning.
@@ -101,13 +120,38 @@ func unfitPattern(pattern string) string {
 }
 
 func unfitHost(host string) string {
-	switch {
-	case host == "index.docker.io", host == "registry-1.docker.io":
-		return "images of that registry are called docker.io/…"
-	case !strings.ContainsAny(host, ".:") && host != "localhost" && host == strings.ToLower(host):
+	if !strings.ContainsAny(host, ".:") && host != "localhost" && host == strings.ToLower(host) {
 		return host + " is no registry; images of Docker Hub are called docker.io/…"
 	}
 	return ""
+}
+
+// spelling says what becomes of a pattern that is for Docker Hub by another of its hosts.
+func (p *Policy) spelling(pattern string) string {
+	host, _, slash := strings.Cut(pattern, "/")
+	switch {
+	case p.choose != nil && !p.scoped: // globs are held against every spelling
+		return ""
+	case spellsHub(host):
+		return "fits another spelling of docker.io and not docker.io, as which images of Docker Hub are looked for; write docker.io"
+	case strings.Contains(host, "*") || !slash && !p.scoped:
+		return ""
+	}
+	if same := sameScope(pattern); strings.HasPrefix(same, "docker.io") && !strings.HasPrefix(pattern, "docker.io") {
+		return "is read as " + same
+	}
+	return ""
+}
+
+// spellsHub reports whether the host of a pattern has a wildcard, is about Docker, and
+// fits a host of Docker Hub but not docker.io, which stands for all of them.
+func spellsHub(host string) bool {
+	host = strings.ToLower(host)
+	if !strings.Contains(host, "*") || !strings.Contains(host, "docker") {
+		return false
+	}
+	glob := layout.Glob(host)
+	return slices.ContainsFunc(layout.HubHosts(), glob.MatchString) && !glob.MatchString("docker.io")
 }
 
 // anchored says whether an expression only ever fits a whole text.

@@ -15,6 +15,8 @@ const (
 	// SLSAVerificationSummary says that somebody verified an artifact, and by what
 	// policy (slsa.dev/spec/v1.0/verification_summary).
 	SLSAVerificationSummary = "https://slsa.dev/verification_summary/v1"
+	verificationSummary01   = "https://slsa.dev/verification_summary/v0.1"
+	verificationSummary02   = "https://slsa.dev/verification_summary/v0.2"
 	// SPDX and CycloneDX say what is in it.
 	SPDX      = "https://spdx.dev/Document"
 	CycloneDX = "https://cyclonedx.org/bom"
@@ -49,7 +51,6 @@ var kinds = []struct {
 	kind   Kind
 }{
 	{"https://slsa.dev/provenance/", Provenance},
-	{"https://slsa.dev/verification_summary/", Summary},
 	{SPDX, SBOM},
 	{CycloneDX, SBOM},
 	{CosignVuln, Scan},
@@ -60,8 +61,12 @@ var kinds = []struct {
 	{CosignSign, Signature},
 }
 
-// KindOf is the kind of a predicate type.
+// KindOf is the kind of a predicate type. One of a verification summary is that in any
+// spelling.
 func KindOf(predicateType string) Kind {
+	if isSummary(predicateType) {
+		return Summary
+	}
 	for _, k := range kinds {
 		if rest, ok := strings.CutPrefix(predicateType, k.prefix); ok && (rest == "" || strings.HasSuffix(k.prefix, "/") || strings.ContainsAny(rest[:1], "/.@")) {
 			return k.kind

@@ -1,6 +1,7 @@
 package predicate
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,17 +16,18 @@ const resultPassed = "PASSED"
 
 // Passed fails with an error that matches ErrNotPassed for a verification summary that
 // does not say PASSED, in exactly that word, and for one of a version that is not known
-// here. Versions are v0.1, v0.2 and v1 (slsa.dev/spec, verification_summary). For
-// predicates of any other type it returns nil. predicate is JSON without a key twice.
+// here. Versions are v0.1, v0.2 and v1 (slsa.dev/spec, verification_summary). The type may
+// be spelled in any way, as with another scheme. For predicates of any other type it
+// returns nil. predicate is JSON without a key twice.
 func Passed(predicateType string, predicate []byte) error {
 	if KindOf(predicateType) != Summary {
 		return nil
 	}
 	field := ""
-	switch predicateType {
+	switch cmp.Or(MeantType(predicateType), predicateType) {
 	case SLSAVerificationSummary:
 		field = "verificationResult"
-	case "https://slsa.dev/verification_summary/v0.1", "https://slsa.dev/verification_summary/v0.2":
+	case verificationSummary01, verificationSummary02:
 		field = "verification_result"
 	default:
 		return fmt.Errorf("a verification summary of a version that is not known: %w", ErrNotPassed)
