@@ -379,11 +379,18 @@ func RefusesChild(ctx context.Context, m Marks, j *verify.Judge, src layout.Sour
 	return "", nil
 }
 
+// CameWithout says whether an index was imported into a repository without a child, as is
+// remembered there.
+func CameWithout(m MarkReader, repo string, index, child digest.Digest) (bool, error) {
+	all, _, err := absentFrom(m, repo, child)
+	return slices.ContainsFunc(all, func(a absentChild) bool { return a.Index == index }), err
+}
+
 // mayMissAll takes an index for sparse.
 func mayMissAll(string, digest.Digest, layout.Descriptor) bool { return true }
 
 // absentFrom returns what is remembered of a child, and as it was written.
-func absentFrom(m Marks, repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
+func absentFrom(m MarkReader, repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
 	name := absentName(repo, d)
 	if raw, err = m.Marked(name); err != nil || raw == nil {
 		return nil, nil, err
@@ -418,17 +425,7 @@ func (c *completing) remember() error {
 		if err != nil {
 			return err
 		}
-		for _, a := range news[at] {
-			all = addAbsent(all, a)
-		}
-		for _, a := range all {
-			if len(a.References) > maxAbsentReferences {
-				return &layout.Error{Side: layout.SideDestination, Name: at.repo, Digest: a.Index,
-					Err:  fmt.Errorf("more than %d names for an index whose child %s is absent: %w", maxAbsentReferences, at.d, layout.ErrLimit),
-					Hint: "import the index with all of its children"}
-			}
-		}
-		now, err := json.Marshal(all)
+		now, _, err := withAbsent(all, at.repo, at.d, news[at]...)
 		if err != nil {
 			return err
 		}
@@ -439,16 +436,35 @@ func (c *completing) remember() error {
 	return nil
 }
 
-// addAbsent adds a reference.
-func addAbsent(all []absentChild, a absentChild) []absentChild {
+// withAbsent is what is to be remembered of a child, and whether that is more than all.
+func withAbsent(all []absentChild, repo string, d digest.Digest, news ...absentChild) (raw []byte, changed bool, err error) {
+	for _, a := range news {
+		var added bool
+		all, added = addAbsent(all, a)
+		changed = changed || added
+	}
+	for _, a := range all {
+		if len(a.References) > maxAbsentReferences {
+			return nil, false, &layout.Error{Side: layout.SideDestination, Name: repo, Digest: a.Index,
+				Err:  fmt.Errorf("more than %d names for an index whose child %s is absent: %w", maxAbsentReferences, d, layout.ErrLimit),
+				Hint: "import the index with all of its children"}
+		}
+	}
+	raw, err = json.Marshal(all)
+	return raw, changed, err
+}
+
+// addAbsent adds a reference, and says whether it is new.
+func addAbsent(all []absentChild, a absentChild) ([]absentChild, bool) {
 	for i := range all {
 		if all[i].Index != a.Index {
 			continue
 		}
-		if !slices.Contains(all[i].References, a.References[0]) {
-			all[i].References = append(all[i].References, a.References[0])
+		if slices.Contains(all[i].References, a.References[0]) {
+			return all, false
 		}
-		return all
+		all[i].References = append(all[i].References, a.References[0])
+		return all, true
 	}
-	return append(all, a)
+	return append(all, a), true
 }

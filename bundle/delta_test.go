@@ -123,13 +123,13 @@ func tryStore(t *testing.T, s *store.Store, paths ...string) error {
 // holds lists what a store has, names included.
 func holds(t *testing.T, s *store.Store) string {
 	t.Helper()
-	blobs, err := s.Blobs(t.Context())
+	held, damaged, err := s.Held(t.Context(), store.HeldOptions{})
 	names, nerr := s.Names(t.Context())
 	stats, serr := s.Stats(t.Context())
 	if err := errors.Join(err, nerr, serr); err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprint(blobs, names, stats)
+	return fmt.Sprint(held, damaged, names, stats)
 }
 
 func size(t *testing.T, path string) int64 {
@@ -349,7 +349,7 @@ func TestDeltaChain(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				blobs, err := s.Blobs(t.Context())
+				blobs, _, err := s.Held(t.Context(), store.HeldOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}

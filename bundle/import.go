@@ -395,7 +395,7 @@ func (i *importing) commit(ctx context.Context, names []layout.Name) error {
 	if err := putArriving(ctx, i.dst, all); err != nil {
 		return err
 	}
-	if err := i.logImport(); err != nil {
+	if err := i.logImport(ctx); err != nil {
 		return err
 	}
 	if err := i.logLeftOut(); err != nil {

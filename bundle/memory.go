@@ -309,9 +309,14 @@ func (r *recall) tag(name string, n layout.Name, leads []led) error {
 	return err
 }
 
+// MarkReader reads what is remembered of names; nil if that is nothing.
+type MarkReader interface {
+	Marked(name string) ([]byte, error)
+}
+
 // Marks are what is remembered of names. A [Memory] has them.
 type Marks interface {
-	Marked(name string) ([]byte, error)
+	MarkReader
 	Mark(name string, was, now []byte) error
 }
 

@@ -24,6 +24,9 @@ type PushOptions struct {
 	// BeforeNames is called when all content is there, with the names that are about
 	// to be written; an error keeps them from it.
 	BeforeNames func(ctx context.Context, names []PushedName) error
+	// Marks has what is remembered of the destination; see [RememberAbsent]. nil has
+	// nothing.
+	Marks MarkReader
 
 	Jobs       int
 	OnManifest func(n int)
@@ -46,6 +49,9 @@ type PushedName struct {
 	Repository  string        `json:"-"` // of the destination
 	// Was is what the name stood for, if it has been moved.
 	Was digest.Digest `json:"was,omitempty"`
+	// Absent are the digests of what the image, an index, lists and the source does not
+	// have.
+	Absent []digest.Digest `json:"-"`
 	// Present: the name stood for this, and all that belongs to it was there.
 	Present bool `json:"present"`
 }
@@ -54,7 +60,8 @@ type PushedName struct {
 // then manifests, then names. It does not judge: that was done when the content came
 // into the source. A tag of dst that stands for something else is refused before
 // anything is written, with an error that matches ErrMoves; so is a mapping that
-// brings two names together.
+// brings two names together. An index that the source has without a child is not brought
+// together with that child: the error matches ErrRefused.
 func Push(ctx context.Context, s Selection, dst layout.Sink, o PushOptions) (*PushResult, error) {
 	if len(s.References) == 0 {
 		return nil, fmt.Errorf("nothing to push: %w", ErrUsage)
@@ -76,6 +83,9 @@ func Push(ctx context.Context, s Selection, dst layout.Sink, o PushOptions) (*Pu
 			return nil, err
 		}
 	}
+	if err := p.refuseCompleting(ctx); err != nil {
+		return nil, err
+	}
 	return p.run(ctx)
 }
 
@@ -86,6 +96,8 @@ type pushing struct {
 	to  *mapped
 	was []standing // of to.names, when it began
 	res PushResult
+
+	starts layout.Inspector
 
 	mu   sync.Mutex
 	sent map[digest.Digest]bool
@@ -145,10 +157,18 @@ func (p *pushing) names() []PushedName {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []PushedName
+	absent := map[spot][]digest.Digest{}
 	for i, root := range p.g.Roots {
 		n := p.to.names[i]
 		present := (n.Reference.Tag == "" || p.was[i].there) && !p.reachesSent(root)
-		out = append(out, PushedName{root.Reference.Name(), n.Reference.Name(), root.Descriptor.Digest, n.Reference.Repository, p.was[i].lost, present})
+		at := spot{root.Reference.Repository, root.Descriptor.Digest}
+		if _, known := absent[at]; !known {
+			absent[at] = lacks(p.g, root)
+		}
+		out = append(out, PushedName{
+			Source: root.Reference.Name(), Destination: n.Reference.Name(), Digest: root.Descriptor.Digest, Repository: n.Reference.Repository,
+			Was: p.was[i].lost, Absent: absent[at], Present: present,
+		})
 	}
 	return out
 }

@@ -257,7 +257,7 @@ func (i *importing) records() map[string][]digest.Digest {
 
 // logImport writes the ledger: a line for each thing that was overridden, and one for
 // each image.
-func (i *importing) logImport() error {
+func (i *importing) logImport(ctx context.Context) error {
 	if i.o.Memory == nil {
 		return nil
 	}
@@ -280,9 +280,16 @@ func (i *importing) logImport() error {
 			}
 		}
 	}
-	records := i.records()
+	records, absences := i.records(), i.absences()
 	for n, root := range i.g.Roots {
 		e := i.entry(custody.Import)
+		var err error
+		if e.Absent, err = absences.of(ctx, n); err != nil {
+			return i.damaged(err)
+		}
+		if _, isStore := i.dst.(knowsIndexes); !isStore { // the store of the ledger has it not
+			e.To = &custody.Place{Kind: custody.InRegistry}
+		}
 		e.Reference, e.Digest = i.to.names[n].Reference.String(), root.Descriptor.Digest
 		if e.Result = ""; i.report != nil {
 			e.Result = string(verify.Passed) // else it were not among the roots

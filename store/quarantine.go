@@ -87,14 +87,23 @@ func (s *Session) Quarantine(repo string, dgst digest.Digest, reason string) err
 	})
 }
 
-// HoldBack is like Quarantine of a manifest that this session brings, unless repo has it
-// already, in quarantine or admitted: then it stays as it is. That a client has pushed it
-// admits nothing. It says which of the two.
+// HoldBack is like Quarantine of a manifest that this session brings, unless repo has it in
+// quarantine already, or serves it: then it stays as it is. That a client has pushed it to a
+// repository without admitted content does not count; see [Session.Serves]. It says which of
+// the two.
 func (s *Session) HoldBack(repo string, dgst digest.Digest, reason string) (held bool, err error) {
 	stays := false
 	err = s.store.view(func(tx *bbolt.Tx) error {
-		rec, there, err := manifest(tx, repo, dgst)
-		stays = there && (rec.Pushed == 0 || hidden(tx, repo, dgst) != nil)
+		if _, there, err := manifest(tx, repo, dgst); err != nil || !there {
+			return err
+		}
+		if hidden(tx, repo, dgst) != nil {
+			stays = true
+			return nil
+		}
+		// What only an image in quarantine leads to is not served, and would be by what it
+		// is attached to now.
+		stays, err = s.serves(tx, asked{spot{repo, dgst}, true})
 		return err
 	})
 	if err != nil || stays {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -261,5 +262,67 @@ func TestAttachedInQuarantine(t *testing.T) {
 		if want := map[string]int{"pulled": 1, "judged": 4}[what]; err != nil || len(g.Nodes) != want {
 			t.Errorf("%s: %v, %+v", what, err, g)
 		}
+	}
+}
+
+// An attachment that only an image in quarantine leads to is not served, and would be by the
+// image that it is attached to: it is quarantined when an import brings that. What a judge
+// has released stays served.
+func TestHoldBackOfWhatIsNotServed(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b, x := layouttest.New(testRepo), layouttest.New(testRepo)
+	img := x.Image("image")
+	rider := x.ReferrerIndex(img, x.Image("child"))
+	x.Tag("v1", img)
+	b.ReferrerIndex(img, b.Image("child"))
+	above := b.Index(rider)
+	b.Tag("above", above)
+	add(t, s, b.Content())
+	session := begin(t, s)
+	no(t, session.Quarantine(testRepo, above.Digest, "for a test"))
+	no(t, session.Commit(t.Context(), nil))
+	if sees(t, s.View(), testRepo, rider.Digest) {
+		t.Fatal("it is served, and the test says nothing")
+	}
+	session = begin(t, s)
+	no(t, x.Content().Put(t.Context(), session))
+	held, err := session.HoldBack(testRepo, rider.Digest, "nobody judged it")
+	no(t, err)
+	no(t, session.Commit(t.Context(), x.Content().Names))
+	if v := s.View(); !held || sees(t, v, testRepo, rider.Digest) || !sees(t, v, testRepo, img.Digest) {
+		t.Errorf("held: %v; served: %v", held, sees(t, v, testRepo, rider.Digest))
+	}
+
+	session = begin(t, s)
+	no(t, session.Release(testRepo, rider.Digest))
+	no(t, session.Commit(t.Context(), nil))
+	session = begin(t, s)
+	no(t, x.Content().Put(t.Context(), session))
+	held, err = session.HoldBack(testRepo, rider.Digest, "nobody judged it")
+	no(t, err)
+	no(t, session.Commit(t.Context(), x.Content().Names))
+	if held || !sees(t, s.View(), testRepo, rider.Digest) {
+		t.Errorf("after it was released: held: %v", held)
+	}
+}
+
+// What clients have pushed and a judge has released is served, and stays so.
+func TestHoldBackOfWhatWasReleased(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := layouttest.New(testRepo)
+	img := b.Image("image")
+	rider := b.ReferrerIndex(img, b.Image("child"))
+	b.Tag("v1", img)
+	pushAll(t, s.Pusher(PushOptions{Admit: func(ctx context.Context, repo string, dgst digest.Digest) error {
+		session := begin(t, s)
+		return errors.Join(session.Release(repo, dgst), session.Commit(ctx, nil))
+	}}), b.Content())
+	session := begin(t, s)
+	no(t, b.Content().Put(t.Context(), session))
+	held, err := session.HoldBack(testRepo, rider.Digest, "nobody judged it")
+	no(t, err)
+	no(t, session.Commit(t.Context(), b.Content().Names))
+	if held || !sees(t, s.View(), testRepo, rider.Digest) {
+		t.Errorf("held: %v", held)
 	}
 }

@@ -26,6 +26,9 @@ type RebuildOptions struct {
 	// Names are those that the store is to have. One whose manifest is not there is
 	// left out.
 	Names []RebuiltName
+	// History is what was done in repositories, oldest first. A name that no act is about is
+	// taken for admitted with all of its children that are there.
+	History []RebuiltAct
 	// NotAdmitted are repositories that clients made by pushing, and that nobody has
 	// admitted anything to.
 	NotAdmitted []string
@@ -56,6 +59,8 @@ type RebuiltName struct {
 	Pushed bool
 	// Unnamed: it is no name, and says only whether a manifest is in quarantine.
 	Unnamed bool
+	// Listed: nobody has signed for it. It is a tag, and admits nothing.
+	Listed bool
 }
 
 // Rebuilt says what came of it.
@@ -72,7 +77,9 @@ type Rebuilt struct {
 // Rebuild makes the database of the store in dir anew, from its blobs, each of which is
 // hashed, and from what o says. Repositories get what their names lead to: children,
 // what says of itself that it is attached, and cosign's signatures and attestations by
-// what they sign. A manifest of which only the file is there is in no repository.
+// what they sign. A manifest of which only the file is there is in no repository. A
+// repository serves no manifest that could be started and that it did not serve before, as
+// far as o.History says; what that leaves open is in quarantine.
 //
 // No other process has the store open meanwhile, or it fails with ErrLocked. If it fails,
 // everything is as before.
@@ -99,7 +106,7 @@ func Rebuild(ctx context.Context, dir string, o RebuildOptions) (Rebuilt, error)
 		}
 	}
 	if err == nil {
-		r, err = (&rebuilding{store: s, o: o}).run(ctx)
+		r, err = newRebuilding(s, o).run(ctx)
 	}
 	return r, s.wrap("", err)
 }
@@ -136,7 +143,18 @@ type rebuilding struct {
 	o     RebuildOptions
 	found inventory
 	kept  []RebuiltName // of those in o
+	// started says, of manifests that were looked at, whether they could be started.
+	started map[digest.Digest]bool
+	marked  map[string]bool // repositories that are not admitted
 	Rebuilt
+}
+
+func newRebuilding(s *Store, o RebuildOptions) *rebuilding {
+	r := &rebuilding{store: s, o: o, started: map[digest.Digest]bool{}, marked: map[string]bool{}}
+	for _, repo := range o.NotAdmitted {
+		r.marked[repo] = true
+	}
+	return r
 }
 
 func (r *rebuilding) run(ctx context.Context) (Rebuilt, error) {
@@ -303,7 +321,8 @@ func (r *rebuilding) names() []layout.Name {
 
 // choose drops the names whose manifest is not there, and of what clients pushed by
 // digest those that something else leads to.
-func (r *rebuilding) choose() map[string][]digest.Digest {
+func (h *history) choose() map[string][]digest.Digest {
+	r := h.rebuilding
 	roots, pushed := map[string][]digest.Digest{}, []RebuiltName{}
 	for _, n := range r.o.Names {
 		switch {
@@ -319,7 +338,7 @@ func (r *rebuilding) choose() map[string][]digest.Digest {
 	}
 	reached := map[spot]bool{}
 	reach := func(repo string, from []digest.Digest) {
-		for dgst := range r.found.reach(repo, from).manifests {
+		for dgst := range h.reach(repo, from).manifests {
 			reached[spot{repo, dgst}] = true
 		}
 	}
@@ -329,7 +348,9 @@ func (r *rebuilding) choose() map[string][]digest.Digest {
 	for _, n := range pushed {
 		m := r.found.manifests[n.Digest]
 		for _, c := range m.Manifests {
-			reach(n.Reference.Repository, []digest.Digest{c.Digest})
+			if h.leads(n.Reference.Repository, n.Digest, c.Digest) {
+				reach(n.Reference.Repository, []digest.Digest{c.Digest})
+			}
 		}
 		if m.Subject != nil {
 			reached[spot{n.Reference.Repository, n.Digest}] = true
@@ -351,12 +372,16 @@ func (r *rebuilding) fill() ([]*Session, error) {
 	admitted := &Session{store: r.store, staged: staged, gains: map[string]*gain{}}
 	pushed := &Session{store: r.store, staged: staged, gains: map[string]*gain{}, origin: origin{at: max(time.Now().Unix(), 1)}}
 	of := func(repo string) *Session {
-		if slices.Contains(r.o.NotAdmitted, repo) {
+		if r.marked[repo] {
 			return pushed
 		}
 		return admitted
 	}
-	byRepo := r.choose()
+	h, err := r.replay()
+	if err != nil {
+		return nil, err
+	}
+	byRepo := h.choose()
 	r.found.tags = nil
 	for _, n := range r.kept {
 		if n.Hold != "" {
@@ -364,7 +389,7 @@ func (r *rebuilding) fill() ([]*Session, error) {
 		}
 	}
 	for _, repo := range sorted(byRepo) {
-		g := r.found.reach(repo, byRepo[repo])
+		g := h.reach(repo, byRepo[repo])
 		of(repo).gains[repo] = g
 		for dgst := range g.blobs {
 			staged[dgst] = &stagedBlob{}
@@ -372,7 +397,7 @@ func (r *rebuilding) fill() ([]*Session, error) {
 		for dgst := range g.manifests {
 			staged[dgst] = &stagedBlob{}
 		}
-		if err := r.keepDoubted(of(repo), pushed, repo); err != nil {
+		if err := r.keepDoubted(of(repo), pushed, h, repo); err != nil {
 			return nil, err
 		}
 	}

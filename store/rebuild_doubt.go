@@ -28,49 +28,102 @@ func (s *Session) keep(at spot, reason string) {
 // reasonDoubted is why something is in quarantine that is attached to an image.
 const reasonDoubted = "it is attached to an image, and could be started: nobody has admitted it here"
 
-// keepDoubted keeps in quarantine what only is in repo because it is attached to
-// something, and could be started: a client can have left it anywhere, as a blob too, of
-// which no line of the ledger tells. It is as if it had been pushed now.
-func (r *rebuilding) keepDoubted(s, pushed *Session, repo string) error {
-	here, contained := map[digest.Digest]string{}, map[digest.Digest]bool{}
-	for _, n := range r.o.Names {
-		derived := layout.IsDerivedTag(n.Reference.Tag)
-		if n.Reference.Repository != repo || derived && n.Hold != "" {
-			continue // such a tag is not held by itself
-		}
-		if n.Hold == "" && !derived {
-			r.found.contained(contained, n)
-		}
-		if was, ok := here[n.Digest]; !ok || was == "" {
-			here[n.Digest] = n.Hold
+// doubting decides what a repository serves of what its names lead to.
+type doubting struct {
+	*history
+	repo string
+	// By digest: what has a name of its own that is served; what a tag of something attached
+	// leads to; what served names contain; and why names are held, of what those contain.
+	own, tagged, contained map[digest.Digest]bool
+	holds                  map[digest.Digest]string
+}
+
+func (h *history) doubt(repo string) *doubting {
+	d := &doubting{h, repo, map[digest.Digest]bool{}, map[digest.Digest]bool{}, map[digest.Digest]bool{}, map[digest.Digest]string{}}
+	for _, n := range h.names[repo] {
+		switch {
+		case n.Hold != "":
+		case layout.IsDerivedTag(n.Reference.Tag):
+			d.tagged[n.Digest] = true
+		case !n.Unnamed && !n.Pushed: // those are as their acts say
+			d.own[n.Digest] = true
 		}
 	}
+	for _, n := range h.names[repo] {
+		switch {
+		case layout.IsDerivedTag(n.Reference.Tag):
+		case n.Hold == "":
+			h.contained(d.contained, n, d.own)
+		default:
+			_ = h.walk(spot{repo, n.Digest}, func(at spot) (bool, error) {
+				_, was := d.holds[at.digest]
+				d.holds[at.digest] = n.Hold
+				return !was, nil
+			})
+		}
+	}
+	return d
+}
+
+// why says why a manifest is in quarantine; "" if it is served. What could be started is
+// served if a name contains it and its acts do not speak against that; what could not, if
+// no act does.
+func (d *doubting) why(dgst digest.Digest) (string, error) {
+	at := d.of(spot{d.repo, dgst})
+	switch {
+	case d.own[dgst] || d.contained[dgst] || d.tagged[dgst] && at.is == served:
+		return "", nil
+	case at.is == doubtful || at.is == absent:
+		return at.why, nil
+	}
+	starts, err := d.starts(dgst)
+	if err != nil || !starts {
+		return "", err
+	}
+	return cmp.Or(at.why, d.holds[dgst], reasonDoubted), nil
+}
+
+// keepDoubted keeps in quarantine what nobody is known to have admitted in a repository: a
+// child of an index that, for all that is known, was not served with it; and what only is
+// there because it is attached to something, and could be started. A client can have left
+// that anywhere, as a blob too, of which no line of the ledger tells. It is as if it had
+// been pushed now.
+func (r *rebuilding) keepDoubted(s, pushed *Session, h *history, repo string) error {
+	d := h.doubt(repo)
 	for dgst, rec := range s.gains[repo].manifests {
-		if contained[dgst] || s == pushed && !r.o.Doubted[dgst] {
+		if s == pushed && !r.o.Doubted[dgst] {
 			continue
 		}
-		why, ok := here[dgst]
-		if ok && why == "" {
-			continue
-		}
-		starts, err := r.starts(dgst)
-		if err != nil {
+		why, err := d.why(dgst)
+		switch at := (spot{repo, dgst}); {
+		case err != nil:
 			return err
+		case why == "":
+		case d.of(at).is == doubtful || d.of(at).is == absent: // no client has brought it
+			s.keep(at, why)
+		default:
+			if s != pushed {
+				delete(s.gains[repo].manifests, dgst)
+			}
+			pushed.keepRider(at, rec, why)
 		}
-		if !starts {
-			continue
-		}
-		if s != pushed {
-			delete(s.gains[repo].manifests, dgst)
-		}
-		pushed.keepRider(spot{repo, dgst}, rec, cmp.Or(why, reasonDoubted))
 	}
 	return nil
 }
 
 // starts says whether something could be started from what somebody attached.
 func (r *rebuilding) starts(dgst digest.Digest) (bool, error) {
-	why, err := r.store.startable(r.found.manifests[dgst].Manifest)
+	if starts, known := r.started[dgst]; known {
+		return starts, nil
+	}
+	m := r.found.manifests[dgst]
+	if m == nil {
+		return true, nil
+	}
+	why, err := r.store.startable(m.Manifest)
+	if err == nil {
+		r.started[dgst] = why != ""
+	}
 	return why != "", err
 }
 

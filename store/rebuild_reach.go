@@ -106,7 +106,8 @@ func signedDigest(kind layout.Form, data []byte) string {
 }
 
 // reach is what roots lead to in a repository.
-func (f *inventory) reach(repo string, roots []digest.Digest) *gain {
+func (h *history) reach(repo string, roots []digest.Digest) *gain {
+	f := &h.found
 	todo := slices.Clone(roots)
 	g := &gain{blobs: map[digest.Digest]int64{}, manifests: map[digest.Digest]record{}}
 	for len(todo) > 0 {
@@ -122,31 +123,20 @@ func (f *inventory) reach(repo string, roots []digest.Digest) *gain {
 		}
 		g.manifests[dgst] = rec
 		for _, b := range m.Blobs() {
-			if size, ok := f.sizes[b.Digest]; ok {
+			size, ok := f.sizes[b.Digest]
+			if ok && (!layout.IsIndex(rec.MediaType) || h.gives(repo, b.Digest)) {
 				g.blobs[b.Digest] = size
 			}
 		}
 		for _, c := range m.Manifests {
-			todo = append(todo, c.Digest)
+			if h.leads(repo, dgst, c.Digest) {
+				todo = append(todo, c.Digest)
+			}
 		}
 		todo = append(todo, f.attached[dgst]...)
 		todo = append(todo, f.retag(repo, dgst)...)
 	}
 	return g
-}
-
-// contained adds a name's manifest and, of an index, all that it consists of.
-func (f *inventory) contained(all map[digest.Digest]bool, n RebuiltName) {
-	for todo := []digest.Digest{n.Digest}; len(todo) > 0; {
-		dgst := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if m := f.manifests[dgst]; m != nil && !all[dgst] {
-			all[dgst] = true
-			for _, c := range m.Manifests {
-				todo = append(todo, c.Digest)
-			}
-		}
-	}
 }
 
 // retag gives cosign's signatures and attestations of a manifest their tags. There is one

@@ -26,7 +26,8 @@ type Entry struct {
 	Line   *Line         `json:"line,omitempty"`
 	By     string        `json:"by,omitempty"`  // as they call themselves
 	Key    string        `json:"key,omitempty"` // fingerprint of the key that signed the records
-	// To is where it went: of a promotion, the environment.
+	// To is where it went: of a promotion, the environment; of an import, a registry, or nil
+	// for the store of the ledger and in entries of earlier versions.
 	To *Place `json:"to,omitempty"`
 	// Result is passed, refused or undecided, where a policy was asked.
 	Result string        `json:"result,omitempty"`
@@ -34,7 +35,16 @@ type Entry struct {
 	Reason string        `json:"reason,omitempty"`
 	// Records are the manifests of the records that were attached.
 	Records []digest.Digest `json:"records,omitempty"`
+	// Absent, of an index that was imported, are those of its children, at any depth, that
+	// its repository did not serve with it: sorted, each once. It is empty, and not nil, if
+	// the repository served all of them. It is nil if nothing is known of it: of what is no
+	// index, of other acts, and in entries of earlier versions. One of MaxAbsent digests may
+	// be cut short: any child of that index may have been absent.
+	Absent []digest.Digest `json:"absent,omitzero"`
 }
+
+// MaxAbsent is how many absent children an entry lists.
+const MaxAbsent = 256
 
 // maxEntryBytes is how large an entry may be (c2sp.org/tlog-tiles).
 const maxEntryBytes = 1<<16 - 1
@@ -87,6 +97,9 @@ func (e *Entry) check() error {
 	case e.Line != nil && !e.Line.valid():
 		return bad("a line that is none")
 	}
+	if err := e.checkAbsent(); err != nil {
+		return err
+	}
 	all := append([]digest.Digest{e.Digest, e.Bundle, e.Policy}, e.Records...)
 	if e.Line != nil {
 		all = append(all, e.Line.Previous)
@@ -98,6 +111,19 @@ func (e *Entry) check() error {
 		}
 	}
 	return checkAll(all)
+}
+
+// checkAbsent rejects a list of absent children that could be written in another form.
+func (e *Entry) checkAbsent() error {
+	if len(e.Absent) > MaxAbsent {
+		return bad("%d children are absent, at most %d are listed", len(e.Absent), MaxAbsent)
+	}
+	for i, d := range e.Absent {
+		if d == "" || i > 0 && d <= e.Absent[i-1] {
+			return bad("absent: %q is empty, out of order or listed twice", string(d))
+		}
+	}
+	return checkAll(e.Absent)
 }
 
 // ParseEntry reads what Bytes writes.

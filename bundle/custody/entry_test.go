@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +22,20 @@ func entries() map[string]custody.Entry {
 			At: then, Act: custody.Import, Reference: name, Digest: image.Digest, Bundle: bundled.Digest, Line: &custody.Line{Name: "weekly", Serial: 1}, By: "import desk",
 			Key: "sha256:k", Result: "refused", Policy: digest.FromString("policy"), Reason: "no signature\nby <release>", Records: []digest.Digest{digest.FromString("record")},
 		},
-		"promotion": {At: then, Act: custody.Promote, Digest: image.Digest, To: &custody.Place{Kind: custody.InEnvironment, Name: "prod"}},
-		"long":      {At: then, Act: custody.Override, Reason: strings.Repeat("x", 1023) + "é" + strings.Repeat("y", 5000)},
+		"whole index":  {At: then, Act: custody.Import, Digest: image.Digest, Absent: []digest.Digest{}},
+		"sparse index": {At: then, Act: custody.Import, Digest: image.Digest, Absent: manyDigests(custody.MaxAbsent)},
+		"promotion":    {At: then, Act: custody.Promote, Digest: image.Digest, To: &custody.Place{Kind: custody.InEnvironment, Name: "prod"}},
+		"long":         {At: then, Act: custody.Override, Reason: strings.Repeat("x", 1023) + "é" + strings.Repeat("y", 5000)},
 	}
+}
+
+// manyDigests are n digests of the longest algorithm, sorted.
+func manyDigests(n int) (out []digest.Digest) {
+	for i := range n {
+		out = append(out, digest.SHA512.FromString(strconv.Itoa(i)))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // An entry is one line, whatever is in it, and is read back as what was written.
@@ -48,6 +61,8 @@ func TestEntries(t *testing.T) {
 	for what, e := range map[string]custody.Entry{
 		"no time": {Act: custody.Import}, "no act": {At: then}, "odd act": {At: then, Act: "approve"}, "odd result": {At: then, Act: custody.Import, Result: "PASSED"},
 		"odd digest": {At: then, Act: custody.Import, Digest: "x"}, "odd record": {At: then, Act: custody.Import, Records: []digest.Digest{"sha256:x"}},
+		"absent twice": {At: then, Act: custody.Import, Absent: []digest.Digest{image.Digest, image.Digest}}, "absent, empty": {At: then, Act: custody.Import, Absent: []digest.Digest{""}},
+		"odd absent": {At: then, Act: custody.Import, Absent: []digest.Digest{"sha256:x"}}, "too many absent": {At: then, Act: custody.Import, Absent: manyDigests(custody.MaxAbsent + 1)},
 		"odd line": {At: then, Act: custody.Import, Line: &custody.Line{}}, "too large": {At: then, Act: custody.Import, Reference: strings.Repeat("x", 1<<16)},
 	} {
 		if data, err := e.Bytes(); !errors.Is(err, custody.ErrRecord) {
@@ -62,7 +77,7 @@ func brokenEntries() map[string]string {
 		"empty": ``, "nothing": `null`, "object": `{}`, "unknown field": head + `,"x":1}`, "twice": head + `,"act":"import"}`, "two lines": head + "}\n", "order": `{"act":"import","at":"2026-05-04T03:02:01Z"}`,
 		"spelling": strings.Replace(head, "act", "Act", 1) + `}`, "odd act": strings.Replace(head, "import", "imported", 1) + `}`, "zone": strings.Replace(head, "Z", "+01:00", 1) + `}`,
 		"odd digest": head + `,"digest":"x"}`, "result": head + `,"result":"ok"}`, "endless": head + `,"by":"` + strings.Repeat("x", 1<<16) + `"}`,
-		"long reason": head + `,"reason":"` + strings.Repeat("x", 2000) + `"}`, "odd place": head + `,"to":{"kind":"moon"}}`,
+		"long reason": head + `,"reason":"` + strings.Repeat("x", 2000) + `"}`, "absent is null": head + `,"absent":null}`, "odd place": head + `,"to":{"kind":"moon"}}`,
 	}
 }
 

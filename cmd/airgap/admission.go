@@ -51,6 +51,7 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
+	r.late = r.isLate
 	j := bundle.WithLists(a.judge, kept)
 	r.veto = func(root judgedRoot) (string, error) {
 		if why := r.completes(root); why != "" {
@@ -128,6 +129,9 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 
 // completes says whether a root would complete an index that is served and does not pass
 // with it: what was absent when the index was admitted has to pass the index's rule.
+//
+// What is not in quarantine itself would not be served anew: each index that is served and
+// lists it serves it already.
 func (r *reverifying) completes(root judgedRoot) string {
 	gains := r.gains(root)
 	for i, v := range r.Verdicts {
@@ -229,6 +233,11 @@ func (r *reverifying) released(at spot, was string) error {
 			return nil
 		}
 	}
+	return r.enterRelease(at, was)
+}
+
+// enterRelease enters a manifest that is released with the image that it belongs to.
+func (r *reverifying) enterRelease(at spot, was string) error {
 	return enterLine(r.session, custody.Entry{
 		At: r.now, Act: custody.Release, Reference: layout.Reference{Repository: at.repo, Digest: at.digest}.Name(), Digest: at.digest,
 		Result: string(verify.Passed), Policy: digest.Digest(r.Policy.Digest), Reason: "it belongs to an image that passed; it was in quarantine: " + was,

@@ -205,6 +205,9 @@ func (e *logEntry) note() string {
 	if n := len(e.Records); n > 0 {
 		parts = append(parts, plural(n, "record"))
 	}
+	if n := len(e.Absent); n > 0 {
+		parts = append(parts, plural(n, "absent child manifest"))
+	}
 	if e.To != nil && e.To.Name != "" {
 		parts = append(parts, "to "+e.To.Name)
 	}

@@ -26,6 +26,7 @@ type receiptOptions struct {
 	store    string
 	output   string
 	holder   string
+	fast     bool
 	key      keyOptions
 	registry registryOptions
 	outputOptions
@@ -42,6 +43,9 @@ of all blobs of those images, and of what is attached to them, that their regist
 says it has when it is asked for each. Carried back, it lets airgap export --since
 leave those out.
 
+Each blob of a store is hashed. A damaged or missing one is reported, and is not in the
+receipt, so that the next export carries it again.
+
 Signed with --record-key it is a statement that an exporter can hold its sender to;
 unsigned it is a claim, and is shown as one. It names its holder (a store's ledger, or
 the registry's host, unless --holder says otherwise) and, for a store that has a
@@ -54,6 +58,7 @@ Examples:
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write the receipt to `FILE`, or to stdout if it is -", DefaultText: "none: required", Destination: &o.output},
 			&cli.StringFlag{Name: "store", Usage: "state what the store in `DIR` holds", DefaultText: "$AIRGAP_STORE, else airgap/store in the user's data folder", Destination: &o.store},
+			&cli.BoolFlag{Name: "fast", Usage: "compare the sizes of a store's blobs, and read none: the receipt may list damaged ones", Destination: &o.fast},
 			&cli.StringFlag{Name: "holder", Usage: "say that `NAME` holds it", DefaultText: "the ledger's name, or the registry's host", Destination: &o.holder},
 			&cli.StringFlag{Name: "record-key", Category: "Record:", Usage: "sign the receipt with the private key in `KEY` (ECDSA P-256 or Ed25519; PEM, or as cosign encrypts it)", DefaultText: "none", Destination: &o.key.key},
 			&cli.StringFlag{Name: "record-password-file", Category: "Record:", Usage: "the password of --record-key is the first line of `FILE`", DefaultText: "$AIRGAP_PASSWORD, $COSIGN_PASSWORD, else it is asked for on a terminal", Destination: &o.key.passwordFile},
@@ -73,7 +78,8 @@ type receiptResult struct {
 	Time       time.Time     `json:"time"`
 	Blobs      int           `json:"blobs"`
 	Bytes      int64         `json:"bytes"`  // of the blobs
-	Absent     int           `json:"absent"` // blobs that are listed and not there
+	Absent     int           `json:"absent"` // blobs that are listed and not there, or damaged
+	Hashed     bool          `json:"hashed"` // each blob; never of a registry
 	Checkpoint bool          `json:"checkpoint"`
 	Signed     bool          `json:"signed"`
 }
@@ -83,6 +89,7 @@ type heldBlobs struct {
 	holder, checkpoint string
 	blobs              []layout.Blob
 	absent             int
+	hashed             bool
 }
 
 func (o *receiptOptions) check(u *ui) error {
@@ -94,6 +101,8 @@ func (o *receiptOptions) check(u *ui) error {
 		return &adviceError{usagef("where to? give --output FILE"), "-o - writes to stdout"}
 	case o.store != "" && len(o.refs) > 0:
 		return usagef("--store and references: want one or the other")
+	case o.fast && len(o.refs) > 0:
+		return usagef("--fast is about the blobs of a store; those of a registry are not hashed")
 	case o.key.key == "" && o.key.passwordFile != "":
 		return usagef("--record-password-file is about the key of --record-key")
 	}
@@ -164,13 +173,9 @@ func (o *receiptOptions) inStore(ctx context.Context, u *ui) (*heldBlobs, error)
 		return nil, err
 	}
 	defer s.Close()
-	all, err := s.Blobs(ctx)
+	held, err := o.heldIn(ctx, u, s)
 	if err != nil {
 		return nil, err
-	}
-	held := &heldBlobs{}
-	for _, b := range all {
-		held.blobs = append(held.blobs, layout.Blob{Digest: b.Digest, Size: b.Size})
 	}
 	note, c, err := s.Checkpoint()
 	if errors.Is(err, layout.ErrNotFound) { // no ledger yet
@@ -178,6 +183,28 @@ func (o *receiptOptions) inStore(ctx context.Context, u *ui) (*heldBlobs, error)
 	}
 	held.holder, held.checkpoint = c.Origin, string(note)
 	return held, err
+}
+
+// heldIn lists the blobs of a store that are intact.
+func (o *receiptOptions) heldIn(ctx context.Context, u *ui, s *store.Store) (*heldBlobs, error) {
+	p := u.progress("receipt", o.outputOptions)
+	defer p.close()
+	blobs, damaged, err := s.Held(ctx, store.HeldOptions{
+		SizesOnly: o.fast,
+		OnPlan:    func(count int, size int64) { p.event(layout.Event{Kind: layout.EventPlan, N: size, Count: count}) },
+		OnBlob:    func(size int64) { p.event(layout.Event{Kind: layout.EventSkip, N: size}) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	held := &heldBlobs{absent: len(damaged), hashed: !o.fast}
+	for _, b := range blobs {
+		held.blobs = append(held.blobs, layout.Blob{Digest: b.Digest, Size: b.Size})
+	}
+	for _, b := range damaged {
+		u.warn("%s is damaged or missing in the store, and is not in the receipt; airgap store check --repair BUNDLE replaces it", b.Digest)
+	}
+	return held, nil
 }
 
 // inRegistry lists what a registry says it holds.
@@ -208,7 +235,7 @@ func (o *receiptOptions) inRegistry(ctx context.Context, u *ui) (*heldBlobs, err
 
 // receipt makes the statement, and seals it.
 func (h *heldBlobs) receipt(now time.Time, key crypto.Signer) (*receiptResult, []byte, error) {
-	res := &receiptResult{Holder: h.holder, Blobs: len(h.blobs), Absent: h.absent, Checkpoint: h.checkpoint != "", Signed: key != nil}
+	res := &receiptResult{Holder: h.holder, Blobs: len(h.blobs), Absent: h.absent, Hashed: h.hashed, Checkpoint: h.checkpoint != "", Signed: key != nil}
 	list := make([]digest.Digest, 0, len(h.blobs))
 	for _, b := range h.blobs {
 		list = append(list, b.Digest)

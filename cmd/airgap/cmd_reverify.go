@@ -283,6 +283,7 @@ func (r *reverifying) run(ctx context.Context, j *verify.Judge) (_ *reverifyResu
 	if r.separation, err = everything(ctx, src); err != nil {
 		return nil, err
 	}
+	r.late = r.isLate
 	if err := r.judge(ctx, src, bundle.WithLists(j, kept)); err != nil {
 		return nil, err
 	}

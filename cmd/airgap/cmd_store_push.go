@@ -164,7 +164,7 @@ func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layou
 	s := bundle.Selection{Source: p.src, Kind: custody.InStore, References: refs, MayMiss: mayMissAny}
 	res, err := bundle.Push(ctx, s, dst, bundle.PushOptions{
 		Mapping: p.mapping, Overwrite: o.push.overwrite, Resend: o.push.resend, MountFrom: o.push.mountFrom.Value(),
-		BeforeNames: p.enter, Jobs: o.push.jobs, OnManifest: m.manifest, Progress: m.event,
+		BeforeNames: p.enter, Marks: p.store, Jobs: o.push.jobs, OnManifest: m.manifest, Progress: m.event,
 	})
 	if err != nil && again(err) {
 		err = &adviceError{err, "run the same command again: what was sent already is not sent again"}
@@ -209,11 +209,15 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) err
 		if err := p.stillGiven(ctx, n); err != nil {
 			return err
 		}
+		news, err := bundle.RememberAbsent(session, n)
+		if err != nil {
+			return err
+		}
+		entered = entered || news || !n.Present
 		if n.Present {
 			continue
 		}
-		entered = true
-		err := enterLine(session, custody.Entry{
+		err = enterLine(session, custody.Entry{
 			At: at, Act: custody.Export, Reference: n.Source, Digest: n.Digest, By: p.by.By, Reason: p.reason(n),
 			To: &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
 		})

@@ -261,6 +261,7 @@ type replaying struct {
 	marked  map[string]bool                       // repositories that are not admitted
 	pushed  map[string]map[digest.Digest]struct{} // what clients pushed, by repository
 	doubted map[digest.Digest]bool
+	history []store.RebuiltAct
 }
 
 type replayed struct {
@@ -270,40 +271,68 @@ type replayed struct {
 
 // replay works out which names a ledger leaves, and in which state.
 func replay(o *store.RebuildOptions) error {
-	r := &replaying{map[string]*replayed{}, map[string]int{}, map[string]bool{}, map[string]map[digest.Digest]struct{}{}, map[digest.Digest]bool{}}
+	r := &replaying{
+		names: map[string]*replayed{}, admits: map[string]int{}, marked: map[string]bool{},
+		pushed: map[string]map[digest.Digest]struct{}{}, doubted: map[digest.Digest]bool{},
+	}
 	for i, data := range o.Entries {
 		e, err := custody.ParseEntry(data)
 		if err != nil {
 			return fmt.Errorf("line %d: %w (%w)", i, err, layout.ErrCorrupt)
 		}
-		ref, err := layout.ParseReference(e.Reference)
-		if err != nil || e.Reference == "" {
-			continue // about a bundle, or about nothing that could be a name here
+		ref, ok := aboutStore(e)
+		if !ok {
+			continue
 		}
 		r.line(ref, e)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.names)) {
 		o.Names = append(o.Names, r.names[name].RebuiltName)
 	}
-	o.NotAdmitted, o.Doubted = slices.Sorted(maps.Keys(r.marked)), r.doubted
+	o.NotAdmitted, o.Doubted, o.History = slices.Sorted(maps.Keys(r.marked)), r.doubted, r.history
 	return nil
+}
+
+// aboutStore returns what an entry is about, if that is a name in the ledger's own store. It
+// may be about a bundle, or an import into a registry that the store remembers.
+func aboutStore(e custody.Entry) (layout.Reference, bool) {
+	ref, err := layout.ParseReference(e.Reference)
+	elsewhere := e.Act == custody.Import && e.To != nil && e.To.Kind == custody.InRegistry
+	return ref, err == nil && e.Reference != "" && !elsewhere
 }
 
 func (r *replaying) line(ref layout.Reference, e custody.Entry) {
 	repo, n := ref.Repository, r.names[ref.Name()]
+	act := store.RebuiltAct{Repository: repo, Digest: e.Digest, Reason: e.Reason}
 	switch e.Act {
 	case custody.Import:
-		if !layout.IsDerivedTag(ref.Tag) { // what is attached admits no image
+		act.Attached = layout.IsDerivedTag(ref.Tag)
+		if !act.Attached { // what is attached admits no image
 			r.admit(repo)
 		}
+		act.Kind, act.Absent, act.Cut = store.ActAdmit, e.Absent, len(e.Absent) == custody.MaxAbsent
+		r.history = append(r.history, act)
 		r.set(ref, &replayed{RebuiltName: store.RebuiltName{Digest: e.Digest}})
 	case custody.Push:
 		r.push(ref, e)
 	case custody.Delete:
 		r.set(ref, nil)
 		r.doubted[e.Digest] = true
+		if act.Kind = store.ActDelete; n != nil && !n.Unnamed {
+			act.Kind = store.ActUnname // by store rm, or by a client that deleted the manifest
+		}
+		if ref.Tag == "" {
+			delete(r.pushed[repo], e.Digest)
+			r.history = append(r.history, act)
+		}
 	case custody.Quarantine, custody.Release:
 		r.doubted[e.Digest] = true
+		if act.Kind = store.ActHold; e.Act == custody.Release {
+			act.Kind = store.ActRelease
+		}
+		if e.Act == custody.Release || ref.Tag == "" { // else the name is quarantined
+			r.history = append(r.history, act)
+		}
 		if n == nil && ref.Tag == "" { // it is pulled by its digest, if at all
 			n = &replayed{RebuiltName: store.RebuiltName{Digest: e.Digest, Unnamed: true}}
 			r.set(ref, n)
@@ -323,8 +352,12 @@ func (r *replaying) push(ref layout.Reference, e custody.Entry) {
 	if e.Reason != "" {
 		r.admit(repo) // who judges admits nothing by a mark
 	} else if r.admits[repo] == 0 { // what it had is collected, for it could not be pushed there else
+		if !r.marked[repo] {
+			r.history = append(r.history, store.RebuiltAct{Kind: store.ActReset, Repository: repo})
+		}
 		r.marked[repo] = true
 	}
+	r.history = append(r.history, store.RebuiltAct{Kind: store.ActPush, Repository: repo, Digest: e.Digest, Reason: e.Reason})
 	if r.pushed[repo] == nil {
 		r.pushed[repo] = map[digest.Digest]struct{}{}
 	}
@@ -363,6 +396,7 @@ func (r *replaying) admit(repo string) {
 		return
 	}
 	delete(r.marked, repo)
+	r.history = append(r.history, store.RebuiltAct{Kind: store.ActHoldAll, Repository: repo, Reason: reasonPushed})
 	for dgst := range r.pushed[repo] {
 		ref := layout.Reference{Repository: repo, Digest: dgst}
 		if r.names[ref.Name()] == nil {
@@ -408,7 +442,7 @@ func addAttached(o *store.RebuildOptions, d disk.FS) error {
 			return fmt.Errorf("%s: %v: %w", namesName, err, layout.ErrCorrupt)
 		}
 		if layout.IsDerivedTag(ref.Tag) && here[ref.Repository] {
-			o.Names = append(o.Names, store.RebuiltName{Reference: nameIn(ref), Digest: l.Digest})
+			o.Names = append(o.Names, store.RebuiltName{Reference: nameIn(ref), Digest: l.Digest, Listed: true})
 		}
 	}
 	return nil

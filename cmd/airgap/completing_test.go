@@ -214,6 +214,53 @@ func TestCompletingInRegistry(t *testing.T) {
 	}
 }
 
+// What leaves a store is judged by nobody, and completes no index either.
+func TestCompletingByStorePush(t *testing.T) {
+	const app, mirror = reverifyRepo + ":v1", "mirror.example/team/app:v9"
+	for what, test := range map[string]struct {
+		imports string   // folders, into the store
+		pushes  []string // names, of one push each
+		last    int      // exit code of the last
+	}{
+		"two repositories become one": {"index mirror", []string{app + " " + mirror}, exitRefused},
+		"the child later":             {"index mirror", []string{app, mirror}, exitRefused},
+		"the child was there":         {"index mirror", []string{mirror, app}, exitRefused},
+		"the index again":             {"index mirror", []string{app, app}, exitDone},
+		"kept apart":                  {"index mirror", []string{app, mirror + " --map mirror.example=HOST/mirror"}, exitDone},
+		"the child of the index":      {"index signed", []string{app, reverifyRepo + ":v2"}, exitDone},
+		"both":                        {"index signed", []string{app + " " + reverifyRepo + ":v2"}, exitDone},
+	} {
+		t.Run(what, func(t *testing.T) {
+			newSparse(t)
+			_, to := registryOf(t)
+			for _, folder := range strings.Fields(test.imports) {
+				mustRun(t, exitDone, "import "+folder+" --store d --policy policy.yaml --trust T")
+			}
+			for i, names := range test.pushes {
+				want := exitDone
+				if i == len(test.pushes)-1 {
+					want = test.last
+				}
+				names, flags, _ := strings.Cut(strings.ReplaceAll(names, "HOST", to), " --")
+				if flags != "" {
+					flags = " --" + flags
+				}
+				mustRun(t, want, "store push "+names+" --store d --to "+to+flags)
+			}
+		})
+	}
+}
+
+// Nor one that an import brought to the registry, if the store remembers that.
+func TestCompletingByStorePushAfterImport(t *testing.T) {
+	newSparse(t)
+	_, to := registryOf(t)
+	line := " --policy policy.yaml --trust T"
+	mustRun(t, exitDone, "import mirror --store d"+line)
+	mustRun(t, exitDone, "import index --memory d --to "+to+line)
+	mustRun(t, exitRefused, "store push --all --store d --to "+to)
+}
+
 // A client cannot complete an index with what the index's rule does not pass.
 func TestAdmitCompleting(t *testing.T) {
 	s := newSparse(t)
@@ -261,6 +308,52 @@ func TestAdmitCompletingMapped(t *testing.T) {
 			other := a.b.Image("another")
 			a.push(201, other, "dev")
 			a.open(true, "dev", string(other.Digest))
+		})
+	}
+}
+
+// Nor does a child that comes late, and stays in quarantine, take the index away when the
+// store is judged again; it comes out of quarantine by no name that the index's rule does
+// not pass.
+func TestReverifyLateChild(t *testing.T) {
+	line := " --store new --policy policy.yaml --trust T"
+	for what, late := range map[string]func(t *testing.T, s sparse){
+		"pushed": func(t *testing.T, s sparse) {
+			mustRun(t, exitDone, "import index"+line)
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			a.push(201, a.b.Image("amd"), "dev")
+		},
+		"pushed before": func(t *testing.T, s sparse) {
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			a.push(201, a.b.Image("amd"), "v5") // which does not pass
+			mustRun(t, exitDone, "import index"+line)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newSparse(t)
+			late(t, s)
+			for range 2 {
+				runLine(t, testUI(), strings.Fields("reverify"+line)...)
+				for ref, want := range map[layout.Reference]bool{
+					{Tag: "v1"}: true, {Digest: s.index.Digest}: true, {Digest: s.arm.Digest}: true,
+					{Digest: s.amd.Digest}: false, {Tag: "dev"}: false, {Tag: "v5"}: false,
+				} {
+					if ref.Repository = reverifyRepo; serves(t, "new", ref) != want {
+						t.Errorf("%s: served is %v", ref, !want)
+					}
+				}
+			}
+			// Once it passes with the index, it is served.
+			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+			a.serve("new", testUI())
+			amd := a.b.Image("amd")
+			a.push(201, a.sign(amd, "release"), "")
+			runLine(t, testUI(), strings.Fields("reverify"+line)...)
+			if !serves(t, "new", layout.Reference{Repository: reverifyRepo, Digest: amd.Digest}) || !serves(t, "new", layout.Reference{Repository: reverifyRepo, Tag: "v1"}) {
+				t.Error("a child that passes is not served")
+			}
 		})
 	}
 }

@@ -75,8 +75,9 @@ func (c *replayCheck) add(repo string, dgst digest.Digest, format string, args .
 	c.found = append(c.found, storeProblem{repo, dgst, "ledger: " + fmt.Sprintf(format, args...)})
 }
 
-// names compares names. Of a name that is not there the ledger may speak for a registry,
-// whose imports this store remembers: it counts only in repositories that are here.
+// names compares names. In entries of earlier versions the ledger may speak for a registry,
+// whose imports this store remembers: a name that is not there counts only in repositories
+// that are here.
 func (c *replayCheck) names(ctx context.Context) error {
 	all, err := c.st.Judged().Names(ctx)
 	if err != nil {
@@ -142,8 +143,8 @@ func (c *replayCheck) quarantine(ctx context.Context) error {
 func (c *replayCheck) heldSince() map[string]bool {
 	out, since := map[string]bool{}, map[string][]string{} // by name, and by repository
 	for _, e := range c.entries {
-		ref, err := layout.ParseReference(e.Reference)
-		if err != nil || e.Reference == "" {
+		ref, ok := aboutStore(e)
+		if !ok {
 			continue
 		}
 		name, repo := nameIn(ref).Name(), ref.Repository

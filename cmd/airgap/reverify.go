@@ -36,6 +36,12 @@ type separation struct {
 	// veto says why a root that passed does not, for what no policy looks at; "" if
 	// nothing is against it. nil has none.
 	veto func(judgedRoot) (string, error)
+	// late says whether an index was admitted without a child that is in quarantine since.
+	late func(index digest.Digest, child spot) (bool, error)
+	// without is what roots, which passed, passed without, and refused why they did not
+	// pass with it; by their place in roots.
+	without map[int]map[spot]bool
+	refused map[int]verify.Verdict
 }
 
 // judgedRoot is what is judged by itself.
@@ -241,12 +247,15 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 	if err := s.judgeSome(ctx, src, j, s.groups()); err != nil {
 		return err
 	}
+	if err := s.judgeWithoutLate(ctx, src, j); err != nil {
+		return err
+	}
 	if err := s.askVeto(); err != nil {
 		return err
 	}
 	for i, v := range s.Verdicts {
 		if v.State == verify.Passed {
-			s.giveOut(s.roots[i].Name)
+			s.giveOut(s.roots[i].Name, s.without[i])
 		}
 	}
 	for i, v := range s.Verdicts {
@@ -269,12 +278,15 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 func (s *separation) askVeto() error {
 	for i := range s.Verdicts {
 		v := &s.Verdicts[i]
-		if s.veto == nil || v.State != verify.Passed {
+		if v.State != verify.Passed {
 			continue
 		}
-		why, err := s.veto(s.roots[i])
-		if err != nil {
-			return err
+		why := s.completesLate(i)
+		if why == "" && s.veto != nil {
+			var err error
+			if why, err = s.veto(s.roots[i]); err != nil {
+				return err
+			}
 		}
 		if why != "" {
 			v.State, v.Reason = verify.Refused, why
@@ -387,8 +399,9 @@ func overall(all []verify.Verdict) verify.State {
 }
 
 // giveOut gives out an image that passed, with what it contains, and of what is
-// attached to those that from which nothing can be started.
-func (s *separation) giveOut(root layout.Name) {
+// attached to those that from which nothing can be started; but not what it passed
+// without.
+func (s *separation) giveOut(root layout.Name, without map[spot]bool) {
 	repo := root.Reference.Repository
 	next := func(t *thing) []digest.Digest {
 		attached := slices.DeleteFunc(slices.Clone(t.attached), func(d digest.Digest) bool {
@@ -398,6 +411,9 @@ func (s *separation) giveOut(root layout.Name) {
 		return append(attached, t.children...)
 	}
 	s.each(root, next, func(at spot) bool {
+		if without[at] {
+			return false
+		}
 		was := s.give[at]
 		s.give[at] = true
 		return !was

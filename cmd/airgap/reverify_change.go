@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
@@ -84,15 +87,22 @@ func (r *reverifying) name(i int, res *reverifyResult) error {
 // manifests puts into quarantine what only images that did not pass lead to, and
 // releases what one that passed leads to. What nothing leads to stays as it is.
 func (r *reverifying) manifests(res *reverifyResult) error {
-	left := map[spot]bool{}
-	for at := range r.held {
+	left, entered := map[spot]bool{}, r.withReleased(res)
+	for _, at := range slices.SortedFunc(maps.Keys(r.held), compareSpots) {
 		left[at] = true
-		if r.give[at] {
-			delete(left, at)
-			if r.session != nil {
-				if err := r.session.Release(at.repo, at.digest); err != nil {
-					return err
-				}
+		if !r.give[at] {
+			continue
+		}
+		delete(left, at)
+		if r.session == nil {
+			continue
+		}
+		if err := r.session.Release(at.repo, at.digest); err != nil {
+			return err
+		}
+		if r.things[at].starts && !entered[at] {
+			if err := r.enterRelease(at, r.held[at]); err != nil {
+				return err
 			}
 		}
 	}
@@ -107,6 +117,29 @@ func (r *reverifying) manifests(res *reverifyResult) error {
 	}
 	res.Manifests = len(left)
 	return nil
+}
+
+// withReleased lists what the images contain that have been released, and entered.
+func (r *reverifying) withReleased(res *reverifyResult) map[spot]bool {
+	lines := map[string]bool{}
+	for _, h := range res.Released {
+		lines[h.Reference] = true
+	}
+	out := map[spot]bool{}
+	for _, root := range r.roots {
+		if lines[root.Reference.String()] {
+			r.each(root.Name, (*thing).contains, func(at spot) bool {
+				was := out[at]
+				out[at] = true
+				return !was
+			})
+		}
+	}
+	return out
+}
+
+func compareSpots(a, b spot) int {
+	return cmp.Or(cmp.Compare(a.repo, b.repo), cmp.Compare(a.digest, b.digest))
 }
 
 // enter writes a line of the ledger and, if there is a key, signs the verdict. To what

@@ -89,6 +89,14 @@ func scriptUnname(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptRemoveLargest removes the largest blob of a layout.
 func scriptRemoveLargest(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(os.Remove(largestBlob(ts, neg, args)))
+}
+
+func scriptDamageLargest(ts *testscript.TestScript, neg bool, args []string) {
+	scriptDamage(ts, neg, []string{largestBlob(ts, neg, args), "0"})
+}
+
+func largestBlob(ts *testscript.TestScript, neg bool, args []string) string {
 	wantArgs(ts, neg, args, 1, 1)
 	dir := filepath.Join(ts.MkAbs(args[0]), "blobs", "sha256")
 	entries, err := os.ReadDir(dir)
@@ -101,5 +109,5 @@ func scriptRemoveLargest(ts *testscript.TestScript, neg bool, args []string) {
 			largest, size = e.Name(), info.Size()
 		}
 	}
-	ts.Check(os.Remove(filepath.Join(dir, largest)))
+	return filepath.Join(dir, largest)
 }

@@ -51,6 +51,7 @@ func TestMain(m *testing.M) {
 //	planned BUNDLE JSON        the bundle is what --dry-run said
 //	unname DIR                 leave bare tags in a layout, as other tools write them
 //	removelargest DIR          remove a layout's largest blob
+//	damagelargest DIR          flip a bit in it
 //	editcheckpoint DIR         take the last line out of an exported ledger, and leave the signature
 //	otherledger DIR            take the last line out of it, and sign it by another key
 //	pins                       write release.pub and root.pem, whose signatures "signed" has, and other.pub
@@ -100,6 +101,7 @@ func TestScript(t *testing.T) {
 			"planned":       scriptPlanned,
 			"unname":        scriptUnname,
 			"removelargest": scriptRemoveLargest,
+			"damagelargest": scriptDamageLargest,
 
 			"editcheckpoint": scriptEditCheckpoint,
 			"otherledger":    scriptOtherLedger,
