@@ -34,8 +34,9 @@ func (p *pushing) refuseCompleting(ctx context.Context) error {
 	if p.o.Marks == nil {
 		return nil
 	}
+	late := &lateCheck{pushing: p, marks: newAbsentMarks(p.o.Marks), known: map[lateKey]string{}}
 	for _, at := range p.g.Places {
-		if err := p.refuseLate(ctx, at); err != nil {
+		if err := late.refuse(ctx, at); err != nil {
 			return err
 		}
 	}
@@ -69,36 +70,72 @@ func (p *pushing) refuseChild(ctx context.Context, o layout.Omission, from []str
 	return notAdmittedWith(to, layout.Reference{Repository: o.Repository, Digest: o.Parent}.String(), o.Descriptor.Digest, "the destination has it")
 }
 
-// refuseLate refuses what is remembered as the absent child of an index that was brought to
+// lateCheck finds what comes late to an index. It asks once for all children of an index.
+type lateCheck struct {
+	*pushing
+	marks *absentMarks
+	known map[lateKey]string
+}
+
+// lateKey is a repository of the source, and an index with references there.
+type lateKey struct {
+	repo string
+	namesOf
+}
+
+// refuse refuses what is remembered as the absent child of an index that was brought to
 // the destination before, unless the index is in the same repository of the source.
-func (p *pushing) refuseLate(ctx context.Context, at layout.Place) error {
-	to := p.to.repos[at.Repository]
-	all, _, err := absentFrom(p.o.Marks, to, at.Digest)
+func (c *lateCheck) refuse(ctx context.Context, at layout.Place) error {
+	to := c.to.repos[at.Repository]
+	all, err := c.marks.of(to, at.Digest)
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	if starts, err := p.startable(ctx, at.Repository, at.Digest); err != nil || !starts {
+	if starts, err := c.startable(ctx, at.Repository, at.Digest); err != nil || !starts {
 		return err
 	}
 	for _, a := range all {
-		for _, name := range a.References {
-			with, err := p.admittedWith(ctx, at.Repository, name, a.Index)
-			if err != nil {
-				return err
-			}
-			if !with {
-				return notAdmittedWith(to, name, at.Digest, at.Repository+" brings it")
-			}
+		name, err := c.without(ctx, at.Repository, a)
+		if err != nil {
+			return err
+		}
+		if name != "" {
+			return notAdmittedWith(to, name, at.Digest, at.Repository+" brings it")
 		}
 	}
 	return nil
+}
+
+// without returns a reference of an index for which the source does not serve it in a
+// repository; empty if there is none.
+func (c *lateCheck) without(ctx context.Context, repo string, a absentChild) (string, error) {
+	if len(a.References) == 0 {
+		return "", nil
+	}
+	k := lateKey{repo, namesOf{index: a.Index, reference: &a.References[0], n: len(a.References)}}
+	if name, known := c.known[k]; known {
+		return name, nil
+	}
+	without := ""
+	for _, name := range a.References {
+		with, err := c.admittedWith(ctx, repo, name, a.Index)
+		if err != nil {
+			return "", err
+		}
+		if !with {
+			without = name
+			break
+		}
+	}
+	c.known[k] = without
+	return without, nil
 }
 
 // admittedWith says whether the source serves an index in a repository, which is that of a
 // name that is remembered.
 func (p *pushing) admittedWith(ctx context.Context, repo, name string, index digest.Digest) (bool, error) {
 	ref, err := layout.ParseReference(name)
-	if err != nil || layout.SameHost(ref.Repository) != layout.SameHost(repo) {
+	if err != nil || layout.SameRepository(ref.Repository) != layout.SameRepository(repo) {
 		return false, nil
 	}
 	_, err = p.src.Resolve(ctx, layout.Reference{Repository: repo, Digest: index})
@@ -138,27 +175,4 @@ func lacks(g *layout.Graph, root layout.Name) []digest.Digest {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// RememberAbsent has m remember the children that an index was brought to a repository
-// without, so that they cannot come there later without being judged with it. It says
-// whether anything of that is new.
-func RememberAbsent(m Marks, n PushedName) (news bool, err error) {
-	for _, d := range n.Absent {
-		all, was, err := absentFrom(m, n.Repository, d)
-		if err != nil {
-			return false, err
-		}
-		now, changed, err := withAbsent(all, n.Repository, d, absentChild{n.Digest, []string{n.Source}})
-		if err != nil {
-			return false, err
-		}
-		if changed {
-			news = true
-			if err := m.Mark(absentName(n.Repository, d), was, now); err != nil {
-				return false, err
-			}
-		}
-	}
-	return news, nil
 }

@@ -204,20 +204,19 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) err
 	if err := session.Expect(state); err != nil {
 		return err
 	}
-	entered := false
+	entered, err := bundle.RememberAbsent(session, names)
+	if err != nil {
+		return err
+	}
 	for _, n := range names {
 		if err := p.stillGiven(ctx, n); err != nil {
 			return err
 		}
-		news, err := bundle.RememberAbsent(session, n)
-		if err != nil {
-			return err
-		}
-		entered = entered || news || !n.Present
+		entered = entered || !n.Present
 		if n.Present {
 			continue
 		}
-		err = enterLine(session, custody.Entry{
+		err := enterLine(session, custody.Entry{
 			At: at, Act: custody.Export, Reference: n.Source, Digest: n.Digest, By: p.by.By, Reason: p.reason(n),
 			To: &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
 		})
