@@ -15,8 +15,8 @@ type RebuiltAct struct {
 	Digest     digest.Digest // of a manifest; empty for ActHoldAll and ActReset
 	// Reason is why something was quarantined. A push without a reason was served.
 	Reason string
-	// Absent, of what was admitted, are those of its children, at any depth, that the
-	// repository did not serve with it; nil if that is not known.
+	// Absent, of what was admitted or released, are those of its children, at any depth, that
+	// the repository did not serve with it; nil if that is not known.
 	Absent []digest.Digest
 	Cut    bool // there may be more of those than Absent lists
 	// Attached: what was admitted is attached to something, by a tag. That releases nothing.
@@ -31,7 +31,7 @@ const (
 	ActAdmit   ActKind = iota // a manifest was admitted, with what came with it
 	ActPush                   // a client pushed a manifest, and pushed its children by themselves
 	ActHold                   // a manifest was quarantined
-	ActRelease                // that ended, for a manifest and those of its children that were there
+	ActRelease                // that ended, for a manifest and, but for Absent, its children
 	ActDelete                 // a manifest was deleted
 	ActUnname                 // a name that was a digest was removed; the manifest may have been, too
 	ActHoldAll                // everything was quarantined, for clients had pushed it
@@ -50,6 +50,7 @@ type standing struct {
 	is     standingKind
 	why    string // it is not served
 	pushed bool   // by a client: what an index of a client's lists was pushed by itself
+	by     int    // the act that quarantined it, counted from 1
 }
 
 type standingKind int
@@ -69,12 +70,13 @@ type history struct {
 	names     map[string][]RebuiltName              // by repository, but for those that are only listed
 	manifests map[string]map[digest.Digest]standing // by repository
 	opaque    map[spot]bool                         // listed under a type that is no manifest's, and missing
+	acts      int                                   // applied so far
 }
 
 // replay goes through the acts. A name that no act is about was admitted, and nothing is
 // known of its children.
 func (r *rebuilding) replay() (*history, error) {
-	h := &history{r, map[string][]RebuiltName{}, map[string]map[digest.Digest]standing{}, map[spot]bool{}}
+	h := &history{r, map[string][]RebuiltName{}, map[string]map[digest.Digest]standing{}, map[spot]bool{}, 0}
 	acts := map[spot]bool{}
 	for _, a := range r.o.History {
 		acts[spot{a.Repository, a.Digest}] = true
@@ -105,14 +107,18 @@ func (r *rebuilding) replay() (*history, error) {
 
 func (h *history) apply(a RebuiltAct) error {
 	at := spot{a.Repository, a.Digest}
+	h.acts++
 	switch was := h.of(at); a.Kind {
 	case ActAdmit:
 		return h.admit(a)
 	case ActPush:
 		h.push(at, a.Reason)
 	case ActHold:
-		h.set(at, standing{held, a.Reason, was.pushed})
+		h.set(at, standing{held, a.Reason, was.pushed, h.acts})
 	case ActRelease:
+		if a.Absent != nil {
+			return h.admit(a)
+		}
 		h.release(at)
 	case ActDelete, ActUnname:
 		switch {
@@ -143,13 +149,14 @@ func (h *history) set(at spot, now standing) {
 func (h *history) holdAll(repo, reason string) {
 	for dgst, was := range h.manifests[repo] {
 		if was.is == served {
-			h.manifests[repo][dgst] = standing{held, reason, was.pushed}
+			h.manifests[repo][dgst] = standing{held, reason, was.pushed, h.acts}
 		}
 	}
 }
 
 // admit takes what came with a manifest for served, and its absent children for absent. If
-// nothing is known of those, what was not served before stays so.
+// nothing is known of those, what was not served before stays so. A release with a list of
+// absent children is the same, of what was there.
 func (h *history) admit(a RebuiltAct) error {
 	missing := map[digest.Digest]bool{}
 	for _, d := range a.Absent {
@@ -159,7 +166,7 @@ func (h *history) admit(a RebuiltAct) error {
 	root := spot{a.Repository, a.Digest}
 	return h.walk(root, func(at spot) (bool, error) {
 		was := h.of(at)
-		now := standing{is: served}
+		now := standing{is: served, pushed: was.pushed && a.Kind == ActRelease}
 		switch {
 		case at == root && !a.Attached || whole && !missing[at.digest]:
 		case missing[at.digest] && (was.is == unknown || was.is == absent):
@@ -180,7 +187,7 @@ func (h *history) admit(a RebuiltAct) error {
 			}
 		}
 		h.set(at, now)
-		if m := h.found.manifests[at.digest]; m != nil && now.is == served {
+		if m := h.found.manifests[at.digest]; m != nil && now.is == served && a.Kind == ActAdmit {
 			for _, o := range m.Opaque {
 				h.opaque[spot{at.repo, o.Digest}] = missing[o.Digest]
 			}
@@ -195,18 +202,20 @@ func (h *history) push(at spot, reason string) {
 	switch was := h.of(at); {
 	case was.is == served || was.is == held:
 	case reason != "":
-		h.set(at, standing{held, reason, true})
+		h.set(at, standing{held, reason, true, h.acts})
 	default:
 		h.set(at, standing{is: served, pushed: true})
 	}
 }
 
-// release takes a manifest for served, and what was quarantined of that which it contains:
-// it was judged with it.
+// release takes a manifest for served, of which nothing says which children it passed
+// without. Of those, the ones that were quarantined together with it are served again: one
+// that was quarantined by itself is released by itself.
 func (h *history) release(root spot) {
+	by := h.of(root).by
 	_ = h.walk(root, func(at spot) (bool, error) {
 		was := h.of(at)
-		if at != root && was.is != held && was.is != served {
+		if at != root && was.is != served && (was.is != held || was.by != by) {
 			return false, nil
 		}
 		h.set(at, standing{is: served, pushed: was.pushed})

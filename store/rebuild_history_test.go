@@ -106,6 +106,11 @@ func TestRebuildOfAbsentChildren(t *testing.T) {
 	tagged := l.admit(l.whole)
 	tagged.Attached = true
 	hold, release := l.act(ActHold, l.child, "for a test"), l.act(ActRelease, l.child, "")
+	released := func(absent ...layout.Descriptor) RebuiltAct {
+		a := l.admit(l.index, absent...)
+		a.Kind = ActRelease
+		return a
+	}
 	for name, test := range map[string]struct {
 		acts    []RebuiltAct
 		doubted bool
@@ -122,7 +127,13 @@ func TestRebuildOfAbsentChildren(t *testing.T) {
 		"it came with an index above":             {[]RebuiltAct{l.admit(l.index, l.child), l.admit(l.outer)}, false, isServed},
 		"it was quarantined":                      {[]RebuiltAct{l.admit(l.index), hold}, false, isHeld},
 		"it was quarantined and released":         {[]RebuiltAct{l.admit(l.index), hold, release}, false, isServed},
-		"it was released with the index":          {[]RebuiltAct{l.admit(l.index), hold, l.act(ActRelease, l.index, "")}, false, isServed},
+		"it was released with the index":          {[]RebuiltAct{l.admit(l.index), hold, released()}, false, isServed},
+		"the index was released without it":       {[]RebuiltAct{l.admit(l.index), hold, released(l.child)}, false, isHeld},
+		"released without it, and it was served":  {[]RebuiltAct{l.admit(l.index), released(l.child)}, false, isHeld},
+		"released without it, and it was absent":  {[]RebuiltAct{l.admit(l.index, l.child), released(l.child)}, false, isAbsent},
+		"released without it, and never there":    {[]RebuiltAct{l.act(ActHold, l.index, "attached"), released(l.child)}, false, isAbsent},
+		"released, and nothing says with what":    {[]RebuiltAct{l.admit(l.index), hold, l.act(ActRelease, l.index, "")}, false, isHeld},
+		"released, and quarantined with it":       {[]RebuiltAct{l.admit(l.index), {Kind: ActHoldAll, Repository: testRepo, Reason: "x"}, l.act(ActRelease, l.index, "")}, false, isServed},
 		"absent is not released with the index":   {[]RebuiltAct{l.admit(l.index, l.child), l.act(ActRelease, l.index, "")}, false, isAbsent},
 		"quarantined, and admitted":               {[]RebuiltAct{l.admit(l.index), hold, l.admit(l.child)}, false, isServed},
 		"quarantined, and the index came again":   {[]RebuiltAct{l.admit(l.index), hold, l.admit(l.index)}, false, isServed},

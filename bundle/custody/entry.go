@@ -35,11 +35,11 @@ type Entry struct {
 	Reason string        `json:"reason,omitempty"`
 	// Records are the manifests of the records that were attached.
 	Records []digest.Digest `json:"records,omitempty"`
-	// Absent, of an index that was imported, are those of its children, at any depth, that
-	// its repository did not serve with it: sorted, each once. It is empty, and not nil, if
-	// the repository served all of them. It is nil if nothing is known of it: of what is no
-	// index, of other acts, and in entries of earlier versions. One of MaxAbsent digests may
-	// be cut short: any child of that index may have been absent.
+	// Absent, of an index that was imported or released, are those of its children, at any
+	// depth, that its repository did not serve with it: sorted, each once. It is empty, and
+	// not nil, if the repository served all of them. It is nil if nothing is known of it: of
+	// what is no index, of other acts, and in entries of earlier versions. One of MaxAbsent
+	// digests may be cut short: any child of that index may have been absent.
 	Absent []digest.Digest `json:"absent,omitzero"`
 }
 

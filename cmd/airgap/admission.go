@@ -241,6 +241,7 @@ func (r *reverifying) released(at spot, was string) error {
 func (r *reverifying) enterRelease(at spot, was string) error {
 	return enterLine(r.session, custody.Entry{
 		At: r.now, Act: custody.Release, Reference: layout.Reference{Repository: at.repo, Digest: at.digest}.Name(), Digest: at.digest,
+		Absent: r.absentFrom(at),
 		Result: string(verify.Passed), Policy: digest.Digest(r.Policy.Digest), Reason: "it belongs to an image that passed; it was in quarantine: " + was,
 	})
 }

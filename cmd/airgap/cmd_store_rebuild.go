@@ -303,14 +303,17 @@ func aboutStore(e custody.Entry) (layout.Reference, bool) {
 
 func (r *replaying) line(ref layout.Reference, e custody.Entry) {
 	repo, n := ref.Repository, r.names[ref.Name()]
-	act := store.RebuiltAct{Repository: repo, Digest: e.Digest, Reason: e.Reason}
+	act := store.RebuiltAct{
+		Repository: repo, Digest: e.Digest, Reason: e.Reason,
+		Absent: e.Absent, Cut: len(e.Absent) == custody.MaxAbsent,
+	}
 	switch e.Act {
 	case custody.Import:
 		act.Attached = layout.IsDerivedTag(ref.Tag)
 		if !act.Attached { // what is attached admits no image
 			r.admit(repo)
 		}
-		act.Kind, act.Absent, act.Cut = store.ActAdmit, e.Absent, len(e.Absent) == custody.MaxAbsent
+		act.Kind = store.ActAdmit
 		r.history = append(r.history, act)
 		r.set(ref, &replayed{RebuiltName: store.RebuiltName{Digest: e.Digest}})
 	case custody.Push:

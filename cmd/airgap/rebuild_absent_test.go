@@ -270,3 +270,58 @@ func TestRebuildPushedIndex(t *testing.T) {
 		t.Error("what was served is not")
 	}
 }
+
+// A child that came late to an index, and that the index passed without, stays in quarantine
+// when the index is released, and after a rebuild.
+func TestRebuildLateChild(t *testing.T) {
+	const judged = " --store d --policy policy.yaml --trust T"
+	for _, how := range []string{"pushed", "attached"} {
+		t.Run(how, func(t *testing.T) {
+			s := newSparse(t)
+			child := layout.Reference{Repository: reverifyRepo, Digest: s.amd.Digest}
+			if how == "pushed" {
+				mustRun(t, exitDone, "import index"+judged)
+				pushing(t, func(a *admitting) { a.push(201, a.b.Image("amd"), "") })
+			} else {
+				child.Digest = attachedChild(t)
+				mustRun(t, exitDone, "import index2"+judged)
+				mustRun(t, exitDone, "import attached"+judged)
+			}
+			if err := os.WriteFile("none.yaml", []byte("version: airgap.policy/v1\nrules:\n- {name: none, match: [\"**\"], require: {reject: true}}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			v1 := layout.Reference{Repository: reverifyRepo, Tag: "v1"}
+			mustRun(t, exitRefused, "reverify --store d --policy none.yaml --trust T")
+			runLine(t, testUI(), strings.Fields("reverify"+judged)...) // the child does not pass
+			for range 2 {
+				if !serves(t, "d", v1) || serves(t, "d", child) {
+					t.Fatalf("served: the index %v, its late child %v", serves(t, "d", v1), serves(t, "d", child))
+				}
+				rebuilt(t)
+			}
+		})
+	}
+}
+
+// attachedChild writes a folder index2 with app:v1, an index without its child for amd64, and
+// a folder attached with app:v2, the child for arm64, and that for amd64, which is attached
+// to it.
+func attachedChild(t *testing.T) digest.Digest {
+	t.Helper()
+	var child layout.Descriptor
+	for _, folder := range []string{"attached", "index2"} {
+		b := layouttest.New(reverifyRepo)
+		arm := b.Image("arm")
+		signIn(t, b, arm, "release")
+		if folder == "attached" {
+			child = b.ReferrerIndex(arm, b.Image("amd"))
+			b.Tag("v2", arm)
+		} else {
+			b.Tag("v1", b.Index(layouttest.ForPlatform(arm, "linux", "arm64"), layouttest.ForPlatform(child, "linux", "amd64")))
+		}
+		if err := writeFolder(b.Content(), folder); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return child.Digest
+}

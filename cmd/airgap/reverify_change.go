@@ -8,6 +8,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/layout"
 	"airgap/verify"
 	"airgap/verify/sigstore"
 
@@ -152,6 +153,9 @@ func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string)
 		At: r.now, Act: act, Reference: h.Reference, Digest: h.Digest, By: r.recording.By,
 		Result: string(h.State), Policy: digest.Digest(r.Policy.Digest), Reason: reason,
 	}
+	if act == custody.Release {
+		e.Absent = r.absentFrom(spot{r.roots[i].Reference.Repository, h.Digest})
+	}
 	if r.recording.Reason != "" {
 		e.Reason += "; because: " + r.recording.Reason
 	}
@@ -191,4 +195,28 @@ func (r *reverifying) verdict(i int) (a bundle.Addition, err error) {
 		r.hold[at] = whyNot(v) // it goes with its image
 	}
 	return a, err
+}
+
+// absentFrom lists the children, at any depth, that a store does not serve with an index: it
+// does not have them, or the index passed without them. The list is sorted and has at most
+// custody.MaxAbsent digests; it is nil for what is no index.
+func (s *separation) absentFrom(index spot) []digest.Digest {
+	if t := s.things[index]; t == nil || !layout.IsIndex(t.MediaType) {
+		return nil
+	}
+	absent, seen := []digest.Digest{}, map[digest.Digest]bool{index.digest: true}
+	for todo := []digest.Digest{index.digest}; len(todo) > 0; todo = todo[1:] {
+		for _, d := range s.things[spot{index.repo, todo[0]}].children {
+			switch at := (spot{index.repo, d}); {
+			case seen[d]:
+			case s.give[at]:
+				todo = append(todo, d)
+			default:
+				absent = append(absent, d)
+			}
+			seen[d] = true
+		}
+	}
+	slices.Sort(absent)
+	return slices.Clip(absent[:min(len(absent), custody.MaxAbsent)])
 }
