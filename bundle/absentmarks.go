@@ -93,6 +93,7 @@ func (a *absentMarks) references(repo string, index digest.Digest) ([]string, er
 type cameWithout struct {
 	order []place
 	at    map[place]*sparseIndex
+	all   bool // however many references an index has
 }
 
 type sparseIndex struct {
@@ -129,7 +130,7 @@ func (c *cameWithout) remember(m Marks) (news bool, err error) {
 	without := map[place][]digest.Digest{}
 	for _, at := range c.order {
 		s := c.at[at]
-		changed, err := s.rememberReferences(m, at)
+		changed, err := s.rememberReferences(m, at, c.all)
 		if err != nil {
 			return false, err
 		}
@@ -152,7 +153,7 @@ func (c *cameWithout) remember(m Marks) (news bool, err error) {
 	return news, nil
 }
 
-func (s *sparseIndex) rememberReferences(m Marks, at place) (changed bool, err error) {
+func (s *sparseIndex) rememberReferences(m Marks, at place, unlimited bool) (changed bool, err error) {
 	var all []string
 	was, err := readMark(m, sparseName(at.repo, at.d), &all)
 	if err != nil {
@@ -168,7 +169,7 @@ func (s *sparseIndex) rememberReferences(m Marks, at place) (changed bool, err e
 			all = append(all, ref)
 		}
 	}
-	if len(all) > maxAbsentReferences {
+	if len(all) > maxAbsentReferences && !unlimited {
 		return false, &layout.Error{Side: layout.SideDestination, Name: at.repo, Digest: at.d,
 			Err:  fmt.Errorf("more than %d names for an index whose child %s is absent: %w", maxAbsentReferences, s.children[0], layout.ErrLimit),
 			Hint: "import the index with all of its children"}

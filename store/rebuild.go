@@ -37,6 +37,9 @@ type RebuildOptions struct {
 	// attached to something, but for what nothing can be started from: it has to be among
 	// Names, in that repository, and not held. In others that goes for everything.
 	Doubted map[digest.Digest]bool
+	// Marks returns the marks of the new database; nil has none. contains lists all that a
+	// manifest contains, at any depth, as far as the store has the manifests.
+	Marks func(contains func(digest.Digest) []digest.Digest) (map[string][]byte, error)
 	// Entries are the ledger's, and Checkpoint the state that they have to add up to.
 	// The ledger keeps the name that the checkpoint has; its key is a new one.
 	Entries    [][]byte
@@ -84,8 +87,8 @@ type Rebuilt struct {
 // No other process has the store open meanwhile, or it fails with ErrLocked. If it fails,
 // everything is as before.
 //
-// What a database has beside that is lost: marks, revocation lists, names of cosign's
-// SBOMs, and whatever was done after the entries end.
+// What a database has beside that is lost: other marks, revocation lists, names of
+// cosign's SBOMs, and whatever was done after the entries end.
 func Rebuild(ctx context.Context, dir string, o RebuildOptions) (Rebuilt, error) {
 	s := &Store{dir: dir, fs: o.fs}
 	var r Rebuilt
@@ -210,7 +213,7 @@ func (r *rebuilding) write(sessions []*Session, path string) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		if err := r.writeLedger(tx); err != nil {
+		if err := errors.Join(r.writeLedger(tx), r.writeMarks(tx)); err != nil {
 			return err
 		}
 		return r.record(tx, sessions)
@@ -276,6 +279,24 @@ func (r *rebuilding) writeLedger(tx *bbolt.Tx) error {
 	r.Entries = len(r.o.Entries)
 	n := binary.BigEndian.AppendUint64(nil, uint64(r.Entries))
 	return tx.Bucket(metaBucket).Put(rebuiltKey, n)
+}
+
+// writeMarks writes the marks.
+func (r *rebuilding) writeMarks(tx *bbolt.Tx) error {
+	if r.o.Marks == nil {
+		return nil
+	}
+	marks, err := r.o.Marks(r.found.contained)
+	if err != nil || len(marks) == 0 {
+		return err
+	}
+	b, err := tx.CreateBucketIfNotExists(marksBucket)
+	for name, value := range marks {
+		if err == nil {
+			err = b.Put([]byte(name), value)
+		}
+	}
+	return err
 }
 
 // replace puts the new database in the place of the old one, which stays under another

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 
 	"airgap/layout"
 
@@ -95,4 +96,23 @@ func (r *rebuilding) scanManifest(dgst digest.Digest, size int64) error {
 		r.found.manifests[dgst] = &foundManifest{d, m}
 	}
 	return nil
+}
+
+// contained lists all that a manifest contains, at any depth.
+func (f *inventory) contained(root digest.Digest) []digest.Digest {
+	var out []digest.Digest
+	seen := map[digest.Digest]bool{root: true}
+	for todo := []digest.Digest{root}; len(todo) > 0; todo = todo[1:] {
+		m := f.manifests[todo[0]]
+		if m == nil {
+			continue
+		}
+		for _, c := range slices.Concat(m.Manifests, m.Opaque) {
+			if !seen[c.Digest] {
+				seen[c.Digest] = true
+				out, todo = append(out, c.Digest), append(todo, c.Digest)
+			}
+		}
+	}
+	return out
 }

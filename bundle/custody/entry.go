@@ -40,7 +40,13 @@ type Entry struct {
 	// not nil, if the repository served all of them. It is nil if nothing is known of it: of
 	// what is no index, of other acts, and in entries of earlier versions. One of MaxAbsent
 	// digests may be cut short: any child of that index may have been absent.
+	//
+	// Of an index that store push brought to a registry, they are those that the repository
+	// of the store does not serve with it.
 	Absent []digest.Digest `json:"absent,omitzero"`
+	// Source is the reference in the bundle of an index that was imported without some of
+	// its children, if it is another than Reference: its policy rule is the one for Source.
+	Source string `json:"source,omitempty"`
 }
 
 // MaxAbsent is how many absent children an entry lists.
@@ -73,7 +79,7 @@ func (e Entry) Bytes() ([]byte, error) {
 // another, and an entry that cannot be read is in the ledger for ever.
 func (e *Entry) readable() {
 	valid := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-	e.Reference, e.By, e.Key, e.Reason = valid(e.Reference), valid(e.By), valid(e.Key), valid(e.Reason)
+	e.Reference, e.Source, e.By, e.Key, e.Reason = valid(e.Reference), valid(e.Source), valid(e.By), valid(e.Key), valid(e.Reason)
 	if e.Line != nil {
 		l := *e.Line
 		l.Name = valid(l.Name)

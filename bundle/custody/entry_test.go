@@ -23,7 +23,7 @@ func entries() map[string]custody.Entry {
 			Key: "sha256:k", Result: "refused", Policy: digest.FromString("policy"), Reason: "no signature\nby <release>", Records: []digest.Digest{digest.FromString("record")},
 		},
 		"whole index":  {At: then, Act: custody.Import, Digest: image.Digest, Absent: []digest.Digest{}},
-		"sparse index": {At: then, Act: custody.Import, Digest: image.Digest, Absent: manyDigests(custody.MaxAbsent)},
+		"sparse index": {At: then, Act: custody.Import, Digest: image.Digest, Absent: manyDigests(custody.MaxAbsent), Source: name},
 		"promotion":    {At: then, Act: custody.Promote, Digest: image.Digest, To: &custody.Place{Kind: custody.InEnvironment, Name: "prod"}},
 		"long":         {At: then, Act: custody.Override, Reason: strings.Repeat("x", 1023) + "é" + strings.Repeat("y", 5000)},
 	}

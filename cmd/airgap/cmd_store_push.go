@@ -204,21 +204,23 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) err
 	if err := session.Expect(state); err != nil {
 		return err
 	}
-	entered, err := bundle.RememberAbsent(session, names)
+	news, err := bundle.RememberAbsent(session, names)
 	if err != nil {
 		return err
 	}
+	entered := news
 	for _, n := range names {
 		if err := p.stillGiven(ctx, n); err != nil {
 			return err
 		}
-		entered = entered || !n.Present
-		if n.Present {
+		if n.Present && (!news || len(n.Absent) == 0) { // the ledger has all that is remembered
 			continue
 		}
+		entered = true
 		err := enterLine(session, custody.Entry{
 			At: at, Act: custody.Export, Reference: n.Source, Digest: n.Digest, By: p.by.By, Reason: p.reason(n),
-			To: &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
+			To:     &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
+			Absent: n.Absent[:min(len(n.Absent), custody.MaxAbsent)],
 		})
 		if errors.Is(err, custody.ErrRecord) { // what was given does not fit in
 			err = usagef("%w", err)

@@ -262,6 +262,7 @@ type replaying struct {
 	pushed  map[string]map[digest.Digest]struct{} // what clients pushed, by repository
 	doubted map[digest.Digest]bool
 	history []store.RebuiltAct
+	absent  []custody.Entry // those that say which children were absent
 }
 
 type replayed struct {
@@ -280,11 +281,17 @@ func replay(o *store.RebuildOptions) error {
 		if err != nil {
 			return fmt.Errorf("line %d: %w (%w)", i, err, layout.ErrCorrupt)
 		}
+		if len(e.Absent) > 0 {
+			r.absent = append(r.absent, e)
+		}
 		ref, ok := aboutStore(e)
 		if !ok {
 			continue
 		}
 		r.line(ref, e)
+	}
+	o.Marks = func(contains func(digest.Digest) []digest.Digest) (map[string][]byte, error) {
+		return bundle.AbsentMarks(r.absent, contains)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.names)) {
 		o.Names = append(o.Names, r.names[name].RebuiltName)
