@@ -42,6 +42,7 @@ type PushEvent struct {
 	Reference layout.Reference
 	Digest    digest.Digest
 	Held      string // why it is not given out, if it is not
+	Served    bool   // it was served before, as something that was admitted
 }
 
 // Pusher returns the store as those see it who push to it.
@@ -185,7 +186,7 @@ func (p *Pusher) Put(ctx context.Context, m push.Manifest) (push.Result, error) 
 	}
 	p.putting.Lock()
 	defer p.putting.Unlock()
-	if err := in.commit(ctx); err != nil {
+	if err := unchanged(func() error { return in.commit(ctx) }); err != nil {
 		return in.result, p.store.wrap(m.Digest, err)
 	}
 	if p.o.Admit == nil {
@@ -223,6 +224,7 @@ type putting struct {
 	// What was so before: the manifest was given out, and these tags led to it.
 	given bool
 	same  map[string]bool
+	noted map[string]bool // same, when its lines were written
 }
 
 // names are what leads to the manifest once it is there.
@@ -251,7 +253,7 @@ func (in *putting) commit(ctx context.Context) error {
 	if err := session.Put(ctx, in.m.Repository, in.m.Descriptor, bytes.NewReader(in.m.Bytes)); err != nil {
 		return err
 	}
-	if err := in.enter(session); err != nil {
+	if err := in.enter(ctx, session); err != nil {
 		return err
 	}
 	if err := session.Commit(ctx, in.names()); err != nil {
@@ -289,34 +291,50 @@ func (in *putting) proveContent(ctx context.Context) error {
 	return nil
 }
 
-// look finds out whether the manifest needs a name without a tag to stay.
+// look finds out which tags lead to the manifest, and whether it needs a name without a tag
+// to stay.
 func (in *putting) look() error {
-	if len(in.m.Tags) > 0 || in.parsed.Subject != nil {
-		return nil
-	}
 	return in.p.store.view(func(tx *bbolt.Tx) error {
+		in.before(tx)
+		in.noted = in.same
+		if len(in.m.Tags) > 0 || in.parsed.Subject != nil {
+			return nil
+		}
 		named, err := in.p.store.leadsHere(tx, in.m.Repository, in.m.Digest)
 		in.pin = !named
 		return err
 	})
 }
 
-// enter writes the lines of the ledger.
-func (in *putting) enter(session *Session) error {
+// enter writes the lines of the ledger. What is served stays so, and gets no reason.
+func (in *putting) enter(ctx context.Context, session *Session) error {
 	e := PushEvent{By: in.m.By, Digest: in.m.Digest, Reference: layout.Reference{Repository: in.m.Repository, Digest: in.m.Digest}}
+	served := false
 	if in.p.o.Admit != nil {
+		var err error
+		if served, err = session.Serves(ctx, in.m.Repository, in.m.Digest); err != nil {
+			return err
+		}
 		e.Held = reasonUnjudged
 	}
 	if len(in.m.Tags) == 0 {
-		return in.p.enter(session, e)
+		return in.p.enter(session, e.of(served))
 	}
 	for _, tag := range in.m.Tags {
 		e.Reference = layout.Reference{Repository: in.m.Repository, Tag: tag}
-		if err := in.p.enter(session, e); err != nil {
+		if err := in.p.enter(session, e.of(served && in.noted[tag])); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// of is the event of something that was served before, or not.
+func (e PushEvent) of(served bool) PushEvent {
+	if e.Served = served; served {
+		e.Held = ""
+	}
+	return e
 }
 
 func (p *Pusher) enter(session *Session, e PushEvent) error {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"airgap/layout"
@@ -33,6 +34,9 @@ func (in *putting) check(tx *bbolt.Tx) error {
 		return err
 	}
 	in.before(tx)
+	if !maps.Equal(in.same, in.noted) {
+		return ErrChanged
+	}
 	repo := in.m.Repository
 	there := tx.Bucket(reposBucket).Bucket([]byte(repo)) != nil
 	switch {

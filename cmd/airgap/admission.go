@@ -226,11 +226,11 @@ func (r *reverifying) unmoved(ctx context.Context, i int) error {
 	return err
 }
 
-// released enters a manifest that comes with an image which passed. The images have
-// lines of their own.
+// released enters a manifest that comes with an image which passed, or passed under a tag.
+// An image without a tag has a line of its own.
 func (r *reverifying) released(at spot, was string) error {
 	for i, root := range r.roots {
-		if root.Reference.Repository == at.repo && root.Descriptor.Digest == at.digest && r.waits(i) {
+		if root.Reference.Tag == "" && root.Reference.Repository == at.repo && root.Descriptor.Digest == at.digest && r.waits(i) {
 			return nil
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"airgap/layout/disk"
 	"airgap/store"
 	"airgap/store/ledger"
+	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/mod/sumdb/note"
@@ -356,10 +357,11 @@ func (r *replaying) line(ref layout.Reference, e custody.Entry) {
 }
 
 // push is a line about what a client pushed: in quarantine, with a reason, if somebody
-// judges that, else given out.
+// judges that, and it was not served already; else given out.
 func (r *replaying) push(ref layout.Reference, e custody.Entry) {
 	repo, n := ref.Repository, r.names[ref.Name()]
-	if e.Reason != "" {
+	judged := e.Reason != "" || e.Result == string(verify.Passed) // it passed before, if it has no reason
+	if judged {
 		r.admit(repo) // who judges admits nothing by a mark
 	} else if r.admits[repo] == 0 { // what it had is collected, for it could not be pushed there else
 		if !r.marked[repo] {
@@ -377,7 +379,7 @@ func (r *replaying) push(ref layout.Reference, e custody.Entry) {
 	}
 	r.set(ref, &replayed{
 		RebuiltName: store.RebuiltName{Digest: e.Digest, Hold: e.Reason, Pushed: ref.Tag == ""},
-		client:      e.Reason == "",
+		client:      !judged,
 	})
 }
 

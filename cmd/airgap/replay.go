@@ -38,9 +38,18 @@ func ledgerProblems(ctx context.Context, st *store.Store) ([]storeProblem, error
 
 // oneReplay reads the ledger and the store, which somebody may change meanwhile.
 func oneReplay(ctx context.Context, st *store.Store) ([]storeProblem, error) {
-	var says store.RebuildOptions
-	var entries []custody.Entry
-	err := st.Ledger(func(_ string, l ledger.Log) error {
+	says, entries, err := replayLedger(ctx, st)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	c := &replayCheck{st: st, says: says, entries: entries, here: map[string]digest.Digest{}, repos: map[string]bool{}}
+	err = errors.Join(c.names(ctx), c.quarantine(ctx), c.notAdmitted(ctx), c.marks())
+	return c.found, err
+}
+
+// replayLedger reads the ledger of a store, and works out what it leaves.
+func replayLedger(ctx context.Context, st *store.Store) (says store.RebuildOptions, entries []custody.Entry, err error) {
+	err = st.Ledger(func(_ string, l ledger.Log) error {
 		for n := range l.Size() {
 			data, err := l.Entry(n)
 			if err != nil {
@@ -51,14 +60,9 @@ func oneReplay(ctx context.Context, st *store.Store) ([]storeProblem, error) {
 		return eachEntry(ctx, l, func(_ int64, e custody.Entry) { entries = append(entries, e) })
 	})
 	if err != nil || len(entries) == 0 {
-		return nil, damagedLedger(err)
+		return says, nil, damagedLedger(err)
 	}
-	if err := replay(&says); err != nil {
-		return nil, err
-	}
-	c := &replayCheck{st: st, says: says, entries: entries, here: map[string]digest.Digest{}, repos: map[string]bool{}}
-	err = errors.Join(c.names(ctx), c.quarantine(ctx), c.notAdmitted(ctx), c.marks())
-	return c.found, err
+	return says, entries, replay(&says)
 }
 
 // replayCheck compares a store with what its ledger says.

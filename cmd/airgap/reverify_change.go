@@ -37,7 +37,7 @@ func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
 			return nil, err
 		}
 	}
-	if err := r.manifests(res); err != nil || r.dryRun {
+	if err := r.manifests(ctx, res); err != nil || r.dryRun {
 		return res, err
 	}
 	for _, l := range r.Lists {
@@ -87,8 +87,8 @@ func (r *reverifying) name(i int, res *reverifyResult) error {
 
 // manifests puts into quarantine what only images that did not pass lead to, and
 // releases what one that passed leads to. What nothing leads to stays as it is.
-func (r *reverifying) manifests(res *reverifyResult) error {
-	left, entered := map[spot]bool{}, r.withReleased(res)
+func (r *reverifying) manifests(ctx context.Context, res *reverifyResult) error {
+	left, entered := map[spot]bool{}, r.entered(ctx, res)
 	for _, at := range slices.SortedFunc(maps.Keys(r.held), compareSpots) {
 		left[at] = true
 		if !r.give[at] {
@@ -120,21 +120,37 @@ func (r *reverifying) manifests(res *reverifyResult) error {
 	return nil
 }
 
-// withReleased lists what the images contain that have been released, and entered.
-func (r *reverifying) withReleased(res *reverifyResult) map[spot]bool {
+// entered lists what the images contain that have been released, and entered. A manifest
+// that the ledger quarantines by its digest is released by a line for that; and so is each,
+// if the ledger cannot be read.
+func (r *reverifying) entered(ctx context.Context, res *reverifyResult) map[spot]bool {
 	lines := map[string]bool{}
 	for _, h := range res.Released {
 		lines[h.Reference] = true
 	}
 	out := map[spot]bool{}
+	if len(lines) == 0 {
+		return out
+	}
+	says, _, err := replayLedger(ctx, r.store)
+	if err != nil {
+		return out
+	}
+	held := map[string]bool{}
+	for _, n := range says.Names {
+		held[n.Reference.Name()] = n.Hold != ""
+	}
+	seen := map[spot]bool{}
 	for _, root := range r.roots {
-		if lines[root.Reference.String()] {
-			r.each(root.Name, (*thing).contains, func(at spot) bool {
-				was := out[at]
-				out[at] = true
-				return !was
-			})
+		if !lines[root.Reference.String()] {
+			continue
 		}
+		r.each(root.Name, (*thing).contains, func(at spot) bool {
+			ref := layout.Reference{Repository: at.repo, Digest: at.digest}
+			was := seen[at]
+			seen[at], out[at] = true, !held[ref.Name()] || lines[ref.String()]
+			return !was
+		})
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"airgap/layout"
 	"airgap/store"
 	"airgap/store/serve"
+	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -99,6 +100,9 @@ func pushEntry(u *ui, st *store.Store, e store.PushEvent) ([]byte, error) {
 	entry := custody.Entry{At: at, Act: custody.Push, Reference: e.Reference.Name(), Digest: e.Digest, By: e.By, Reason: e.Held}
 	if e.Deleted {
 		entry.Act = custody.Delete
+	}
+	if e.Served {
+		entry.Result = string(verify.Passed)
 	}
 	return entry.Bytes()
 }
