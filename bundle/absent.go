@@ -51,7 +51,11 @@ func (i *importing) absences() *absences {
 // The list is sorted and has at most custody.MaxAbsent digests. All references of an index
 // share it.
 func (a *absences) of(ctx context.Context, n int) ([]digest.Digest, error) {
-	root, repo := a.g.Roots[n].Descriptor, a.to.names[n].Reference.Repository
+	return a.from(ctx, a.to.names[n].Reference.Repository, a.g.Roots[n].Descriptor)
+}
+
+// from is the same of a manifest in a repository of the destination.
+func (a *absences) from(ctx context.Context, repo string, root layout.Descriptor) ([]digest.Digest, error) {
 	if !layout.IsIndex(root.MediaType) {
 		return nil, nil
 	}

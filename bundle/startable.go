@@ -30,6 +30,10 @@ func (i *importing) quarantineUnjudged(ctx context.Context) error {
 	if err != nil {
 		return i.damaged(err)
 	}
+	if len(all) == 0 {
+		return nil
+	}
+	absences := i.absences()
 	for _, a := range all {
 		repo := i.to.repos[a.Repository]
 		reason := reasonUnjudged + ": " + a.why
@@ -47,6 +51,9 @@ func (i *importing) quarantineUnjudged(ctx context.Context) error {
 		}
 		e := i.entry(custody.Quarantine)
 		e.Reference, e.Digest, e.Result, e.Reason = ref.String(), a.Digest, "", reason
+		if e.Absent, err = absences.from(ctx, repo, i.g.Nodes[a.Digest].Descriptor); err != nil {
+			return i.damaged(err)
+		}
 		if err := i.logEntry(e); err != nil {
 			return err
 		}

@@ -16,7 +16,8 @@ type RebuiltAct struct {
 	// Reason is why something was quarantined. A push without a reason was served.
 	Reason string
 	// Absent, of what was admitted or released, are those of its children, at any depth, that
-	// the repository did not serve with it; nil if that is not known.
+	// the repository did not serve with it; nil if that is not known. Of what was quarantined
+	// they are those that were not there.
 	Absent []digest.Digest
 	Cut    bool // there may be more of those than Absent lists
 	// Attached: what was admitted is attached to something, by a tag. That releases nothing.
@@ -115,6 +116,7 @@ func (h *history) apply(a RebuiltAct) error {
 		h.push(at, a.Reason)
 	case ActHold:
 		h.set(at, standing{held, a.Reason, was.pushed, h.acts})
+		return h.without(at, a.Absent)
 	case ActRelease:
 		if a.Absent != nil {
 			return h.admit(a)
@@ -206,6 +208,25 @@ func (h *history) push(at spot, reason string) {
 	default:
 		h.set(at, standing{is: served, pushed: true})
 	}
+}
+
+// without takes for absent what a manifest that was quarantined came without and what could
+// be started, if nothing else is known of it.
+func (h *history) without(root spot, children []digest.Digest) error {
+	for _, d := range children {
+		at := spot{root.repo, d}
+		if h.of(at).is != unknown {
+			continue
+		}
+		starts, err := h.starts(d)
+		if err != nil {
+			return err
+		}
+		if starts {
+			h.set(at, standing{is: absent, why: reasonAbsent})
+		}
+	}
+	return nil
 }
 
 // release takes a manifest for served, of which nothing says which children it passed

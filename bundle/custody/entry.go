@@ -38,11 +38,12 @@ type Entry struct {
 	// Absent, of an index that was imported or released, are those of its children, at any
 	// depth, that its repository did not serve with it: sorted, each once. It is empty, and
 	// not nil, if the repository served all of them. It is nil if nothing is known of it: of
-	// what is no index, of other acts, and in entries of earlier versions. One of MaxAbsent
+	// what is no index, of other lines, and in entries of earlier versions. One of MaxAbsent
 	// digests may be cut short: any child of that index may have been absent.
 	//
-	// Of an index that store push brought to a registry, they are those that the repository
-	// of the store does not serve with it.
+	// Of an index that came attached and was quarantined, they are those that its repository
+	// does not have. Of an index that store push brought to a registry, they are those that
+	// the repository of the store does not serve with it.
 	Absent []digest.Digest `json:"absent,omitzero"`
 	// Source is the reference in the bundle of an index that was imported without some of
 	// its children, if it is another than Reference: its policy rule is the one for Source.
