@@ -51,19 +51,16 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
-	r.late = r.isLate
 	j := bundle.WithLists(a.judge, kept)
-	check := bundle.NewChildCheck(r.session, j, a.store.Judged(), func(repo string, index digest.Digest) bool {
-		return r.things[spot{repo, index}] != nil
-	})
-	r.veto = func(root judgedRoot) (string, error) {
-		if why := r.completes(root); why != "" {
+	r.watch(j, src)
+	r.veto = func(root int) (string, error) {
+		if why := r.completes(r.roots[root]); why != "" {
 			return why, nil
 		}
-		if why, err := r.completesImported(ctx, check, root); why != "" || err != nil {
+		if why, err := r.completesImported(ctx, root); why != "" || err != nil {
 			return why, err
 		}
-		return r.rollback(ctx, root)
+		return r.rollback(ctx, r.roots[root])
 	}
 	if len(r.roots) == 0 {
 		return nil // it is attached to what is not there
@@ -127,6 +124,9 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := r.rememberAbsent(); err != nil {
+		return err
+	}
 	return r.session.Commit(ctx, nil)
 }
 
@@ -171,12 +171,12 @@ func (r *reverifying) gains(root judgedRoot) map[spot]bool {
 
 // completesImported is like completes, of indexes that were imported under other names:
 // they were admitted by the rules for those.
-func (r *reverifying) completesImported(ctx context.Context, check *bundle.ChildCheck, root judgedRoot) (string, error) {
-	for at, gained := range r.gains(root) {
-		if !gained {
+func (r *reverifying) completesImported(ctx context.Context, root int) (string, error) {
+	for at, gained := range r.gains(r.roots[root]) {
+		if !gained || r.without[root][at] {
 			continue
 		}
-		why, err := check.Refuses(ctx, at.repo, at.digest)
+		why, err := r.check.Refuses(ctx, at.repo, at.digest)
 		if why != "" || err != nil {
 			return why, err
 		}

@@ -387,6 +387,57 @@ func TestReverifyLateChild(t *testing.T) {
 	}
 }
 
+// The same holds for an index that came from elsewhere, by the rule for its name there,
+// whatever rule it has here.
+func TestReverifyLateChildMapped(t *testing.T) {
+	s := newSparse(t)
+	line := " --store new --policy policy.yaml --trust T"
+	mustRun(t, exitDone, "import index"+line+" --map reg.example=corp.example")
+	policy := strings.ReplaceAll(childrenPolicy, "mirror.example/**", "mirror.example/never") + `- {name: corp, match: ["corp.example/**"], require: {insecureAcceptAnything: true}}` + "\n"
+	if err := os.WriteFile("policy.yaml", []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const repo = "corp.example/team/app"
+	a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+	a.serve("new", testUI())
+	a.url = strings.TrimSuffix(a.url, reverifyRepo) + repo
+	amd := a.b.Image("amd")
+	a.push(201, amd, "dev")
+	for range 2 {
+		runLine(t, testUI(), strings.Fields("reverify"+line)...)
+		a.open(false, "dev", string(amd.Digest))
+		a.open(true, "v1", string(s.arm.Digest))
+	}
+}
+
+// An index that somebody attaches, and whose children are not all there, is not released:
+// it would keep out those that come later.
+func TestSparseAttached(t *testing.T) {
+	newSparse(t)
+	b := layouttest.New(reverifyRepo)
+	img := b.Image("image")
+	signIn(t, b, img, "release")
+	arm := b.Image("arm")
+	signIn(t, b, arm, "release")
+	attached := b.ReferrerIndex(img, arm, layouttest.New(reverifyRepo).Image("amd"))
+	b.Tag("v7", img)
+	if err := writeFolder(b.Content(), "attached"); err != nil {
+		t.Fatal(err)
+	}
+	line := " --policy policy.yaml --trust T"
+	st, to := registryOf(t)
+	mustRun(t, exitDone, "import attached --to "+to+line)
+	if _, err := st.View().Resolve(t.Context(), layout.Reference{Repository: "team/app", Digest: attached.Digest}); err == nil {
+		t.Error("it came into a registry")
+	}
+	mustRun(t, exitDone, "import attached --store d"+line)
+	runLine(t, testUI(), strings.Fields("reverify --store d"+line)...)
+	if ref := (layout.Reference{Repository: reverifyRepo, Digest: attached.Digest}); serves(t, "d", ref) {
+		t.Error("a store serves it")
+	}
+	mustRun(t, exitDone, "import dev --store d"+line)
+}
+
 // An index that no tag leads to any more is served by its digest, and is not completed
 // either.
 func TestCompletingLoose(t *testing.T) {
