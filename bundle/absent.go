@@ -17,10 +17,11 @@ import (
 type absences struct {
 	*importing
 	brings map[place]bool // what the import brings to the destination, that an index can list
+	known  map[place][]digest.Digest
 }
 
 func (i *importing) absences() *absences {
-	a := &absences{i, map[place]bool{}}
+	a := &absences{i, map[place]bool{}, map[place][]digest.Digest{}}
 	type listed struct {
 		repo   string
 		parent digest.Digest
@@ -47,12 +48,27 @@ func (i *importing) absences() *absences {
 }
 
 // of lists the absent children of the n-th root, at any depth; nil if that is no index.
-// The list is sorted and has at most custody.MaxAbsent digests.
+// The list is sorted and has at most custody.MaxAbsent digests. All references of an index
+// share it.
 func (a *absences) of(ctx context.Context, n int) ([]digest.Digest, error) {
 	root, repo := a.g.Roots[n].Descriptor, a.to.names[n].Reference.Repository
 	if !layout.IsIndex(root.MediaType) {
 		return nil, nil
 	}
+	at := place{repo, root.Digest}
+	out, known := a.known[at]
+	if !known {
+		var err error
+		if out, err = a.below(ctx, repo, root); err != nil {
+			return nil, err
+		}
+		a.known[at] = out
+	}
+	return out, nil
+}
+
+// below lists the absent children of an index.
+func (a *absences) below(ctx context.Context, repo string, root layout.Descriptor) ([]digest.Digest, error) {
 	absent, seen := []digest.Digest{}, map[digest.Digest]bool{root.Digest: true}
 	for todo := []layout.Descriptor{root}; len(todo) > 0; todo = todo[1:] {
 		m, err := a.index(ctx, repo, todo[0])
@@ -80,7 +96,7 @@ func (a *absences) of(ctx context.Context, n int) ([]digest.Digest, error) {
 		}
 	}
 	slices.Sort(absent)
-	return absent[:min(len(absent), custody.MaxAbsent)], nil
+	return slices.Clip(absent[:min(len(absent), custody.MaxAbsent)]), nil
 }
 
 // served reports whether the destination serves what an index lists.

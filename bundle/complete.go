@@ -2,11 +2,8 @@ package bundle
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
-	"slices"
 
 	"airgap/layout"
 	"airgap/verify"
@@ -24,32 +21,58 @@ import (
 type knowsIndexes interface {
 	Serves(ctx context.Context, repo string, dgst digest.Digest) (bool, error)
 	Admitted(ctx context.Context, repo string, dgst digest.Digest) (bool, error)
-	Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error)
-}
-
-// absentChild is what is remembered of a child that did not come with an index: that it
-// has to pass the rule for a source reference of the index.
-type absentChild struct {
-	Index      digest.Digest `json:"index"`
-	References []string      `json:"references"`
-}
-
-// maxAbsentReferences is how many references are remembered for a child of an index. None
-// is forgotten: an import that would bring more is refused.
-const maxAbsentReferences = 5000
-
-func absentName(repo string, child digest.Digest) string {
-	return "child " + layout.SameRepository(repo) + " " + string(child)
+	Listed(ctx context.Context, repo string, dgst digest.Digest) ([][]layout.Name, error)
 }
 
 // completing finds out whether what an import brings completes an index, or is completed
 // by what is there.
 type completing struct {
 	*importing
-	repos  map[string]string // of the destination, by those of the source
-	judged []judgedName
-	brings map[place][]string // repositories of the source that have what goes to a place
-	known  map[judgedUnder]verify.Verdict
+	rules  *policy.Lookup
+	judge  *verify.Judge
+	here   *verify.GraphJudge // of what the bundle has
+	marks  *absentMarks       // nil if nothing is remembered
+	repos  map[string]string  // of the destination, by those of the source
+	units  []*unit
+	at     map[place]map[*policy.Rule][]*unit // by where they go
+	brings map[place][]string                 // repositories of the source that have what goes to a place
+
+	known   map[judgedUnder]verify.Verdict
+	met     map[meetsAt][]meeting
+	listers map[place]*listersOf
+	byRule  *listersByRule
+}
+
+// unit is what is judged alike: one manifest of a repository, under all its references that
+// have the same rule. It comes in if it stays passed.
+type unit struct {
+	repo     string // of the source
+	dgst     digest.Digest
+	rule     *policy.Rule
+	names    []judgedName
+	without  []digest.Digest // children that are absent
+	isAbsent map[digest.Digest]bool
+
+	state verify.State
+	why   func(reference string) string
+}
+
+// refuse has a unit that passed not pass. What was refused before stays so.
+func (u *unit) refuse(state verify.State, why func(reference string) string) bool {
+	if u.state == verify.Refused {
+		return false
+	}
+	u.state, u.why = state, why
+	return true
+}
+
+// settle enters the state in the verdicts.
+func (u *unit) settle() {
+	for _, n := range u.names {
+		if u.state != verify.Passed {
+			n.verdict.State, n.verdict.Reason = u.state, u.why(n.Reference.String())
+		}
+	}
 }
 
 // judgedName is something that comes in if its verdict stays that it passed.
@@ -84,66 +107,171 @@ type judgedUnder struct {
 	src  layout.Source
 	repo string
 	dgst digest.Digest
-	rule string
+	rule *policy.Rule
 }
+
+// maxCompletions is how many verdicts on children an import may need: one for each child
+// and rule, and for each reference of an index whose rule asks for the signed reference.
+const maxCompletions = 100_000
 
 // complete refuses each root that passed and whose index would be completed, here or
 // there, by something that does not pass the index's rule. What is still absent is
 // remembered.
 func (i *importing) complete(ctx context.Context) error {
-	c := &completing{importing: i, judged: i.judgedNames(), repos: map[string]string{}, brings: map[place][]string{}, known: map[judgedUnder]verify.Verdict{}}
-	for _, repo := range i.g.Repositories() {
-		to, err := i.o.Mapping.Repository(repo)
-		if err != nil {
-			return err
-		}
-		c.repos[repo] = to
-	}
-	for _, p := range i.g.Places {
-		at := place{c.repos[p.Repository], p.Digest}
-		c.brings[at] = append(c.brings[at], p.Repository)
+	c, err := i.completing(ctx)
+	if err != nil {
+		return err
 	}
 	// What does not come in any more may be what another index would have come with.
 	for changed := true; changed; {
 		changed = false
-		for _, j := range c.judged {
-			if j.verdict.State != verify.Passed {
+		arrivals := map[place][]arrival{} // by repositories of the source
+		for _, u := range c.units {
+			if u.state != verify.Passed {
 				continue
 			}
-			if err := errors.Join(c.absent(ctx, j.Name, j.verdict), c.arriving(ctx, j.Name, j.verdict)); err != nil {
+			if err := errors.Join(c.absent(ctx, u), c.arriving(ctx, u, arrivals)); err != nil {
 				return err
 			}
-			changed = changed || j.verdict.State != verify.Passed
+			changed = changed || u.state != verify.Passed
 		}
+	}
+	for _, u := range c.units {
+		u.settle()
 	}
 	i.report.Decide()
 	return c.remember()
 }
 
-// absent judges the children of an index that the bundle does not have with it, and that
-// the destination has, or gets by this import.
-func (c *completing) absent(ctx context.Context, root layout.Name, v *verify.Verdict) error {
-	rule := c.o.Judge.Policy.For(root.Reference)
-	to := c.repos[root.Reference.Repository]
-	for _, d := range v.Absent {
-		for _, repo := range c.brings[place{to, d}] {
-			if err := c.hold(ctx, v, rule, c.source, repo, d, root.Reference.String()); err != nil {
-				return err
+func (i *importing) completing(ctx context.Context) (*completing, error) {
+	lists, err := i.RevocationLists(ctx)
+	if err != nil {
+		return nil, i.damaged(err)
+	}
+	c := &completing{
+		importing: i, rules: policy.NewLookup(i.o.Judge.Policy), judge: WithLists(i.o.Judge, lists),
+		repos: map[string]string{}, at: map[place]map[*policy.Rule][]*unit{}, brings: map[place][]string{},
+		known: map[judgedUnder]verify.Verdict{}, met: map[meetsAt][]meeting{}, listers: map[place]*listersOf{},
+	}
+	c.byRule = newListersByRule(c.rules)
+	c.here = c.judge.Of(i.source, i.g)
+	if i.o.Memory != nil {
+		c.marks = newAbsentMarks(i.o.Memory)
+	}
+	for _, repo := range i.g.Repositories() {
+		if c.repos[repo], err = i.o.Mapping.Repository(repo); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range i.g.Places {
+		at := place{c.repos[p.Repository], p.Digest}
+		c.brings[at] = append(c.brings[at], p.Repository)
+	}
+	c.unite(i.judgedNames())
+	return c, nil
+}
+
+// unite makes the units.
+func (c *completing) unite(all []judgedName) {
+	type key struct {
+		repo string
+		dgst digest.Digest
+		rule *policy.Rule
+		// Verdicts on one manifest by one rule share their lists.
+		without *digest.Digest
+	}
+	units := map[key]*unit{}
+	isAbsent := map[*digest.Digest]map[digest.Digest]bool{}
+	for _, j := range all {
+		if j.verdict.State != verify.Passed {
+			continue
+		}
+		k := key{repo: j.Reference.Repository, dgst: j.Descriptor.Digest, rule: c.rules.For(j.Reference)}
+		if without := j.verdict.Absent; len(without) > 0 {
+			k.without = &without[0]
+			if isAbsent[k.without] == nil {
+				isAbsent[k.without] = setOf(without)
 			}
+		}
+		u := units[k]
+		if u == nil {
+			u = &unit{repo: k.repo, dgst: k.dgst, rule: k.rule, without: j.verdict.Absent, isAbsent: isAbsent[k.without], state: verify.Passed}
+			units[k] = u
+			c.units = append(c.units, u)
+			at := place{c.repos[k.repo], k.dgst}
+			if c.at[at] == nil {
+				c.at[at] = map[*policy.Rule][]*unit{}
+			}
+			c.at[at][k.rule] = append(c.at[at][k.rule], u)
+		}
+		u.names = append(u.names, j)
+	}
+}
+
+func setOf(all []digest.Digest) map[digest.Digest]bool {
+	out := make(map[digest.Digest]bool, len(all))
+	for _, d := range all {
+		out[d] = true
+	}
+	return out
+}
+
+// meetsAt is a list of absent children in a repository of the destination.
+type meetsAt struct {
+	to      string
+	without *digest.Digest // the first of the list
+	n       int
+}
+
+// meeting is an absent child that the destination has, or gets by this import.
+type meeting struct {
+	src  layout.Source // nil for a destination that cannot be read
+	repo string
+	d    digest.Digest
+}
+
+// meetings lists them. It asks the destination once for each child of a list.
+func (c *completing) meetings(ctx context.Context, to string, without []digest.Digest) ([]meeting, error) {
+	if len(without) == 0 {
+		return nil, nil
+	}
+	k := meetsAt{to, &without[0], len(without)}
+	out, known := c.met[k]
+	if known {
+		return out, nil
+	}
+	for _, d := range without {
+		for _, repo := range c.brings[place{to, d}] {
+			out = append(out, meeting{c.source, repo, d})
 		}
 		there, err := c.admittedThere(ctx, to, d)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !there {
-			continue
+		if there {
+			src, _ := c.dst.(layout.Source)
+			out = append(out, meeting{src, to, d})
 		}
-		src, ok := c.dst.(layout.Source)
-		if !ok {
-			v.State, v.Reason = verify.Undecided, fmt.Sprintf("child %s of %s is in the destination already, and cannot be judged there", d, root.Reference)
+	}
+	c.met[k] = out
+	return out, nil
+}
+
+// absent judges the children of an index that the bundle does not have with it, and that
+// the destination has, or gets by this import.
+func (c *completing) absent(ctx context.Context, u *unit) error {
+	all, err := c.meetings(ctx, c.repos[u.repo], u.without)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.src == nil {
+			u.refuse(verify.Undecided, func(reference string) string {
+				return fmt.Sprintf("child %s of %s is in the destination already, and cannot be judged there", m.d, reference)
+			})
 			return nil
 		}
-		if err := c.hold(ctx, v, rule, src, to, d, root.Reference.String()); err != nil {
+		if err := c.hold(ctx, u, u.rule, m.src, m.repo, m.d, ""); err != nil {
 			return err
 		}
 	}
@@ -151,116 +279,28 @@ func (c *completing) absent(ctx context.Context, root layout.Name, v *verify.Ver
 }
 
 // arriving judges what a root brings that completes indexes of the destination.
-func (c *completing) arriving(ctx context.Context, root layout.Name, v *verify.Verdict) error {
-	from := root.Reference.Repository
-	to := c.repos[from]
-	seen := map[digest.Digest]bool{}
-	for todo := []digest.Digest{root.Descriptor.Digest}; len(todo) > 0; todo = todo[1:] {
-		d := todo[0]
-		if _, here := c.g.Place(from, d); !here || seen[d] {
-			continue
-		}
-		seen[d] = true
-		for _, child := range c.g.Nodes[d].Children {
-			todo = append(todo, child.Digest)
-		}
-		refs, err := c.completes(ctx, to, d)
-		if err != nil {
+func (c *completing) arriving(ctx context.Context, u *unit, known map[place][]arrival) error {
+	at := place{u.repo, u.dgst}
+	all, ok := known[at]
+	if !ok {
+		var err error
+		if all, err = c.arrivals(ctx, u.repo, u.dgst); err != nil {
 			return err
 		}
-		if len(refs) == 0 {
+		known[at] = all
+	}
+	for _, a := range all {
+		if a.rule == nil { // it was admitted by its children, and now by nothing
+			u.refuse(verify.Refused, func(string) string {
+				return fmt.Sprintf("the index %s lists %s, and no policy rule matches the index any more", a.reference, a.d)
+			})
 			continue
 		}
-		if there, err := c.serves(ctx, to, d); err != nil || there {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		for _, ref := range refs {
-			rule := ruleFor(c.o.Judge.Policy, ref.name)
-			if rule == nil && ref.remembered { // it was admitted by its children, and now by nothing
-				v.State, v.Reason = verify.Refused, fmt.Sprintf("the index %s lists %s, and no policy rule matches the index any more", ref.name, d)
-				continue
-			}
-			if rule == nil || rule.Index != policy.IndexChildren {
-				continue // the index is judged as a whole
-			}
-			if err := c.hold(ctx, v, rule, c.source, from, d, ref.name); err != nil {
-				return err
-			}
+		if err := c.hold(ctx, u, a.rule, c.source, u.repo, a.d, a.reference); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// completed is a reference of an index, remembered from an import or found at the
-// destination.
-type completed struct {
-	name       string
-	remembered bool
-}
-
-// completes lists the references of indexes that list a manifest, are in a repository of
-// the destination, and do not come again by this import with the manifest judged.
-func (c *completing) completes(ctx context.Context, to string, d digest.Digest) ([]completed, error) {
-	var remembered []absentChild
-	var err error
-	if c.o.Memory != nil {
-		if remembered, _, err = absentFrom(c.o.Memory, to, d); err != nil {
-			return nil, err
-		}
-	}
-	var out []completed
-	for _, a := range remembered {
-		for _, ref := range a.References {
-			if !c.comesWith(to, a.Index, d, ref) {
-				out = append(out, completed{ref, true})
-			}
-		}
-	}
-	k, ok := c.dst.(knowsIndexes)
-	if !ok {
-		return out, nil
-	}
-	names, err := k.Listed(ctx, to, d)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range names {
-		if ref := n.Reference.String(); !c.comesWith(to, n.Descriptor.Digest, d, ref) {
-			out = append(out, completed{ref, false})
-		}
-	}
-	return out, nil
-}
-
-// comesWith says whether this import brings an index that passed, and a child judged with
-// it by the rule that a reference has.
-func (c *completing) comesWith(to string, index, child digest.Digest, reference string) bool {
-	rule := ruleFor(c.o.Judge.Policy, reference)
-	for _, j := range c.judged {
-		if j.Descriptor.Digest != index || c.repos[j.Reference.Repository] != to || j.verdict.State != verify.Passed {
-			continue
-		}
-		if _, here := c.g.Place(j.Reference.Repository, child); here && !slices.Contains(j.verdict.Absent, child) && sameRule(rule, c.o.Judge.Policy.For(j.Reference)) {
-			return true
-		}
-	}
-	return false
-}
-
-func ruleFor(p *policy.Policy, reference string) *policy.Rule {
-	ref, err := layout.ParseReference(reference)
-	if err != nil {
-		return nil
-	}
-	return p.For(ref)
-}
-
-// sameRule says whether two rules decide alike. Each look-up in a policy makes a new one.
-func sameRule(a, b *policy.Rule) bool {
-	return a != nil && b != nil && a.Name == b.Name && a.Index == b.Index && reflect.DeepEqual(a.Require, b.Require)
 }
 
 // serves says whether the destination serves a manifest.
@@ -284,52 +324,60 @@ func (c *completing) admittedThere(ctx context.Context, repo string, d digest.Di
 	return c.serves(ctx, repo, d)
 }
 
-// hold turns a verdict that passed if a manifest does not pass the rule for an index.
-func (c *completing) hold(ctx context.Context, v *verify.Verdict, rule *policy.Rule, src layout.Source, repo string, d digest.Digest, index string) error {
-	key := judgedUnder{nil, repo, d, rule.Name}
+// hold turns a unit that passed if a manifest does not pass the rule for an index, which is
+// the unit's own or has a reference.
+func (c *completing) hold(ctx context.Context, u *unit, rule *policy.Rule, src layout.Source, repo string, d digest.Digest, index string) error {
+	if u.state == verify.Refused {
+		return nil
+	}
+	key := judgedUnder{nil, repo, d, rule}
 	if src != c.source {
 		key.src = src
 	}
 	child, ok := c.known[key]
 	if !ok {
+		if len(c.known) == maxCompletions {
+			return c.fail(&layout.Error{Err: fmt.Errorf("more than %d verdicts on children that complete an index: %w", maxCompletions, layout.ErrLimit), Hint: "import the index with all of its children, or fewer references at a time"})
+		}
 		var err error
 		if child, err = c.judgeUnder(ctx, rule, src, repo, d); err != nil {
 			return err
 		}
 		c.known[key] = child
 	}
-	if child.State == verify.Passed || v.State == verify.Refused {
+	if child.State == verify.Passed {
 		return nil
 	}
-	v.State = child.State
-	v.Reason = fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", index, d, rule.Name, child.WhyNot())
+	why := child.WhyNot()
+	u.refuse(child.State, func(reference string) string {
+		if index != "" {
+			reference = index
+		}
+		return fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", reference, d, rule.Name, why)
+	})
 	return nil
 }
 
 // judgeUnder judges a manifest by a rule.
 func (c *completing) judgeUnder(ctx context.Context, rule *policy.Rule, src layout.Source, repo string, d digest.Digest) (verify.Verdict, error) {
-	g := c.g
-	if src != c.source {
-		var err error
-		if g, err = walkOne(ctx, src, repo, d); err != nil {
-			return verify.Verdict{}, err
-		}
+	if src == c.source {
+		return judgeChild(ctx, c.here, rule, src, c.g, repo, d, &c.starts)
 	}
-	lists, err := c.RevocationLists(ctx)
+	g, err := walkOne(ctx, src, repo, d)
 	if err != nil {
-		return verify.Verdict{}, c.damaged(err)
+		return verify.Verdict{}, err
 	}
-	return judgeChild(ctx, WithLists(c.o.Judge, lists), rule, src, g, repo, d, &c.starts)
+	return judgeChild(ctx, c.judge.Of(src, g), rule, src, g, repo, d, &c.starts)
 }
 
 // judgeChild judges a manifest of g by the rule for an index that lists it. One from which
 // nothing can be started passes.
-func judgeChild(ctx context.Context, j *verify.Judge, rule *policy.Rule, src layout.Source, g *layout.Graph, repo string, d digest.Digest, starts *layout.Inspector) (verify.Verdict, error) {
+func judgeChild(ctx context.Context, j *verify.GraphJudge, rule *policy.Rule, src layout.Source, g *layout.Graph, repo string, d digest.Digest, starts *layout.Inspector) (verify.Verdict, error) {
 	why, err := g.Startable(ctx, src, starts, repo, d)
 	if err != nil || why == "" {
 		return verify.Verdict{State: verify.Passed}, err
 	}
-	v, err := j.Under(ctx, src, g, rule, layout.Name{Reference: layout.Reference{Repository: repo, Digest: d}, Descriptor: g.Nodes[d].Descriptor})
+	v, err := j.Under(ctx, rule, layout.Name{Reference: layout.Reference{Repository: repo, Digest: d}, Descriptor: g.Nodes[d].Descriptor})
 	if len(v.Absent) > 0 && v.State == verify.Passed { // of an index in the index
 		v.State, v.Reason = verify.Refused, fmt.Sprintf("its child %s is not here", v.Absent[0])
 	}
@@ -341,130 +389,23 @@ func walkOne(ctx context.Context, src layout.Source, repo string, d digest.Diges
 	return layout.Walk(ctx, src, []layout.Reference{{Repository: repo, Digest: d}}, layout.WalkOptions{MayMiss: mayMissAll})
 }
 
-// RefusesChild says why a repository must not serve a manifest of src, by what is
-// remembered of imports: an index came without it, and by the rule for a name that the
-// index had where it came from, the manifest does not pass. It is empty if nothing is
-// against it. there says whether the repository has an index still.
-func RefusesChild(ctx context.Context, m Marks, j *verify.Judge, src layout.Source, repo string, d digest.Digest, there func(index digest.Digest) bool) (string, error) {
-	all, _, err := absentFrom(m, repo, d)
-	if err != nil || len(all) == 0 {
-		return "", err
-	}
-	g, err := walkOne(ctx, src, repo, d)
-	if err != nil {
-		return "", err
-	}
-	var starts layout.Inspector
-	for _, a := range all {
-		if !there(a.Index) {
-			continue
-		}
-		for _, name := range a.References {
-			rule := ruleFor(j.Policy, name)
-			if rule == nil {
-				return fmt.Sprintf("the index %s lists %s, and no policy rule matches the index", name, d), nil
-			}
-			if rule.Index != policy.IndexChildren {
-				continue // the index is judged as a whole
-			}
-			v, err := judgeChild(ctx, j, rule, src, g, repo, d, &starts)
-			if err != nil {
-				return "", err
-			}
-			if v.State != verify.Passed {
-				return fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", name, d, rule.Name, v.WhyNot()), nil
-			}
-		}
-	}
-	return "", nil
-}
-
-// CameWithout says whether an index was imported into a repository without a child, as is
-// remembered there.
-func CameWithout(m MarkReader, repo string, index, child digest.Digest) (bool, error) {
-	all, _, err := absentFrom(m, repo, child)
-	return slices.ContainsFunc(all, func(a absentChild) bool { return a.Index == index }), err
-}
-
 // mayMissAll takes an index for sparse.
 func mayMissAll(string, digest.Digest, layout.Descriptor) bool { return true }
-
-// absentFrom returns what is remembered of a child, and as it was written.
-func absentFrom(m MarkReader, repo string, d digest.Digest) (all []absentChild, raw []byte, err error) {
-	name := absentName(repo, d)
-	if raw, err = m.Marked(name); err != nil || raw == nil {
-		return nil, nil, err
-	}
-	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, nil, fmt.Errorf("what is remembered of %s: %v: %w", name, err, layout.ErrCorrupt)
-	}
-	return all, raw, nil
-}
 
 // remember notes the children that roots which passed came without.
 func (c *completing) remember() error {
 	if c.o.Memory == nil {
 		return nil
 	}
-	news := map[place][]absentChild{}
-	var order []place
-	for _, j := range c.judged {
-		if j.verdict.State != verify.Passed {
+	var all cameWithout
+	for _, u := range c.units {
+		if u.state != verify.Passed {
 			continue
 		}
-		for _, d := range j.verdict.Absent {
-			at := place{c.repos[j.Reference.Repository], d}
-			if news[at] == nil {
-				order = append(order, at)
-			}
-			news[at] = append(news[at], absentChild{j.Descriptor.Digest, []string{j.Reference.String()}})
+		for _, n := range u.names {
+			all.add(c.repos[u.repo], u.dgst, n.Reference.String(), u.without)
 		}
 	}
-	for _, at := range order {
-		all, was, err := absentFrom(c.o.Memory, at.repo, at.d)
-		if err != nil {
-			return err
-		}
-		now, _, err := withAbsent(all, at.repo, at.d, news[at]...)
-		if err != nil {
-			return err
-		}
-		if err := c.o.Memory.Mark(absentName(at.repo, at.d), was, now); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// withAbsent is what is to be remembered of a child, and whether that is more than all.
-func withAbsent(all []absentChild, repo string, d digest.Digest, news ...absentChild) (raw []byte, changed bool, err error) {
-	for _, a := range news {
-		var added bool
-		all, added = addAbsent(all, a)
-		changed = changed || added
-	}
-	for _, a := range all {
-		if len(a.References) > maxAbsentReferences {
-			return nil, false, &layout.Error{Side: layout.SideDestination, Name: repo, Digest: a.Index,
-				Err:  fmt.Errorf("more than %d names for an index whose child %s is absent: %w", maxAbsentReferences, d, layout.ErrLimit),
-				Hint: "import the index with all of its children"}
-		}
-	}
-	raw, err = json.Marshal(all)
-	return raw, changed, err
-}
-
-// addAbsent adds a reference, and says whether it is new.
-func addAbsent(all []absentChild, a absentChild) ([]absentChild, bool) {
-	for i := range all {
-		if all[i].Index != a.Index {
-			continue
-		}
-		if slices.Contains(all[i].References, a.References[0]) {
-			return all, false
-		}
-		all[i].References = append(all[i].References, a.References[0])
-		return all, true
-	}
-	return append(all, a), true
+	_, err := all.remember(c.o.Memory)
+	return err
 }

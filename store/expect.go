@@ -18,8 +18,8 @@ type expectations struct {
 	pieces  map[spot]string                    // media types of what was found there
 	state   uint64                             // 0: any
 	served  map[asked]bool
-	listed  map[spot][]layout.Name
-	indexes map[string]map[digest.Digest][]layout.Name // by repository, as they were read
+	listed  map[spot][][]layout.Name
+	indexes map[string]map[digest.Digest][][]layout.Name // by repository, as they were read
 	seen    *View
 }
 

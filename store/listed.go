@@ -66,10 +66,11 @@ func (s *Session) serves(tx *bbolt.Tx, a asked) (bool, error) {
 	return why == "", err
 }
 
-// Listed finds the names by which an index is served that lists a manifest of repo, at any
-// depth. The manifest may be there or not. The answer is expected to hold still at Commit,
-// which fails with ErrChanged otherwise.
-func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error) {
+// Listed finds the indexes that are served and list a manifest of repo, at any depth: of each,
+// the names by which it is served, of which there is at least one. All that an index lists
+// share its names, which must not be changed. The manifest may be there or not. The answer is
+// expected to hold still at Commit, which fails with ErrChanged otherwise.
+func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) ([][]layout.Name, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := ctx.Err()
@@ -84,17 +85,17 @@ func (s *Session) Listed(ctx context.Context, repo string, dgst digest.Digest) (
 		return nil, s.store.wrap("", fmt.Errorf("the indexes of %s: %w", repo, err))
 	}
 	if s.indexes == nil {
-		s.indexes, s.expectations.listed = map[string]map[digest.Digest][]layout.Name{}, map[spot][]layout.Name{}
+		s.indexes, s.expectations.listed = map[string]map[digest.Digest][][]layout.Name{}, map[spot][][]layout.Name{}
 	}
 	s.indexes[repo] = all
 	s.expectations.listed[spot{repo, dgst}] = all[dgst]
 	return all[dgst], nil
 }
 
-// indexesIn finds, for each manifest that an index of repo lists, the names of those. It is
-// empty for a repository that is not there.
-func (s *Session) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layout.Name, error) {
-	out := map[digest.Digest][]layout.Name{}
+// indexesIn finds, for each manifest that an index of repo lists, the names of those indexes.
+// It is empty for a repository that is not there.
+func (s *Session) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][][]layout.Name, error) {
+	out := map[digest.Digest][][]layout.Name{}
 	if repo == "" {
 		return out, nil
 	}
@@ -102,25 +103,24 @@ func (s *Session) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layo
 	if b == nil {
 		return out, nil
 	}
-	names, err := namesIn(tx, repo, b, false)
+	contained := map[digest.Digest]bool{}
+	add := func(names []layout.Name) error {
+		index := names[0].Descriptor.Digest
+		below, err := s.store.allBelow(tx, repo, index)
+		for _, d := range below {
+			out[d] = append(out[d], names)
+			contained[d] = true
+		}
+		contained[index] = true
+		return err
+	}
+	named, err := namedIndexes(tx, repo, b)
 	if err != nil {
 		return nil, err
 	}
-	contained := map[digest.Digest]bool{}
-	add := func(n layout.Name) error {
-		below, err := s.store.allBelow(tx, repo, n.Descriptor.Digest)
-		for _, d := range below {
-			out[d] = append(out[d], n)
-			contained[d] = true
-		}
-		contained[n.Descriptor.Digest] = true
-		return err
-	}
-	for _, n := range names {
-		if !layout.IsDerivedTag(n.Reference.Tag) && layout.IsIndex(n.Descriptor.MediaType) {
-			if err := add(n); err != nil {
-				return nil, err
-			}
+	for _, names := range named {
+		if err := add(names); err != nil {
+			return nil, err
 		}
 	}
 	// An index without such a name is served by its digest.
@@ -133,9 +133,32 @@ func (s *Session) indexesIn(tx *bbolt.Tx, repo string) (map[digest.Digest][]layo
 		if err != nil || why != "" {
 			return err
 		}
-		return add(layout.Name{Reference: layout.Reference{Repository: repo, Digest: dgst}, Descriptor: rec.descriptor(dgst)})
+		return add([]layout.Name{{Reference: layout.Reference{Repository: repo, Digest: dgst}, Descriptor: rec.descriptor(dgst)}})
 	})
 	return out, err
+}
+
+// namedIndexes lists the indexes of repo that are served by names, in the order of those: of
+// each, the names.
+func namedIndexes(tx *bbolt.Tx, repo string, b *bbolt.Bucket) ([][]layout.Name, error) {
+	all, err := namesIn(tx, repo, b, false)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]layout.Name
+	at := map[digest.Digest]int{}
+	for _, n := range all {
+		if layout.IsDerivedTag(n.Reference.Tag) || !layout.IsIndex(n.Descriptor.MediaType) {
+			continue
+		}
+		i, known := at[n.Descriptor.Digest]
+		if !known {
+			i, at[n.Descriptor.Digest] = len(out), len(out)
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], n)
+	}
+	return out, nil
 }
 
 // allBelow lists what an index of repo lists, at any depth, there or not. An index that
@@ -180,10 +203,8 @@ func (s *Session) checkListed(tx *bbolt.Tx) error {
 			return fmt.Errorf("%s of %s: %w", a.digest, a.repo, ErrChanged)
 		}
 	}
-	same := func(a, b layout.Name) bool {
-		return a.Reference == b.Reference && a.Descriptor.Digest == b.Descriptor.Digest
-	}
-	now := map[string]map[digest.Digest][]layout.Name{}
+	same := sameNames()
+	now := map[string]map[digest.Digest][][]layout.Name{}
 	for at, was := range s.expectations.listed {
 		if now[at.repo] == nil {
 			var err error
@@ -196,4 +217,20 @@ func (s *Session) checkListed(tx *bbolt.Tx) error {
 		}
 	}
 	return nil
+}
+
+// sameNames compares the names of two indexes, once for all that these list.
+func sameNames() func(a, b []layout.Name) bool {
+	known := map[[2]*layout.Name]bool{}
+	return func(a, b []layout.Name) bool {
+		k := [2]*layout.Name{&a[0], &b[0]}
+		same, ok := known[k]
+		if !ok {
+			same = slices.EqualFunc(a, b, func(a, b layout.Name) bool {
+				return a.Reference == b.Reference && a.Descriptor.Digest == b.Descriptor.Digest
+			})
+			known[k] = same
+		}
+		return same
+	}
 }

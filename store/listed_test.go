@@ -41,7 +41,7 @@ func TestListed(t *testing.T) {
 	for _, d := range []layout.Descriptor{here, inner, absent} {
 		names, err := session.Listed(t.Context(), testRepo, d.Digest)
 		no(t, err)
-		if len(names) != 1 || names[0].Reference.Tag != "v1" {
+		if len(names) != 1 || len(names[0]) != 1 || names[0][0].Reference.Tag != "v1" {
 			t.Errorf("listed by %v, want v1", names)
 		}
 		serves, err := session.Serves(t.Context(), testRepo, d.Digest)

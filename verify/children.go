@@ -19,9 +19,12 @@ type childrenOf struct {
 	images []listedChild
 	// marked are listed as BuildKit attestations. That is only the index's word.
 	marked []listedChild
-	absent []layout.Omission
-	// opaque are listed, and here, under a type that is no manifest's.
-	opaque []layout.Blob
+	// posing says why the index may not come in, whatever its children are.
+	posing string
+	// absent are not here, each once. All verdicts on the index share it.
+	absent []digest.Digest
+	// elsewhere is absent, and engines can get it all the same; empty if none is.
+	elsewhere digest.Digest
 }
 
 // listedChild is a child, and the index that lists it.
@@ -30,8 +33,12 @@ type listedChild struct {
 	parent digest.Digest
 }
 
-func (b *bench) below(n *layout.Node) childrenOf {
-	var out childrenOf
+// below finds what stands below the manifest that is judged, which is an index.
+func (b *bench) below(ctx context.Context, n *layout.Node) (*childrenOf, error) {
+	if b.listed != nil {
+		return b.listed, nil
+	}
+	out := &childrenOf{}
 	indexes := []digest.Digest{n.Descriptor.Digest}
 	seen := map[digest.Digest]bool{n.Descriptor.Digest: true}
 	for next := 0; next < len(indexes); next++ {
@@ -53,21 +60,47 @@ func (b *bench) below(n *layout.Node) childrenOf {
 			}
 		}
 	}
-	absent := map[listing]bool{}
-	for _, o := range b.g.Omitted {
-		if o.Repository == b.repo && seen[o.Parent] && layout.IsIndex(b.g.Nodes[o.Parent].Descriptor.MediaType) {
-			out.absent = append(out.absent, o)
-			absent[listing{o.Parent, o.Descriptor.Digest}] = true
+	if err := b.notHere(ctx, out, indexes); err != nil {
+		return nil, err
+	}
+	b.listed = out
+	return out, nil
+}
+
+// notHere finds what indexes list and what is not here, or not as a manifest.
+func (b *bench) notHere(ctx context.Context, out *childrenOf, indexes []digest.Digest) (err error) {
+	var absent []layout.Omission
+	omitted := map[listing]bool{}
+	for _, index := range slices.Sorted(slices.Values(indexes)) { // as places are
+		for _, i := range b.absent[key{b.repo, index}] {
+			o := b.g.Omitted[i]
+			absent = append(absent, o)
+			omitted[listing{index, o.Descriptor.Digest}] = true
 		}
 	}
+	var opaque []layout.Blob // listed, and here, under a type that is no manifest's
 	for _, index := range indexes {
 		for _, o := range b.g.Nodes[index].Blobs {
-			if !absent[listing{index, o.Digest}] { // another repository may have it
-				out.opaque = append(out.opaque, o)
+			if !omitted[listing{index, o.Digest}] { // another repository may have it
+				opaque = append(opaque, o)
+				out.absent = append(out.absent, o.Digest) // as a manifest
 			}
 		}
 	}
-	return out
+	known := map[digest.Digest]bool{}
+	for _, o := range absent {
+		if o.Elsewhere {
+			out.elsewhere = o.Descriptor.Digest
+			break
+		}
+		if !known[o.Descriptor.Digest] {
+			known[o.Descriptor.Digest] = true
+			out.absent = append(out.absent, o.Descriptor.Digest)
+		}
+	}
+	out.absent = slices.Clip(out.absent)
+	out.posing, err = b.posing(ctx, opaque)
+	return err
 }
 
 // children judges each child of an index that is here, for nobody has signed what the
@@ -75,9 +108,11 @@ func (b *bench) below(n *layout.Node) childrenOf {
 // A child that is not here did not pass: who has it, or gets it later, has to have it
 // judged with the index.
 func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *layout.Node) (Verdict, error) {
-	below := b.below(n)
-	if posing, err := b.posing(ctx, below.opaque); err != nil || posing != "" {
-		v.Reason = posing
+	below, err := b.below(ctx, n)
+	if err != nil || below.posing != "" {
+		if err == nil {
+			v.Reason = below.posing
+		}
 		return v, err
 	}
 	passed := map[listing]bool{}
@@ -115,10 +150,8 @@ func (b *bench) children(ctx context.Context, v Verdict, rule *policy.Rule, n *l
 			return v, err
 		}
 	}
-	for _, o := range below.opaque {
-		v.Absent = append(v.Absent, o.Digest) // as a manifest
-	}
-	return v.ofChildren(states, below.absent), nil
+	v.Absent = below.absent
+	return v.ofChildren(states, below.elsewhere), nil
 }
 
 // posing says why an index that nobody signed may not come in: it lists, under a type
@@ -136,18 +169,11 @@ func (b *bench) posing(ctx context.Context, opaque []layout.Blob) (string, error
 type listing struct{ index, child digest.Digest }
 
 // ofChildren decides by the states of the children that were judged.
-func (v Verdict) ofChildren(states []State, absent []layout.Omission) Verdict {
-	known := map[digest.Digest]bool{}
-	for _, o := range absent {
-		if o.Elsewhere {
-			v.State = Refused
-			v.Reason = fmt.Sprintf("child %s is not here as it is listed, but engines can get it all the same: the index embeds it, says where it is (data, urls), or the repository has it as a manifest", o.Descriptor.Digest)
-			return v
-		}
-		if !known[o.Descriptor.Digest] {
-			known[o.Descriptor.Digest] = true
-			v.Absent = append(v.Absent, o.Descriptor.Digest)
-		}
+func (v Verdict) ofChildren(states []State, elsewhere digest.Digest) Verdict {
+	if elsewhere != "" {
+		v.State = Refused
+		v.Reason = fmt.Sprintf("child %s is not here as it is listed, but engines can get it all the same: the index embeds it, says where it is (data, urls), or the repository has it as a manifest", elsewhere)
+		return v
 	}
 	if len(states) == 0 {
 		v.Reason = "none of the index's children is here, and the rule judges those"
@@ -158,6 +184,12 @@ func (v Verdict) ofChildren(states []State, absent []layout.Omission) Verdict {
 }
 
 func (b *bench) child(ctx context.Context, rule *policy.Rule, c listedChild) (Child, error) {
+	if err := b.work.spend(childWork); err != nil {
+		if len(b.decided) > 0 { // for another reference
+			err = errChildren
+		}
+		return Child{}, err
+	}
 	s := &scene{bench: b, digest: c.Digest, parent: c.parent, named: map[string]*Outcome{}}
 	o, err := s.judge(ctx, &rule.Require)
 	out := Child{Digest: c.Digest, Outcome: o}

@@ -44,6 +44,9 @@ const (
 	nodeWork    = 64 << 10 // for each manifest
 	repeatWork  = 16       // times the bytes of everything that is attached
 	minimumWork = 4 << 10  // that looking at something costs, however small
+	// childWork is what judging a child of an index costs, with what its outcome takes in
+	// memory. It is spent once for all references that are judged alike.
+	childWork = 8 << 10
 )
 
 // maxPieces is how many manifests and layers may be attached to one image and what belongs
@@ -53,8 +56,22 @@ const maxPieces = baseWork / minimumWork
 // errWork says that a graph asks for more work than one of its size may.
 var errWork = fmt.Errorf("judging it takes more work than signatures of this size and number should; nothing was decided: %w", layout.ErrLimit)
 
+// errChildren is errWork for an index with many references, where a rule asks under which
+// reference each child was signed.
+var errChildren = fmt.Errorf("its children would be judged for more references than an index of this size should have; nothing was decided. Choose fewer references at a time: %w", layout.ErrLimit)
+
 // work is what is left of it, shared between roots.
-type work struct{ left atomic.Int64 }
+type work struct {
+	left  atomic.Int64
+	whole int64
+}
+
+// again is as much work as there was at first.
+func (w *work) again() *work {
+	out := &work{whole: w.whole}
+	out.left.Store(w.whole)
+	return out
+}
 
 func newWork(g *layout.Graph) *work {
 	distinct := map[digest.Digest]bool{}
@@ -68,9 +85,8 @@ func newWork(g *layout.Graph) *work {
 			}
 		}
 	}
-	w := &work{}
-	w.left.Store(total + nodeWork*int64(len(g.Nodes)))
-	return w
+	w := &work{whole: total + nodeWork*int64(len(g.Nodes))}
+	return w.again()
 }
 
 // spend takes what looking at size bytes costs.
@@ -95,6 +111,7 @@ type piece struct {
 	data     []byte
 	envelope *sigstore.Envelope // of Sigstore's forms
 	err      error              // it cannot be read as what it should be
+	verified verified
 }
 
 // pieces is everything attached to one manifest in its repository.

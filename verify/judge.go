@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"airgap/layout"
-	"airgap/verify/notary"
 	"airgap/verify/policy"
 	"airgap/verify/trust"
 
@@ -51,9 +50,9 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 			// What is read for one manifest is let go of with it.
 			c := jm.collector()
 			defer c.close()
+			b := jm.bench(c, g.Roots[same[0]].Reference.Repository)
 			for _, i := range same {
-				root := g.Roots[i]
-				v, err := jm.bench(c, root.Reference.Repository).root(gctx, root)
+				v, err := b.root(gctx, g.Roots[i])
 				if err != nil {
 					return err
 				}
@@ -69,18 +68,29 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 		return nil, err
 	}
 	r.Decide()
-	for _, v := range r.Verdicts {
-		if v.State == Passed {
-			r.Lists = v.lists(r.Lists)
-		}
-	}
+	r.Lists = r.lists()
 	return r, nil
 }
 
 // Under judges one manifest of g, whose bytes src has, as if rule were the one for it in
 // its repository. Errors are those of [Judge.Graph].
 func (j *Judge) Under(ctx context.Context, src layout.Source, g *layout.Graph, rule *policy.Rule, n layout.Name) (Verdict, error) {
-	jm := j.begin(src, g)
+	return j.Of(src, g).Under(ctx, rule, n)
+}
+
+// GraphJudge judges manifests of one graph, each by itself. One goroutine uses it at a time.
+type GraphJudge struct{ jm *judgement }
+
+// Of returns a judge of manifests of g, whose bytes src has. It costs time in proportion to g,
+// and each judgement in proportion to what it is about.
+func (j *Judge) Of(src layout.Source, g *layout.Graph) *GraphJudge {
+	return &GraphJudge{j.begin(src, g)}
+}
+
+// Under is [Judge.Under] for a manifest of the graph.
+func (j *GraphJudge) Under(ctx context.Context, rule *policy.Rule, n layout.Name) (Verdict, error) {
+	jm := *j.jm
+	jm.work, jm.room = jm.work.again(), newRoom()
 	return jm.bench(jm.collector(), n.Reference.Repository).under(ctx, rule, n)
 }
 
@@ -95,6 +105,7 @@ type judgement struct {
 	work   *work
 	room   *room
 	starts *layout.Inspector
+	absent map[key][]int // of g.Omitted, by the repository and the manifest that lists them
 }
 
 func (j *Judge) begin(src layout.Source, g *layout.Graph) *judgement {
@@ -106,7 +117,11 @@ func (j *Judge) begin(src layout.Source, g *layout.Graph) *judgement {
 	if starts == nil {
 		starts = &layout.Inspector{}
 	}
-	jm := &judgement{judge: j, src: src, g: g, now: now().UTC(), work: newWork(g), room: newRoom(), starts: starts}
+	jm := &judgement{judge: j, src: src, g: g, now: now().UTC(), work: newWork(g), room: newRoom(), starts: starts, absent: map[key][]int{}}
+	for i, o := range g.Omitted {
+		k := key{o.Repository, o.Parent}
+		jm.absent[k] = append(jm.absent[k], i)
+	}
 	jm.pins = pins{crls: slices.Concat(j.Trust.CRLs(), j.CRLs), roots: slices.Concat(j.Trust.Roots(), j.Roots)}
 	jm.stale = j.stale(jm.now)
 	return jm
@@ -117,7 +132,10 @@ func (jm *judgement) collector() *collector {
 }
 
 func (jm *judgement) bench(c *collector, repo string) *bench {
-	return &bench{judge: jm.judge, collector: c, repo: repo, now: jm.now, pins: jm.pins, stale: jm.stale}
+	return &bench{
+		judge: jm.judge, collector: c, repo: repo, now: jm.now, pins: jm.pins, stale: jm.stale, absent: jm.absent,
+		rules: policy.NewLookup(jm.judge.Policy), decided: map[*policy.Rule]Verdict{},
+	}
 }
 
 // stale says why what is pinned is too old for the policy, if it is: keys and roots
@@ -157,14 +175,18 @@ func byManifest(roots []layout.Name) [][]int {
 	return out
 }
 
-// bench is one root being judged.
+// bench is one manifest of a repository being judged, under all of its references.
 type bench struct {
 	judge *Judge
 	*collector
 	repo string
 	now  time.Time
 	pins
-	stale string // why nothing passes by what is pinned; usually empty
+	stale   string // why nothing passes by what is pinned; usually empty
+	absent  map[key][]int
+	rules   *policy.Lookup
+	decided map[*policy.Rule]Verdict // on the manifest, by what rules returned
+	listed  *childrenOf              // of the manifest, once it was asked for
 }
 
 // pins is what is pinned, put together once.
@@ -174,11 +196,22 @@ type pins struct {
 }
 
 func (b *bench) root(ctx context.Context, root layout.Name) (Verdict, error) {
-	rule := b.judge.Policy.For(root.Reference)
+	rule := b.rules.For(root.Reference)
 	if rule == nil {
 		return Verdict{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, State: Refused, Reason: "no rule of the policy is for it"}, nil
 	}
-	return b.under(ctx, rule, root)
+	v, known := b.decided[rule]
+	if !known {
+		var err error
+		if v, err = b.under(ctx, rule, root); err != nil {
+			return v, err
+		}
+		v.share()
+		b.decided[rule] = v
+	}
+	// Nothing else of a verdict depends on the reference, but by the rule.
+	v.Reference = root.Reference.String()
+	return v, nil
 }
 
 func (b *bench) under(ctx context.Context, rule *policy.Rule, root layout.Name) (Verdict, error) {
@@ -207,27 +240,6 @@ func (b *bench) under(ctx context.Context, rule *policy.Rule, root layout.Name) 
 func (b *bench) judgeOne(ctx context.Context, rule *policy.Rule, root layout.Name) (*Outcome, error) {
 	s := &scene{bench: b, digest: root.Descriptor.Digest, named: map[string]*Outcome{}}
 	return s.judge(ctx, &rule.Require)
-}
-
-// lists adds the revocation lists that a verdict rests on.
-func (v *Verdict) lists(to []notary.List) []notary.List {
-	to = v.Outcome.restsOn(to)
-	for _, c := range v.Children {
-		to = c.Outcome.restsOn(to)
-	}
-	return to
-}
-
-// restsOn adds those of the whole tree.
-func (o *Outcome) restsOn(to []notary.List) []notary.List {
-	if o == nil {
-		return to
-	}
-	to = append(to, o.lists...)
-	for _, p := range o.Parts {
-		to = p.restsOn(to)
-	}
-	return to
 }
 
 // warnings adds those of the whole tree, as far as it counted.

@@ -25,8 +25,8 @@ type Report struct {
 	Trust  string    `json:"trust,omitempty"` // digest of the trust directory
 	Time   time.Time `json:"time"`            // of the judgement, by this machine's clock
 	// Reason is why all of it is refused, whatever the verdicts say.
-	Reason   string    `json:"reason,omitempty"`
-	Verdicts []Verdict `json:"verdicts"`
+	Reason   string   `json:"reason,omitempty"`
+	Verdicts Verdicts `json:"verdicts"`
 	// Lists are the revocation lists that verdicts which passed rest on: the
 	// ones to keep, so that nobody can come with older ones later.
 	Lists []notary.List `json:"-"`
@@ -56,6 +56,10 @@ type Verdict struct {
 	Absent []digest.Digest `json:"absent,omitempty"`
 	// Warnings are what was let through and has to be known.
 	Warnings []string `json:"warnings,omitempty"`
+	// SameAs is the reference of an earlier verdict of the report, on the same manifest by
+	// the same rule, that has the fields Outcome to Warnings; they are empty here. It is set
+	// only by [Verdicts.Printed].
+	SameAs string `json:"sameAs,omitempty"`
 }
 
 // Child is what is said of a child of an index.

@@ -243,8 +243,7 @@ func (s *scene) notaryPiece(ctx context.Context, o *Outcome, x *piece, subject l
 		o.missed(a)
 		return nil
 	}
-	signed, err := notary.Verify(ctx, x.data, x.layer.MediaType, subject, want.Want(s.bench.judge.Policy.StrictRevocation),
-		notary.Trust{Store: s.bench.judge.Trust, CRLs: s.crls})
+	signed, err := s.verifyNotaryOnce(ctx, x, subject, want)
 	if cerr := ctx.Err(); cerr != nil {
 		return cerr
 	}

@@ -185,7 +185,7 @@ func (s *scene) sigstore(ctx context.Context, o *Outcome, want policy.Signer, sa
 				wants, err = s.wants(want, same, sameAs)
 			}
 			if err == nil {
-				s.sigstorePiece(o, x, s.material(want), wants, sameAs.name, same, accept)
+				s.sigstorePiece(o, x, asking{want, wants, sameAs, same}, accept)
 			}
 		}
 		done()
@@ -237,22 +237,31 @@ func (s *scene) material(want policy.Signer) sigstore.Material {
 	return sigstore.Material{Roots: s.roots}
 }
 
-func (s *scene) sigstorePiece(o *Outcome, x *piece, m sigstore.Material, wants []sigstore.Want, sameAs string, same []signer, accept func(*sigstore.Signed) error) {
+// asking is whose signature is wanted: of the signer that the policy names, or of those of
+// same. wants is one for each that would do.
+type asking struct {
+	want   policy.Signer
+	wants  []sigstore.Want
+	sameAs sameSigner
+	same   []signer
+}
+
+func (s *scene) sigstorePiece(o *Outcome, x *piece, ask asking, accept func(*sigstore.Signed) error) {
 	a := Attempt{Manifest: x.manifest, Kind: x.kind, State: Refused}
 	if x.err != nil {
 		a.State, a.Reason, a.Claims = decide(x.err), x.err.Error(), claims(x.err)
 		o.missed(a)
 		return
 	}
-	for i, w := range wants {
-		signed, err := x.envelope.Verify(s.digest, m, w)
+	for i, w := range ask.wants {
+		signed, err := s.verifyOnce(x, ask, i)
 		if err == nil {
 			if err = s.clock(signed.Time); err == nil {
 				err = accept(signed)
 			}
 			who := signerOf(signed, w)
-			if err == nil && sameAs != "" && !among(who, same) {
-				err = fmt.Errorf("not signed by who met %s", sameAs)
+			if err == nil && ask.sameAs.name != "" && !among(who, ask.same) {
+				err = fmt.Errorf("not signed by who met %s", ask.sameAs.name)
 			}
 			if err == nil {
 				o.met(Evidence{

@@ -1,13 +1,17 @@
 package verify
 
 import (
-	"slices"
+	"fmt"
 	"strings"
 )
 
-// WhyNot says why a verdict did not pass: each reason once.
+// maxReasons is how many reasons are told of one verdict.
+const maxReasons = 100
+
+// WhyNot says why a verdict did not pass: each reason once, and of many the first ones.
 func (v *Verdict) WhyNot() string {
 	var reasons, out []string
+	known := map[string]bool{}
 	if v.Reason != "" {
 		reasons = append(reasons, v.Reason)
 	}
@@ -16,9 +20,13 @@ func (v *Verdict) WhyNot() string {
 		reasons = c.Outcome.WhyNot(reasons)
 	}
 	for _, r := range reasons {
-		if !slices.Contains(out, r) {
+		if !known[r] {
+			known[r] = true
 			out = append(out, r)
 		}
+	}
+	if n := len(out) - maxReasons; n > 0 {
+		out = append(out[:maxReasons], fmt.Sprintf("and %d more reasons", n))
 	}
 	if len(out) == 0 {
 		return "its requirements are not met"

@@ -53,11 +53,14 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	r.about(spot{repo, dgst})
 	r.late = r.isLate
 	j := bundle.WithLists(a.judge, kept)
+	check := bundle.NewChildCheck(r.session, j, a.store.Judged(), func(repo string, index digest.Digest) bool {
+		return r.things[spot{repo, index}] != nil
+	})
 	r.veto = func(root judgedRoot) (string, error) {
 		if why := r.completes(root); why != "" {
 			return why, nil
 		}
-		if why, err := r.completesImported(ctx, j, root); why != "" || err != nil {
+		if why, err := r.completesImported(ctx, check, root); why != "" || err != nil {
 			return why, err
 		}
 		return r.rollback(ctx, root)
@@ -168,14 +171,12 @@ func (r *reverifying) gains(root judgedRoot) map[spot]bool {
 
 // completesImported is like completes, of indexes that were imported under other names:
 // they were admitted by the rules for those.
-func (r *reverifying) completesImported(ctx context.Context, j *verify.Judge, root judgedRoot) (string, error) {
+func (r *reverifying) completesImported(ctx context.Context, check *bundle.ChildCheck, root judgedRoot) (string, error) {
 	for at, gained := range r.gains(root) {
 		if !gained {
 			continue
 		}
-		why, err := bundle.RefusesChild(ctx, r.session, j, r.store.Judged(), at.repo, at.digest, func(index digest.Digest) bool {
-			return r.things[spot{at.repo, index}] != nil
-		})
+		why, err := check.Refuses(ctx, at.repo, at.digest)
 		if why != "" || err != nil {
 			return why, err
 		}

@@ -359,7 +359,7 @@ func (l *lateSink) Admitted(ctx context.Context, repo string, dgst digest.Digest
 }
 
 // Listed finds the indexes of the sink that list a manifest; see [store.Session.Listed].
-func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) ([]layout.Name, error) {
+func (l *lateSink) Listed(ctx context.Context, repo string, dgst digest.Digest) ([][]layout.Name, error) {
 	if !l.there() {
 		return nil, nil
 	}

@@ -12,7 +12,7 @@ import (
 // writeReport draws every verdict with the requirements of its rule, what met
 // them, and what did not.
 func writeReport(w io.Writer, r *verify.Report) {
-	for i, v := range r.Verdicts {
+	for i, v := range r.Verdicts.Printed() {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
@@ -36,6 +36,9 @@ func writeVerdict(w io.Writer, v *verify.Verdict) {
 	fmt.Fprintf(w, "%s  %s  %s%s\n", strings.ToUpper(string(v.State)), escape(nameOnly(v.Reference)), shortDigest(v.Digest), escape(rule))
 	if v.Reason != "" {
 		fmt.Fprintf(w, "   %s\n", escape(v.Reason))
+	}
+	if v.SameAs != "" {
+		fmt.Fprintf(w, "   the same as %s\n", escape(nameOnly(v.SameAs)))
 	}
 	if v.Outcome != nil {
 		drawOutcome(w, v.Outcome, "└─ ", "   ")
