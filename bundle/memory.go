@@ -233,17 +233,22 @@ func (r *recall) gap(delta bool, format string, args ...any) {
 // an index, or without the one that it was in, under the name outside and under the one
 // here.
 func (r *recall) tags(ctx context.Context, src layout.Source, starts *layout.Inspector, g *layout.Graph, to []layout.Name) error {
+	known := map[spot][]led{} // many tags may have one image
 	for i, n := range g.Roots {
 		if n.Reference.Tag == "" {
 			continue
 		}
-		all, err := started(ctx, src, starts, g, n)
-		if err != nil {
-			return err
-		}
-		leads, err := asBytes(all, func(d digest.Digest) ([]byte, error) { return g.ReadManifest(ctx, src, d) })
-		if err != nil {
-			return err
+		at := spot{n.Reference.Repository, n.Descriptor.Digest}
+		leads, ok := known[at]
+		if !ok {
+			all, err := started(ctx, src, starts, g, n)
+			if err != nil {
+				return err
+			}
+			if leads, err = asBytes(all, func(d digest.Digest) ([]byte, error) { return g.ReadManifest(ctx, src, d) }); err != nil {
+				return err
+			}
+			known[at] = leads
 		}
 		for _, name := range slices.Compact([]string{tagName(n.Reference), tagName(to[i].Reference)}) {
 			if err := r.tag(name, n, leads); err != nil {
@@ -263,6 +268,9 @@ func started(ctx context.Context, src layout.Source, starts *layout.Inspector, g
 		for _, c := range g.Nodes[out[next]].Children {
 			if _, here := g.Place(root.Reference.Repository, c.Digest); !here || seen[c.Digest] {
 				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
 			seen[c.Digest] = true
 			why, err := g.Startable(ctx, src, starts, root.Reference.Repository, c.Digest)
