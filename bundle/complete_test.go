@@ -75,8 +75,14 @@ func (a *asked) Listed(context.Context, string, digest.Digest) ([][]layout.Name,
 }
 
 // What an index with many names came without is asked for and remembered once, and not once
-// for each name.
+// for each name; not even where each name is judged by itself.
 func TestSparseIndexOfManyNames(t *testing.T) {
+	for _, require := range []string{"cosign: {key: release}", "cosign: {key: release, reference: matchRepository}"} {
+		t.Run(require, func(t *testing.T) { sparseIndexOfManyNames(t, require) })
+	}
+}
+
+func sparseIndexOfManyNames(t *testing.T, require string) {
 	const references, children = 60, 50
 	b, other := layouttest.New(repo), layouttest.New(repo)
 	here := b.Image("here")
@@ -92,7 +98,7 @@ func TestSparseIndexOfManyNames(t *testing.T) {
 	path := exportSparse(t, b.Content())
 	m := newMemory()
 	dst := &asked{Memory: layout.NewMemory()}
-	if _, err := bundle.Import(t.Context(), open(t, path), dst, bundle.ImportOptions{Judge: childrenJudge(t, "cosign: {key: release}"), Memory: m}); err != nil {
+	if _, err := bundle.Import(t.Context(), open(t, path), dst, bundle.ImportOptions{Judge: childrenJudge(t, require), Memory: m}); err != nil {
 		t.Fatal(err)
 	}
 	if dst.admitted > 2*children { // for the decision, and for the ledger
