@@ -328,7 +328,10 @@ func (s *scene) notary(ctx context.Context, v *Vouched, subject digest.Digest, e
 // its images beside it.
 func (s *scene) buildkit(ctx context.Context, p, above *Provenance, index *layout.Node) error {
 	for _, c := range index.Children {
-		if _, here := s.g.Place(s.repo, c.Digest); !here || c.About != p.Digest {
+		if !c.BuildKit || c.About != p.Digest { // first what costs least: it is asked for each image
+			continue
+		}
+		if _, here := s.g.Place(s.repo, c.Digest); !here {
 			continue
 		}
 		if is, err := s.isAttestation(ctx, c); err != nil {

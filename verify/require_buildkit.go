@@ -85,7 +85,10 @@ func (s *scene) listed(ctx context.Context) (index digest.Digest, images []diges
 func (s *scene) listedFor(ctx context.Context, o *Outcome, r *policy.Requirement, index, image digest.Digest, by string) (State, error) {
 	state, tried := Refused, 0
 	for _, c := range s.g.Nodes[index].Children {
-		if _, here := s.g.Place(s.repo, c.Digest); !here || !c.BuildKit || c.About != image {
+		if !c.BuildKit || c.About != image { // first what costs least: it is asked for each image
+			continue
+		}
+		if _, here := s.g.Place(s.repo, c.Digest); !here {
 			continue
 		}
 		if is, err := s.isAttestation(ctx, c.Digest); err != nil {
