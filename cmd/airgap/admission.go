@@ -81,15 +81,21 @@ func (s *separation) about(at spot) {
 		return !was
 	})
 	var roots []judgedRoot
+	known := map[spot]bool{} // a manifest may have many names
 	for _, root := range s.roots {
-		related := below[spot{root.Reference.Repository, root.Descriptor.Digest}]
-		seen := map[spot]bool{}
-		s.each(root.Name, (*thing).leadsTo, func(to spot) bool {
-			was := seen[to]
-			seen[to] = true
-			related = related || below[to]
-			return !was && !related
-		})
+		at := spot{root.Reference.Repository, root.Descriptor.Digest}
+		related, looked := known[at]
+		if !looked {
+			related = below[at]
+			seen := map[spot]bool{}
+			s.each(root.Name, (*thing).leadsTo, func(to spot) bool {
+				was := seen[to]
+				seen[to] = true
+				related = related || below[to]
+				return !was && !related
+			})
+			known[at] = related
+		}
 		if related {
 			roots = append(roots, root)
 		}
