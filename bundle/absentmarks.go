@@ -212,14 +212,3 @@ func CameWithout(m MarkReader, repo string, index, child digest.Digest) (bool, e
 	_, err := readMark(m, absentName(repo, child), &all)
 	return slices.ContainsFunc(all, func(a absentChild) bool { return a.Index == index }), err
 }
-
-// RememberAbsent has m remember the children that indexes were brought to a repository
-// without, so that they cannot come there later without being judged with them. It says
-// whether anything of that is new.
-func RememberAbsent(m Marks, names []PushedName) (news bool, err error) {
-	var c cameWithout
-	for _, n := range names {
-		c.add(n.Repository, n.Digest, n.Source, n.Absent)
-	}
-	return c.remember(m)
-}

@@ -50,6 +50,12 @@ func (b *Bundle) judgeAttached(ctx context.Context, j *verify.Judge, g *layout.G
 		return nil, err
 	}
 	a.verdicts = judged.Verdicts
+	for i := range a.verdicts {
+		// Those that come later would have to pass with it, for all who use the repository.
+		if v := &a.verdicts[i]; v.State == verify.Passed && len(v.Absent) > 0 {
+			v.State, v.Reason = verify.Refused, fmt.Sprintf("its child %s is not here", v.Absent[0])
+		}
+	}
 	return a, nil
 }
 

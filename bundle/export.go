@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"airgap/layout"
 	"airgap/layout/disk"
@@ -291,14 +292,30 @@ func contents(g *layout.Graph, rec *Record) Contents {
 	for d := range g.Attachments() {
 		c.Attachments[g.Nodes[d].Kind]++
 	}
-	for _, n := range g.Roots {
-		c.Images = append(c.Images, ImageOf(g, n))
-	}
+	c.Images = append(c.Images, ImagesOf(g, g.Roots)...)
 	return c
 }
 
-// ImageOf sums up what belongs to one root of g.
-func ImageOf(g *layout.Graph, root layout.Name) Image {
+// ImagesOf sums up what belongs to each of some roots of g. What many tags lead to is
+// summed up once.
+func ImagesOf(g *layout.Graph, roots []layout.Name) []Image {
+	known := map[spot]Image{}
+	out := make([]Image, 0, len(roots))
+	for _, n := range roots {
+		at := spot{n.Reference.Repository, n.Descriptor.Digest}
+		img, ok := known[at]
+		if !ok {
+			img = imageOf(g, n)
+			known[at] = img
+		}
+		img.Reference, img.Platforms = n.Reference.String(), slices.Clone(img.Platforms)
+		out = append(out, img)
+	}
+	return out
+}
+
+// imageOf sums up what belongs to one root of g.
+func imageOf(g *layout.Graph, root layout.Name) Image {
 	n := g.Nodes[root.Descriptor.Digest]
 	img := Image{Reference: root.Reference.String(), Digest: root.Descriptor.Digest, MediaType: n.Descriptor.MediaType, Kind: n.Kind}
 	blobs := map[digest.Digest]bool{}

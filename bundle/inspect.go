@@ -119,8 +119,9 @@ func trees(g *layout.Graph, notCarried map[digest.Digest]bool) []*Tree {
 	for _, o := range g.Omitted {
 		omitted[o.Parent] = append(omitted[o.Parent], o)
 	}
+	d := drawer{g: g, drawn: map[spot]bool{}, omitted: omitted, notCarried: notCarried}
 	for _, root := range g.Roots {
-		d := drawer{g: g, repo: root.Reference.Repository, seen: map[digest.Digest]bool{}, omitted: omitted, notCarried: notCarried}
+		d.repo, d.seen = root.Reference.Repository, map[digest.Digest]bool{}
 		t := d.draw(root.Descriptor.Digest)
 		t.Reference = root.Reference.String()
 		out = append(out, t)
@@ -131,7 +132,10 @@ func trees(g *layout.Graph, notCarried map[digest.Digest]bool) []*Tree {
 type drawer struct {
 	g    *layout.Graph
 	repo string
-	seen map[digest.Digest]bool
+	seen map[digest.Digest]bool // of this root
+	// drawn are those of all roots; redrawn counts those drawn again for another root.
+	drawn   map[spot]bool
+	redrawn int
 	// omitted is the graph's list by parent.
 	omitted    map[digest.Digest][]layout.Omission
 	notCarried map[digest.Digest]bool
@@ -144,6 +148,10 @@ func platformOf(p *layout.Platform) string {
 	return layout.FormatPlatform(*p)
 }
 
+// maxRedrawn is how many manifests are drawn in full again, for each root that leads to
+// them; more only where they come first.
+const maxRedrawn = 100_000
+
 // draw recurses at most layout.MaxDepth deep, which the walk has checked, and
 // draws each manifest in full once, so that cycles and diamonds stay small.
 func (d *drawer) draw(dgst digest.Digest) *Tree {
@@ -155,10 +163,14 @@ func (d *drawer) draw(dgst digest.Digest) *Tree {
 			t.NotCarried += b.Size
 		}
 	}
-	if t.Above = d.seen[dgst]; t.Above {
+	at := spot{d.repo, dgst}
+	if t.Above = d.seen[dgst] || d.drawn[at] && d.redrawn >= maxRedrawn; t.Above {
 		return t
 	}
-	d.seen[dgst] = true
+	if d.drawn[at] {
+		d.redrawn++
+	}
+	d.seen[dgst], d.drawn[at] = true, true
 	for _, c := range n.Children {
 		if _, here := d.g.Place(d.repo, c.Digest); !here {
 			continue // only another repository has it
@@ -223,26 +235,48 @@ type Attachment struct {
 func Diff(a, b *layout.Graph) *Difference {
 	d := &Difference{Added: []Image{}, Removed: []Image{}, Moved: []Moved{}, Gained: []Attachment{}, Lost: []Attachment{}}
 	before, after := byName(a), byName(b)
+	var removed, added []layout.Name
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if _, ok := after[name]; !ok {
-			d.Removed = append(d.Removed, ImageOf(a, before[name]))
+			removed = append(removed, before[name])
 		}
 	}
+	known := map[[2]spot]changed{} // many tags may have one image
 	for _, name := range slices.Sorted(maps.Keys(after)) {
 		was, ok := before[name]
 		now := after[name]
 		switch {
 		case !ok:
-			d.Added = append(d.Added, ImageOf(b, now))
+			added = append(added, now)
 			continue
 		case was.Descriptor.Digest != now.Descriptor.Digest:
 			d.Moved = append(d.Moved, Moved{name, was.Descriptor.Digest, now.Descriptor.Digest})
 		}
-		d.Gained = append(d.Gained, attachmentsOnlyIn(b, now, a, was)...)
-		d.Lost = append(d.Lost, attachmentsOnlyIn(a, was, b, now)...)
+		at := [2]spot{{was.Reference.Repository, was.Descriptor.Digest}, {now.Reference.Repository, now.Descriptor.Digest}}
+		c, ok := known[at]
+		if !ok {
+			c = changed{attachmentsOnlyIn(b, now, a, was), attachmentsOnlyIn(a, was, b, now)}
+			known[at] = c
+		}
+		d.Gained = append(d.Gained, under(now, c.gained)...)
+		d.Lost = append(d.Lost, under(was, c.lost)...)
 	}
+	d.Removed = append(d.Removed, ImagesOf(a, removed)...)
+	d.Added = append(d.Added, ImagesOf(b, added)...)
 	d.Same = len(d.Added)+len(d.Removed)+len(d.Moved)+len(d.Gained)+len(d.Lost) == 0
 	return d
+}
+
+// changed is what an image gained and lost.
+type changed struct{ gained, lost []Attachment }
+
+// under is a list of attachments for a name of their image.
+func under(n layout.Name, list []Attachment) []Attachment {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Reference = n.Reference.Name()
+	}
+	return out
 }
 
 func byName(g *layout.Graph) map[string]layout.Name {

@@ -233,17 +233,22 @@ func (r *recall) gap(delta bool, format string, args ...any) {
 // an index, or without the one that it was in, under the name outside and under the one
 // here.
 func (r *recall) tags(ctx context.Context, src layout.Source, starts *layout.Inspector, g *layout.Graph, to []layout.Name) error {
+	known := map[spot][]led{} // many tags may have one image
 	for i, n := range g.Roots {
 		if n.Reference.Tag == "" {
 			continue
 		}
-		all, err := started(ctx, src, starts, g, n)
-		if err != nil {
-			return err
-		}
-		leads, err := asBytes(all, func(d digest.Digest) ([]byte, error) { return g.ReadManifest(ctx, src, d) })
-		if err != nil {
-			return err
+		at := spot{n.Reference.Repository, n.Descriptor.Digest}
+		leads, ok := known[at]
+		if !ok {
+			all, err := started(ctx, src, starts, g, n)
+			if err != nil {
+				return err
+			}
+			if leads, err = asBytes(all, func(d digest.Digest) ([]byte, error) { return g.ReadManifest(ctx, src, d) }); err != nil {
+				return err
+			}
+			known[at] = leads
 		}
 		for _, name := range slices.Compact([]string{tagName(n.Reference), tagName(to[i].Reference)}) {
 			if err := r.tag(name, n, leads); err != nil {
@@ -264,6 +269,9 @@ func started(ctx context.Context, src layout.Source, starts *layout.Inspector, g
 			if _, here := g.Place(root.Reference.Repository, c.Digest); !here || seen[c.Digest] {
 				continue
 			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			seen[c.Digest] = true
 			why, err := g.Startable(ctx, src, starts, root.Reference.Repository, c.Digest)
 			if err != nil {
@@ -281,7 +289,8 @@ func started(ctx context.Context, src layout.Source, starts *layout.Inspector, g
 // its bytes.
 type led struct{ named, sha256 digest.Digest }
 
-func (l led) is(d digest.Digest) bool { return d == l.sha256 || d == l.named }
+// in says whether a set has it under either digest.
+func (l led) in(set map[digest.Digest]bool) bool { return set[l.sha256] || set[l.named] }
 
 // asBytes finds the SHA-256 of manifests. The same bytes can come under a digest of
 // another algorithm, and must be known again.
@@ -370,16 +379,18 @@ func leadsTo(m Marks, name string, n layout.Name, leads []led) (against []string
 		root = leads[i].sha256
 	}
 	same := mark.Digest == root // a sparse index may come with other children than before
-	now := make([]digest.Digest, 0, len(leads))
+	now, leading := make([]digest.Digest, 0, len(leads)), map[digest.Digest]bool{}
+	hadBefore, had := setOf(before), setOf(mark.Was)
 	for _, l := range leads {
-		if !same && slices.ContainsFunc(mark.Was, l.is) && !slices.ContainsFunc(before, l.is) {
+		leading[l.sha256], leading[l.named] = true, true
+		if !same && l.in(had) && !l.in(hadBefore) {
 			against = append(against, fmt.Sprintf("%s led to %s before, and since then to %s", n.Reference, l.named, mark.Digest))
 		}
 		now = append(now, l.sha256)
 	}
 	if same {
 		for _, d := range before {
-			if !slices.ContainsFunc(leads, func(l led) bool { return l.is(d) }) {
+			if !leading[d] {
 				now = append(now, d)
 			}
 		}
@@ -387,10 +398,7 @@ func leadsTo(m Marks, name string, n layout.Name, leads []led) (against []string
 			return nil, nil
 		}
 	}
-	again := func(d digest.Digest) bool {
-		return slices.ContainsFunc(leads, func(l led) bool { return l.is(d) })
-	}
-	mark.Was = slices.DeleteFunc(append(mark.Was, before...), again)
+	mark.Was = slices.DeleteFunc(append(mark.Was, before...), func(d digest.Digest) bool { return leading[d] })
 	mark.Was = mark.Was[max(0, len(mark.Was)-maxTagHistory):]
 	mark.Digest, mark.Images = root, nil
 	if len(now) > 1 {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"airgap/layout"
+	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -23,10 +24,15 @@ type PushOptions struct {
 	Resend bool
 	// BeforeNames is called when all content is there, with the names that are about
 	// to be written; an error keeps them from it.
-	BeforeNames func(ctx context.Context, names []PushedName) error
+	// sparse are the indexes among what is pushed that were admitted without some of
+	// their children; see [RememberAbsent].
+	BeforeNames func(ctx context.Context, names []PushedName, sparse []SparseIndex) error
 	// Marks has what is remembered of the destination; see [RememberAbsent]. nil has
 	// nothing.
 	Marks MarkReader
+	// Judge judges a child that would come to an index which was admitted without it;
+	// nil refuses it.
+	Judge *verify.Judge
 
 	Jobs       int
 	OnManifest func(n int)
@@ -49,9 +55,6 @@ type PushedName struct {
 	Repository  string        `json:"-"` // of the destination
 	// Was is what the name stood for, if it has been moved.
 	Was digest.Digest `json:"was,omitempty"`
-	// Absent are the digests of what the image, an index, lists and the source does not
-	// have.
-	Absent []digest.Digest `json:"-"`
 	// Present: the name stood for this, and all that belongs to it was there.
 	Present bool `json:"present"`
 }
@@ -98,6 +101,7 @@ type pushing struct {
 	res PushResult
 
 	starts layout.Inspector
+	sparse []SparseIndex
 
 	mu   sync.Mutex
 	sent map[digest.Digest]bool
@@ -145,7 +149,7 @@ func (p *pushing) event(e layout.Event) {
 func (p *pushing) commit(ctx context.Context, names []layout.Name) error {
 	p.res.Names = p.names()
 	if p.o.BeforeNames != nil {
-		if err := p.o.BeforeNames(ctx, slices.Clone(p.res.Names)); err != nil {
+		if err := p.o.BeforeNames(ctx, slices.Clone(p.res.Names), p.sparse); err != nil {
 			return err
 		}
 	}
@@ -157,17 +161,12 @@ func (p *pushing) names() []PushedName {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []PushedName
-	absent := map[spot][]digest.Digest{}
 	for i, root := range p.g.Roots {
 		n := p.to.names[i]
 		present := (n.Reference.Tag == "" || p.was[i].there) && !p.reachesSent(root)
-		at := spot{root.Reference.Repository, root.Descriptor.Digest}
-		if _, known := absent[at]; !known {
-			absent[at] = lacks(p.g, root)
-		}
 		out = append(out, PushedName{
 			Source: root.Reference.Name(), Destination: n.Reference.Name(), Digest: root.Descriptor.Digest, Repository: n.Reference.Repository,
-			Was: p.was[i].lost, Absent: absent[at], Present: present,
+			Was: p.was[i].lost, Present: present,
 		})
 	}
 	return out

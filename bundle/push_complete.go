@@ -4,150 +4,268 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"airgap/layout"
+	"airgap/verify"
+	"airgap/verify/policy"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // A push judges nothing, so it may serve nothing that the source does not: an index that
-// came into the source without a child must not meet that child at the destination, by two
-// repositories that become one, or by two pushes.
+// was admitted without a child must not meet that child at the destination, by two
+// repositories that become one, or by two pushes. With a policy the child is judged by the
+// index's rule.
 
-// refuseCompleting refuses a push by which an index would be served with a child that its
-// repository in the source does not have.
+// SparseIndex is an index that was admitted by those of its children that were there.
+type SparseIndex struct {
+	Repository string // of the destination
+	Digest     digest.Digest
+	// References are those by whose rules it was admitted.
+	References []string
+	Absent     []digest.Digest // children
+}
+
+// RememberAbsent has m remember indexes that came to a repository without some of their
+// children, so that those cannot come there later without being judged with the index. It
+// says whether anything of that is new.
+func RememberAbsent(m Marks, all []SparseIndex) (news bool, err error) {
+	var c cameWithout
+	for _, s := range all {
+		for _, ref := range s.References {
+			c.add(s.Repository, s.Digest, ref, s.Absent)
+		}
+	}
+	return c.remember(m)
+}
+
+// pushCheck finds what a push completes.
+type pushCheck struct {
+	*pushing
+	marks  *absentMarks
+	byRule *listersByRule // nil without a policy
+	brings map[place][]string
+}
+
+// refuseCompleting refuses a push by which an index would be served with a child that was
+// not admitted with it. It notes the indexes that are pushed without one.
 func (p *pushing) refuseCompleting(ctx context.Context) error {
-	brings := map[place][]string{}
-	for _, at := range p.g.Places {
-		to := place{p.to.repos[at.Repository], at.Digest}
-		brings[to] = append(brings[to], at.Repository)
-	}
-	for _, o := range p.g.Omitted {
-		if o.Reason != layout.ReasonAbsent {
-			continue
-		}
-		if err := p.refuseChild(ctx, o, brings[place{p.to.repos[o.Repository], o.Descriptor.Digest}]); err != nil {
-			return err
-		}
-	}
 	if p.o.Marks == nil {
 		return nil
 	}
-	late := &lateCheck{pushing: p, marks: newAbsentMarks(p.o.Marks), known: map[lateKey]string{}}
+	c := &pushCheck{pushing: p, marks: newAbsentMarks(p.o.Marks), brings: map[place][]string{}}
+	if p.o.Judge != nil {
+		c.byRule = newListersByRule(policy.NewLookup(p.o.Judge.Policy))
+	}
 	for _, at := range p.g.Places {
-		if err := late.refuse(ctx, at); err != nil {
+		to := place{p.to.repos[at.Repository], at.Digest}
+		c.brings[to] = append(c.brings[to], at.Repository)
+	}
+	if err := c.absent(ctx); err != nil {
+		return err
+	}
+	for _, at := range p.g.Places {
+		if err := c.late(ctx, at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// refuseChild refuses an index without a child that from bring to the same repository, or
-// that is there already while the index is not.
-func (p *pushing) refuseChild(ctx context.Context, o layout.Omission, from []string) error {
-	to := p.to.repos[o.Repository]
-	for _, repo := range from {
-		why, err := p.startable(ctx, repo, o.Descriptor.Digest)
+// absent refuses an index if a child that it was admitted without comes to the same
+// repository from another one, or is there already and the index's names are not.
+func (c *pushCheck) absent(ctx context.Context) error {
+	sparse, seen := map[spot]int{}, map[spot]bool{}
+	for _, o := range c.g.Omitted {
+		child := spot{o.Repository, o.Descriptor.Digest}
+		if o.Reason != layout.ReasonAbsent || seen[child] {
+			continue
+		}
+		seen[child] = true
+		all, err := c.marks.of(child.repo, child.digest)
 		if err != nil {
 			return err
 		}
-		if why {
-			return notAdmittedWith(to, layout.Reference{Repository: o.Repository, Digest: o.Parent}.String(), o.Descriptor.Digest, repo+" brings it")
+		for _, a := range all {
+			at := spot{child.repo, a.Index}
+			if _, here := c.g.Place(at.repo, at.digest); !here {
+				continue
+			}
+			n, known := sparse[at]
+			if !known {
+				n, sparse[at] = len(c.sparse), len(c.sparse)
+				c.sparse = append(c.sparse, SparseIndex{Repository: c.to.repos[at.repo], Digest: at.digest, References: a.References})
+			}
+			c.sparse[n].Absent = append(c.sparse[n].Absent, child.digest)
+			if err := c.meets(ctx, at, a, child.digest); err != nil {
+				return err
+			}
 		}
 	}
-	if len(from) > 0 {
+	return nil
+}
+
+// meets refuses what would bring an index and a child together.
+func (c *pushCheck) meets(ctx context.Context, index spot, a absentChild, child digest.Digest) error {
+	to := c.to.repos[index.repo]
+	for _, repo := range c.brings[place{to, child}] {
+		if err := c.refuse(ctx, a, c.src, repo, child, to, repo+" brings it"); err != nil {
+			return err
+		}
+	}
+	if len(c.brings[place{to, child}]) > 0 {
 		return nil
 	}
-	child, err := p.isThere(ctx, to, o.Descriptor.Digest)
-	if err != nil || !child {
+	if there, err := c.isThere(ctx, to, child); err != nil || !there {
 		return err
 	}
-	index, err := p.isThere(ctx, to, o.Parent)
-	if err != nil || index {
+	if known, err := c.nothingNew(ctx, index); err != nil || known {
 		return err
 	}
-	return notAdmittedWith(to, layout.Reference{Repository: o.Repository, Digest: o.Parent}.String(), o.Descriptor.Digest, "the destination has it")
+	src, _ := c.dst.(layout.Source)
+	return c.refuse(ctx, a, src, to, child, to, "the destination has it")
 }
 
-// lateCheck finds what comes late to an index. It asks once for all children of an index.
-type lateCheck struct {
-	*pushing
-	marks *absentMarks
-	known map[lateKey]string
+// nothingNew says whether the destination serves an index already by every name that this
+// push would give it.
+func (c *pushCheck) nothingNew(ctx context.Context, index spot) (bool, error) {
+	named := false
+	for i, root := range c.g.Roots {
+		if root.Reference.Repository != index.repo || !containedIn(c.g, []layout.Name{root})[index] {
+			continue
+		}
+		named = true
+		there := c.was[i].there
+		if c.to.names[i].Reference.Tag == "" {
+			var err error
+			if there, err = c.isThere(ctx, c.to.repos[index.repo], root.Descriptor.Digest); err != nil {
+				return false, err
+			}
+		}
+		if !there {
+			return false, nil
+		}
+	}
+	if named {
+		return true, nil
+	}
+	return c.isThere(ctx, c.to.repos[index.repo], index.digest)
 }
 
-// lateKey is a repository of the source, and an index with references there.
-type lateKey struct {
-	repo string
-	namesOf
-}
-
-// refuse refuses what is remembered as the absent child of an index that was brought to
-// the destination before, unless the index is in the same repository of the source.
-func (c *lateCheck) refuse(ctx context.Context, at layout.Place) error {
+// late refuses what is remembered as the absent child of an index that was brought to the
+// destination before, unless it was admitted with that index where it comes from.
+func (c *pushCheck) late(ctx context.Context, at layout.Place) error {
 	to := c.to.repos[at.Repository]
 	all, err := c.marks.of(to, at.Digest)
 	if err != nil || len(all) == 0 {
 		return err
 	}
-	if starts, err := c.startable(ctx, at.Repository, at.Digest); err != nil || !starts {
+	if there, err := c.isThere(ctx, to, at.Digest); err != nil || there {
 		return err
 	}
 	for _, a := range all {
-		name, err := c.without(ctx, at.Repository, a)
+		names, err := c.notAdmittedBy(ctx, at, a)
 		if err != nil {
 			return err
 		}
-		if name != "" {
-			return notAdmittedWith(to, name, at.Digest, at.Repository+" brings it")
+		if len(names) == 0 {
+			continue
+		}
+		if err := c.refuse(ctx, absentChild{a.Index, names}, c.src, at.Repository, at.Digest, to, at.Repository+" brings it"); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// without returns a reference of an index for which the source does not serve it in a
-// repository; empty if there is none.
-func (c *lateCheck) without(ctx context.Context, repo string, a absentChild) (string, error) {
-	if len(a.References) == 0 {
-		return "", nil
+// notAdmittedBy lists the references of an index by whose rules a manifest of the source was
+// not admitted with it, as far as the source tells: it serves the index in the same
+// repository by that name, or was brought it there under that reference, without the
+// manifest, which has come since.
+func (c *pushCheck) notAdmittedBy(ctx context.Context, at layout.Place, a absentChild) ([]string, error) {
+	var since []string
+	all, err := c.marks.of(at.Repository, at.Digest)
+	if err != nil {
+		return nil, err
 	}
-	k := lateKey{repo, namesOf{index: a.Index, reference: &a.References[0], n: len(a.References)}}
-	if name, known := c.known[k]; known {
-		return name, nil
+	if serves, err := c.leads(ctx, layout.Reference{Repository: at.Repository, Digest: a.Index}, a.Index); err != nil {
+		return nil, err
+	} else if !serves {
+		return a.References, nil
 	}
-	without := ""
+	for _, one := range all {
+		if one.Index == a.Index {
+			since = one.References
+		}
+	}
+	known := map[string]bool{}
+	for _, name := range since {
+		known[name] = true
+	}
+	var out []string
 	for _, name := range a.References {
-		with, err := c.admittedWith(ctx, repo, name, a.Index)
-		if err != nil {
-			return "", err
+		if known[name] {
+			continue
 		}
-		if !with {
-			without = name
-			break
+		ref, err := layout.ParseReference(name)
+		if err == nil && layout.SameRepository(ref.Repository) == layout.SameRepository(at.Repository) {
+			ref.Repository = at.Repository
+			leads, err := c.leads(ctx, ref, a.Index)
+			if err != nil {
+				return nil, err
+			}
+			if leads {
+				continue
+			}
 		}
+		out = append(out, name)
 	}
-	c.known[k] = without
-	return without, nil
+	return out, nil
 }
 
-// admittedWith says whether the source serves an index in a repository, which is that of a
-// name that is remembered.
-func (p *pushing) admittedWith(ctx context.Context, repo, name string, index digest.Digest) (bool, error) {
-	ref, err := layout.ParseReference(name)
-	if err != nil || layout.SameRepository(ref.Repository) != layout.SameRepository(repo) {
-		return false, nil
+// leads says whether the source serves an index by a name.
+func (c *pushCheck) leads(ctx context.Context, ref layout.Reference, index digest.Digest) (bool, error) {
+	if ref.Tag != "" {
+		ref.Digest = ""
 	}
-	_, err = p.src.Resolve(ctx, layout.Reference{Repository: repo, Digest: index})
+	d, err := c.src.Resolve(ctx, ref)
 	if errors.Is(err, layout.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil, err
+	return d.Digest == index, err
 }
 
-func (p *pushing) startable(ctx context.Context, repo string, d digest.Digest) (bool, error) {
-	why, err := p.g.Startable(ctx, p.src, &p.starts, repo, d)
-	return why != "", err
+// refuse is an error if a manifest could be started and, by the rules for an index's
+// references, does not pass with it.
+func (c *pushCheck) refuse(ctx context.Context, a absentChild, src layout.Source, repo string, child digest.Digest, to, how string) error {
+	g := c.g
+	if src != c.src && src != nil {
+		var err error
+		if g, err = walkOne(ctx, src, repo, child); err != nil {
+			return err
+		}
+	}
+	if src != nil {
+		if why, err := g.Startable(ctx, src, &c.starts, repo, child); err != nil || why == "" {
+			return err
+		}
+	}
+	if c.byRule == nil || src == nil {
+		return notAdmittedWith(to, a.References[0], child, how+", and no policy was given to judge it by", "--policy judges it by the index's rule; --map keeps the two in different repositories")
+	}
+	for _, l := range c.byRule.remembered(a) {
+		if l.rule == nil {
+			return notAdmittedWith(to, l.reference, child, how+", and no policy rule matches the index", "give the policy that admitted the index")
+		}
+		v, err := judgeChild(ctx, c.o.Judge.Of(src, g), l.rule, src, g, repo, child, &c.starts)
+		if err != nil {
+			return err
+		}
+		if v.State != verify.Passed {
+			return notAdmittedWith(to, l.reference, child, fmt.Sprintf("%s, and it does not pass the index's rule %q: %s", how, l.rule.Name, v.WhyNot()), "--map keeps the two in different repositories")
+		}
+	}
+	return nil
 }
 
 func (p *pushing) isThere(ctx context.Context, repo string, d digest.Digest) (bool, error) {
@@ -158,21 +276,7 @@ func (p *pushing) isThere(ctx context.Context, repo string, d digest.Digest) (bo
 	return err == nil, err
 }
 
-func notAdmittedWith(repo, index string, child digest.Digest, how string) error {
+func notAdmittedWith(repo, index string, child digest.Digest, why, hint string) error {
 	return &layout.Error{Side: layout.SideDestination, Name: repo, Digest: child,
-		Err:  fmt.Errorf("the index %s lists it and was admitted without it, and %s: %w", index, how, ErrRefused),
-		Hint: "keep the two in different repositories with --map, or import the index with all of its children first"}
-}
-
-// lacks lists what a root lists, at any depth, and its repository does not have.
-func lacks(g *layout.Graph, root layout.Name) []digest.Digest {
-	below := containedIn(g, []layout.Name{root})
-	var out []digest.Digest
-	for _, o := range g.Omitted {
-		if o.Repository == root.Reference.Repository && o.Reason == layout.ReasonAbsent && below[spot{o.Repository, o.Parent}] {
-			out = append(out, o.Descriptor.Digest)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+		Err: fmt.Errorf("the index %s lists it and was admitted without it; %s: %w", index, why, ErrRefused), Hint: hint}
 }

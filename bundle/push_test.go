@@ -60,7 +60,7 @@ func TestPushGoesOn(t *testing.T) {
 	content := layouttest.Everything(repo)
 	dst := newServer(t, false)
 	stop := errors.New("stopped")
-	o := bundle.PushOptions{BeforeNames: func(context.Context, []bundle.PushedName) error { return stop }}
+	o := bundle.PushOptions{BeforeNames: func(context.Context, []bundle.PushedName, []bundle.SparseIndex) error { return stop }}
 	if _, err := bundle.Push(t.Context(), selected(t, content), dst.client(t), o); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestPushMovesNoTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	entered := 0
-	o := bundle.PushOptions{BeforeNames: func(context.Context, []bundle.PushedName) error { entered++; return nil }}
+	o := bundle.PushOptions{BeforeNames: func(context.Context, []bundle.PushedName, []bundle.SparseIndex) error { entered++; return nil }}
 	_, err := bundle.Push(t.Context(), selected(t, after.Content()), dst, o)
 	if !errors.Is(err, bundle.ErrMoves) || !strings.Contains(err.Error(), repo+":v1 is "+string(was.Digest)) || dst.puts > 0 || entered > 0 {
 		t.Errorf("Push = %v, %d puts, %d times before names", err, dst.puts, entered)

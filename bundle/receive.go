@@ -300,30 +300,6 @@ func (i *importing) logImport(ctx context.Context) error {
 			return err
 		}
 	}
-	return i.logAttached()
-}
-
-// logAttached writes a line for each index that passed by itself, because it is attached to
-// an image, and that a registry got without some of its children.
-func (i *importing) logAttached() error {
-	if i.attached == nil {
-		return nil
-	}
-	for n, v := range i.attached.verdicts {
-		if v.State != verify.Passed || len(v.Absent) == 0 {
-			continue
-		}
-		ref := i.attached.names[n].Reference
-		e := i.entry(custody.Import)
-		e.To, e.Result = &custody.Place{Kind: custody.InRegistry}, string(verify.Passed)
-		absent := slices.Compact(slices.Sorted(slices.Values(v.Absent)))
-		e.Absent = absent[:min(len(absent), custody.MaxAbsent)]
-		e.Reference, e.Digest = layout.Reference{Repository: i.to.repos[ref.Repository], Digest: v.Digest}.String(), v.Digest
-		e.Source = sourceOf(e, ref)
-		if err := i.logEntry(e); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

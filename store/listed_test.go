@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"airgap/layout"
@@ -64,5 +65,52 @@ func TestListed(t *testing.T) {
 	no(t, serr)
 	if len(names) != 0 || serves {
 		t.Errorf("in quarantine: listed by %v, served: %v", names, serves)
+	}
+}
+
+// What an index with many names lists shares those names, and the names of another index are
+// apart from them.
+func TestListedShares(t *testing.T) {
+	const names, children = 30, 20
+	s := open(t, t.TempDir(), Options{})
+	b, other := layouttest.New(testRepo), layouttest.New(testRepo)
+	var list []layout.Descriptor
+	for i := range children {
+		list = append(list, other.Image(fmt.Sprint(i)))
+	}
+	first, second := b.Index(list...), b.Index(list[0])
+	for i := range names {
+		b.Tag(fmt.Sprint("v", i), first)
+	}
+	b.Tag("w", second)
+	add(t, s, b.Content())
+	session := begin(t, s)
+	defer session.Close()
+	shared, err := session.Listed(t.Context(), testRepo, list[1].Digest)
+	no(t, err)
+	if len(shared) != 1 || len(shared[0]) != names {
+		t.Fatalf("listed by %d indexes, %v", len(shared), shared)
+	}
+	for i, d := range list {
+		got, err := session.Listed(t.Context(), testRepo, d.Digest)
+		no(t, err)
+		if want := 1 + 1/(i+1); len(got) != want || &got[0][0] != &shared[0][0] {
+			t.Errorf("child %d is listed by %d indexes, want %d, or has names of its own", i, len(got), want)
+		}
+	}
+	no(t, session.Commit(t.Context(), nil))
+
+	session = begin(t, s)
+	defer session.Close()
+	for _, d := range list {
+		if _, err := session.Listed(t.Context(), testRepo, d.Digest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more := layouttest.New(testRepo)
+	more.Tag("x", more.Index(list...))
+	add(t, s, more.Content())
+	if err := session.Commit(t.Context(), nil); !errors.Is(err, ErrChanged) {
+		t.Errorf("an index got another name meanwhile: %v, want %v", err, ErrChanged)
 	}
 }

@@ -72,12 +72,6 @@ func (j *Judge) Graph(ctx context.Context, src layout.Source, g *layout.Graph) (
 	return r, nil
 }
 
-// Under judges one manifest of g, whose bytes src has, as if rule were the one for it in
-// its repository. Errors are those of [Judge.Graph].
-func (j *Judge) Under(ctx context.Context, src layout.Source, g *layout.Graph, rule *policy.Rule, n layout.Name) (Verdict, error) {
-	return j.Of(src, g).Under(ctx, rule, n)
-}
-
 // GraphJudge judges manifests of one graph, each by itself. One goroutine uses it at a time.
 type GraphJudge struct{ jm *judgement }
 
@@ -87,7 +81,8 @@ func (j *Judge) Of(src layout.Source, g *layout.Graph) *GraphJudge {
 	return &GraphJudge{j.begin(src, g)}
 }
 
-// Under is [Judge.Under] for a manifest of the graph.
+// Under judges a manifest of the graph as if rule were the one for it in its repository.
+// Errors are those of [Judge.Graph].
 func (j *GraphJudge) Under(ctx context.Context, rule *policy.Rule, n layout.Name) (Verdict, error) {
 	jm := *j.jm
 	jm.work, jm.room = jm.work.again(), newRoom()

@@ -51,19 +51,16 @@ func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) 
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
-	r.late = r.isLate
 	j := bundle.WithLists(a.judge, kept)
-	check := bundle.NewChildCheck(r.session, j, a.store.Judged(), func(repo string, index digest.Digest) bool {
-		return r.things[spot{repo, index}] != nil
-	})
-	r.veto = func(root judgedRoot) (string, error) {
-		if why := r.completes(root); why != "" {
+	r.watch(j, src)
+	r.veto = func(root int) (string, error) {
+		if why := r.completes(r.roots[root]); why != "" {
 			return why, nil
 		}
-		if why, err := r.completesImported(ctx, check, root); why != "" || err != nil {
+		if why, err := r.completesImported(ctx, root); why != "" || err != nil {
 			return why, err
 		}
-		return r.rollback(ctx, root)
+		return r.rollback(ctx, r.roots[root])
 	}
 	if len(r.roots) == 0 {
 		return nil // it is attached to what is not there
@@ -84,15 +81,21 @@ func (s *separation) about(at spot) {
 		return !was
 	})
 	var roots []judgedRoot
+	known := map[spot]bool{} // a manifest may have many names
 	for _, root := range s.roots {
-		related := below[spot{root.Reference.Repository, root.Descriptor.Digest}]
-		seen := map[spot]bool{}
-		s.each(root.Name, (*thing).leadsTo, func(to spot) bool {
-			was := seen[to]
-			seen[to] = true
-			related = related || below[to]
-			return !was && !related
-		})
+		at := spot{root.Reference.Repository, root.Descriptor.Digest}
+		related, looked := known[at]
+		if !looked {
+			related = below[at]
+			seen := map[spot]bool{}
+			s.each(root.Name, (*thing).leadsTo, func(to spot) bool {
+				was := seen[to]
+				seen[to] = true
+				related = related || below[to]
+				return !was && !related
+			})
+			known[at] = related
+		}
 		if related {
 			roots = append(roots, root)
 		}
@@ -126,6 +129,9 @@ func (r *reverifying) release(ctx context.Context) (err error) {
 		if err := r.session.KeepList(l.Issuer, l.CRL.Raw); err != nil {
 			return err
 		}
+	}
+	if err := r.rememberAbsent(); err != nil {
+		return err
 	}
 	return r.session.Commit(ctx, nil)
 }
@@ -171,12 +177,12 @@ func (r *reverifying) gains(root judgedRoot) map[spot]bool {
 
 // completesImported is like completes, of indexes that were imported under other names:
 // they were admitted by the rules for those.
-func (r *reverifying) completesImported(ctx context.Context, check *bundle.ChildCheck, root judgedRoot) (string, error) {
-	for at, gained := range r.gains(root) {
-		if !gained {
+func (r *reverifying) completesImported(ctx context.Context, root int) (string, error) {
+	for at, gained := range r.gains(r.roots[root]) {
+		if !gained || r.without[root][at] {
 			continue
 		}
-		why, err := check.Refuses(ctx, at.repo, at.digest)
+		why, err := r.check.Refuses(ctx, at.repo, at.digest)
 		if why != "" || err != nil {
 			return why, err
 		}

@@ -78,7 +78,7 @@ func TestImportOfStartableAttachments(t *testing.T) {
 // registryOf is a registry over a new store, and its address.
 func registryOf(t *testing.T) (*store.Store, string) {
 	t.Helper()
-	st, err := store.Open("registry", store.Options{})
+	st, err := store.Open(t.TempDir()+"/registry", store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -283,8 +283,10 @@ func (r *reverifying) run(ctx context.Context, j *verify.Judge) (_ *reverifyResu
 	if r.separation, err = everything(ctx, src); err != nil {
 		return nil, err
 	}
-	r.late = r.isLate
-	if err := r.judge(ctx, src, bundle.WithLists(j, kept)); err != nil {
+	j = bundle.WithLists(j, kept)
+	r.watch(j, src)
+	r.veto = func(root int) (string, error) { return r.completesImported(ctx, root) }
+	if err := r.judge(ctx, src, j); err != nil {
 		return nil, err
 	}
 	return r.change(ctx)

@@ -62,7 +62,9 @@ func storeCommand(u *ui) *cli.Command {
             that is attached to them, into a registry: each in the form that the
             registry supports, names last. What is there is not sent. A tag that
             stands for something else there is refused before anything is written.
-            What is in quarantine is not pushed. Each image of which something was new
+            What is in quarantine is not pushed. An index that was admitted without
+            one of its children meets that child in the registry only if --policy
+            passes it. Each image of which something was new
             to the registry is a line of the ledger, so that the store has to be
             writable
     load    put the images REF (references or patterns) into docker, podman or

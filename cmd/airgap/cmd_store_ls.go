@@ -245,9 +245,9 @@ func (l *lister) walk(ctx context.Context, names []layout.Name) error {
 	if err != nil {
 		return err
 	}
-	images := make([]bundle.Image, len(g.Roots))
+	images := bundle.ImagesOf(g, g.Roots)
 	for i, root := range g.Roots {
-		if images[i], err = l.image(ctx, g, root); err != nil {
+		if images[i], err = l.image(ctx, g, root, images[i]); err != nil {
 			return err
 		}
 	}
@@ -258,8 +258,8 @@ func (l *lister) walk(ctx context.Context, names []layout.Name) error {
 	return nil
 }
 
-func (l *lister) image(ctx context.Context, g *layout.Graph, root layout.Name) (bundle.Image, error) {
-	img := bundle.ImageOf(g, root)
+// image adds what a root's config says to what was summed up.
+func (l *lister) image(ctx context.Context, g *layout.Graph, root layout.Name, img bundle.Image) (bundle.Image, error) {
 	img.Reference = root.Reference.Name()
 	n := g.Nodes[root.Descriptor.Digest]
 	if len(img.Platforms) > 0 || !n.Image {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"airgap/bundle/custody"
 	"airgap/layout"
 	"airgap/store"
+	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -26,6 +28,7 @@ type pushOptions struct {
 	jobs      int
 	mountFrom cli.StringSlice
 	rules     cli.StringSlice
+	judge     policyOptions
 	registry  registryOptions
 }
 
@@ -42,13 +45,15 @@ func (o *pushOptions) flags() []cli.Flag {
 		&cli.BoolFlag{Name: "resend", Category: pushCategory, Usage: "send everything, even what the registry says it has already", Destination: &o.resend},
 		&cli.StringSliceFlag{Name: "mount-from", Category: pushCategory, Usage: "mount layers from the repository `REPO` of the registry, where it has them, instead of sending them; repeatable", DefaultText: "none", Destination: &o.mountFrom},
 		&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Category: pushCategory, Usage: "move `N` layers at once", Value: layout.DefaultJobs, DefaultText: fmt.Sprint(layout.DefaultJobs), Destination: &o.jobs},
-	}, o.registry.flags()...)
+	}, append(o.judge.flags(), o.registry.flags()...)...)
 }
 
 // pushFlags are the flags that go with store push.
 var pushFlags = []string{
 	"to", "all", "map", "overwrite", "resend", "mount-from", "jobs", "by", "reason",
 	"plain-http", "insecure", "ca-file", "cert-file", "key-file", "username", "password-stdin", "registry-config", "no-referrers-api",
+	"policy", "env", "trust-policy", "trust", "key", "certificate-identity", "certificate-identity-regexp",
+	"certificate-oidc-issuer", "certificate-oidc-issuer-regexp", "trusted-root",
 }
 
 // checkFlags are the flags that go with store check.
@@ -105,6 +110,12 @@ func runStorePush(ctx context.Context, u *ui, o storeOptions) (err error) {
 	if p.mapping, err = parseMapping(o.push.to, o.push.rules.Value()); err != nil {
 		return err
 	}
+	if o.push.judge.given(u) {
+		if p.judge, err = o.push.judge.judge(u); err != nil {
+			return err
+		}
+		p.judge.Now = u.now
+	}
 	if p.by, err = o.record.recording(ctx, u); err != nil {
 		return err
 	}
@@ -123,6 +134,9 @@ func runStorePush(ctx context.Context, u *ui, o storeOptions) (err error) {
 	defer func() { err = errors.Join(err, p.store.Close()) }()
 	if p.src, err = sourceOf(ctx, p.store); err != nil {
 		return err
+	}
+	if p.judge != nil {
+		p.judge = bundle.WithLists(p.judge, p.src.lists)
 	}
 	chosen, err := p.src.choose(ctx, p.store, dir, o.args)
 	if err != nil {
@@ -148,6 +162,7 @@ type storePush struct {
 	store   *store.Store
 	src     *storeSource
 	mapping bundle.Mapping
+	judge   *verify.Judge // nil without a policy
 	by      bundle.Recording
 	now     func() time.Time
 }
@@ -164,7 +179,7 @@ func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layou
 	s := bundle.Selection{Source: p.src, Kind: custody.InStore, References: refs, MayMiss: mayMissAny}
 	res, err := bundle.Push(ctx, s, dst, bundle.PushOptions{
 		Mapping: p.mapping, Overwrite: o.push.overwrite, Resend: o.push.resend, MountFrom: o.push.mountFrom.Value(),
-		BeforeNames: p.enter, Marks: p.store, Jobs: o.push.jobs, OnManifest: m.manifest, Progress: m.event,
+		BeforeNames: p.enter, Marks: p.store, Judge: p.judge, Jobs: o.push.jobs, OnManifest: m.manifest, Progress: m.event,
 	})
 	if err != nil && again(err) {
 		err = &adviceError{err, "run the same command again: what was sent already is not sent again"}
@@ -178,16 +193,16 @@ const maxEnterTries = 10
 // enter writes the ledger: a line for each image of which something was not at the
 // destination. It comes before the names, so that none is there that the ledger does
 // not have.
-func (p *storePush) enter(ctx context.Context, names []bundle.PushedName) error {
+func (p *storePush) enter(ctx context.Context, names []bundle.PushedName, sparse []bundle.SparseIndex) error {
 	for try := 1; ; try++ {
-		err := p.tryEnter(ctx, names)
+		err := p.tryEnter(ctx, names, sparse)
 		if !errors.Is(err, store.ErrChanged) || try == maxEnterTries {
 			return err
 		}
 	}
 }
 
-func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) error {
+func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName, sparse []bundle.SparseIndex) error {
 	state, err := p.store.State()
 	if err != nil {
 		return err
@@ -204,23 +219,26 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) err
 	if err := session.Expect(state); err != nil {
 		return err
 	}
-	news, err := bundle.RememberAbsent(session, names)
+	entered, err := bundle.RememberAbsent(session, sparse)
 	if err != nil {
 		return err
 	}
-	entered := news
+	if entered {
+		if err := p.enterSparse(session, at, sparse); err != nil {
+			return err
+		}
+	}
 	for _, n := range names {
 		if err := p.stillGiven(ctx, n); err != nil {
 			return err
 		}
-		if n.Present && (!news || len(n.Absent) == 0) { // the ledger has all that is remembered
+		entered = entered || !n.Present
+		if n.Present {
 			continue
 		}
-		entered = true
 		err := enterLine(session, custody.Entry{
 			At: at, Act: custody.Export, Reference: n.Source, Digest: n.Digest, By: p.by.By, Reason: p.reason(n),
-			To:     &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
-			Absent: n.Absent[:min(len(n.Absent), custody.MaxAbsent)],
+			To: &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
 		})
 		if errors.Is(err, custody.ErrRecord) { // what was given does not fit in
 			err = usagef("%w", err)
@@ -233,6 +251,25 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName) err
 		return nil
 	}
 	return session.Commit(ctx, nil)
+}
+
+// enterSparse enters the indexes that went without some of their children, with the
+// references by whose rules they were admitted, so that store rebuild can remember them.
+func (p *storePush) enterSparse(session *store.Session, at time.Time, sparse []bundle.SparseIndex) error {
+	for _, s := range sparse {
+		absent := slices.Compact(slices.Sorted(slices.Values(s.Absent)))
+		for _, ref := range s.References {
+			err := enterLine(session, custody.Entry{
+				At: at, Act: custody.Export, Reference: ref, Digest: s.Digest, By: p.by.By,
+				To:     &custody.Place{Kind: custody.InRegistry, Name: s.Repository},
+				Absent: absent[:min(len(absent), custody.MaxAbsent)],
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // stillGiven fails if an image has come into quarantine while it was sent.

@@ -28,6 +28,7 @@ rules:
 //	           release, that for amd64 is not there
 //	dev        app:dev, the child for amd64, signed by nobody
 //	mirror     the same as mirror.example/team/app:v9, signed by other
+//	mirror2    the same, signed by release too
 //	some       that and app:v3, another image, signed by release
 //	signed     the same as app:v2, signed by release
 //	lax        app:dev, the index of app:v1 with both children, that for amd64 unsigned
@@ -75,6 +76,12 @@ func newSparse(t *testing.T) sparse {
 	folder("mirror", "mirror.example/team/app", func(b *layouttest.Builder) {
 		d := amd(b)
 		signIn(t, b, d, "other")
+		b.Tag("v9", d)
+	})
+	folder("mirror2", "mirror.example/team/app", func(b *layouttest.Builder) {
+		d := amd(b)
+		signIn(t, b, d, "other")
+		signIn(t, b, d, "release")
 		b.Tag("v9", d)
 	})
 	folder("signed", app, func(b *layouttest.Builder) {
@@ -216,7 +223,7 @@ func TestCompletingInRegistry(t *testing.T) {
 
 // What leaves a store is judged by nobody, and completes no index either.
 func TestCompletingByStorePush(t *testing.T) {
-	const app, mirror = reverifyRepo + ":v1", "mirror.example/team/app:v9"
+	const app, mirror, judged = reverifyRepo + ":v1", "mirror.example/team/app:v9", " --policy policy.yaml --trust T"
 	for what, test := range map[string]struct {
 		imports string   // folders, into the store
 		pushes  []string // names, of one push each
@@ -229,6 +236,10 @@ func TestCompletingByStorePush(t *testing.T) {
 		"kept apart":                  {"index mirror", []string{app, mirror + " --map mirror.example=HOST/mirror"}, exitDone},
 		"the child of the index":      {"index signed", []string{app, reverifyRepo + ":v2"}, exitDone},
 		"both":                        {"index signed", []string{app + " " + reverifyRepo + ":v2"}, exitDone},
+		"judged":                      {"index mirror", []string{app, mirror + judged}, exitRefused},
+		"judged, and passes":          {"index mirror2", []string{app, mirror + judged}, exitDone},
+		"judged there, and passes":    {"index mirror2", []string{mirror, app + judged}, exitDone},
+		"judged together, and passes": {"index mirror2", []string{app + " " + mirror + judged}, exitDone},
 	} {
 		t.Run(what, func(t *testing.T) {
 			newSparse(t)
@@ -249,6 +260,24 @@ func TestCompletingByStorePush(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nor when the registry has both under another name already.
+func TestCompletingNameByStorePush(t *testing.T) {
+	newSparse(t)
+	st, to := registryOf(t)
+	mustRun(t, exitDone, "import lax --insecure-skip-verify --to "+to+" --map reg.example="+to)
+	line := " --store d --policy policy.yaml --trust T"
+	mustRun(t, exitDone, "import index"+line)
+	mustRun(t, exitRefused, "store push --all --store d --to "+to)
+	if _, err := st.View().Resolve(t.Context(), layout.Reference{Repository: "team/app", Tag: "v1"}); err == nil {
+		t.Error("v1 is served")
+	}
+	// What an import brought by a strict name, another name of the store does not complete.
+	_, to = registryOf(t)
+	mustRun(t, exitDone, "import index --memory m --policy policy.yaml --trust T --to "+to)
+	mustRun(t, exitDone, "import lax --store m --insecure-skip-verify")
+	mustRun(t, exitRefused, "store push --all --store m --to "+to)
 }
 
 // Nor one that an import brought to the registry, if the store remembers that.
@@ -356,6 +385,57 @@ func TestReverifyLateChild(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The same holds for an index that came from elsewhere, by the rule for its name there,
+// whatever rule it has here.
+func TestReverifyLateChildMapped(t *testing.T) {
+	s := newSparse(t)
+	line := " --store new --policy policy.yaml --trust T"
+	mustRun(t, exitDone, "import index"+line+" --map reg.example=corp.example")
+	policy := strings.ReplaceAll(childrenPolicy, "mirror.example/**", "mirror.example/never") + `- {name: corp, match: ["corp.example/**"], require: {insecureAcceptAnything: true}}` + "\n"
+	if err := os.WriteFile("policy.yaml", []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const repo = "corp.example/team/app"
+	a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+	a.serve("new", testUI())
+	a.url = strings.TrimSuffix(a.url, reverifyRepo) + repo
+	amd := a.b.Image("amd")
+	a.push(201, amd, "dev")
+	for range 2 {
+		runLine(t, testUI(), strings.Fields("reverify"+line)...)
+		a.open(false, "dev", string(amd.Digest))
+		a.open(true, "v1", string(s.arm.Digest))
+	}
+}
+
+// An index that somebody attaches, and whose children are not all there, is not released:
+// it would keep out those that come later.
+func TestSparseAttached(t *testing.T) {
+	newSparse(t)
+	b := layouttest.New(reverifyRepo)
+	img := b.Image("image")
+	signIn(t, b, img, "release")
+	arm := b.Image("arm")
+	signIn(t, b, arm, "release")
+	attached := b.ReferrerIndex(img, arm, layouttest.New(reverifyRepo).Image("amd"))
+	b.Tag("v7", img)
+	if err := writeFolder(b.Content(), "attached"); err != nil {
+		t.Fatal(err)
+	}
+	line := " --policy policy.yaml --trust T"
+	st, to := registryOf(t)
+	mustRun(t, exitDone, "import attached --to "+to+line)
+	if _, err := st.View().Resolve(t.Context(), layout.Reference{Repository: "team/app", Digest: attached.Digest}); err == nil {
+		t.Error("it came into a registry")
+	}
+	mustRun(t, exitDone, "import attached --store d"+line)
+	runLine(t, testUI(), strings.Fields("reverify --store d"+line)...)
+	if ref := (layout.Reference{Repository: reverifyRepo, Digest: attached.Digest}); serves(t, "d", ref) {
+		t.Error("a store serves it")
+	}
+	mustRun(t, exitDone, "import dev --store d"+line)
 }
 
 // An index that no tag leads to any more is served by its digest, and is not completed

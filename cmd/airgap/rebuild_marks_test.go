@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"airgap/layout"
-	"airgap/layout/layouttest"
 )
 
 // After a rebuild it is known still which children an index came without, from where, and to
@@ -92,23 +91,4 @@ func TestRebuildThenPushChild(t *testing.T) {
 		a.push(201, other, "dev")
 		a.open(true, "dev", string(other.Digest))
 	})
-}
-
-// The same of an index that a registry got because it is attached to an image.
-func TestRebuildRemembersAttachedIndex(t *testing.T) {
-	s := newSparse(t)
-	_, host := registryOf(t)
-	b := layouttest.New(reverifyRepo)
-	arm, other := b.Image("arm"), b.Image("other")
-	signIn(t, b, arm, "release")
-	signIn(t, b, other, "release")
-	b.ReferrerIndex(arm, other, s.amd)
-	b.Tag("v7", arm)
-	if err := writeFolder(b.Content(), "attached"); err != nil {
-		t.Fatal(err)
-	}
-	to := " --memory d --policy policy.yaml --trust T --to " + host
-	mustRun(t, exitDone, "import attached"+to+" --map reg.example="+host)
-	rebuilt(t)
-	mustRun(t, exitRefused, "import dev"+to)
 }

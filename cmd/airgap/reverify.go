@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"airgap/bundle"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/verify"
@@ -35,9 +36,13 @@ type separation struct {
 	marked         []string        // repositories that are not admitted, and not looked at
 	// veto says why a root that passed does not, for what no policy looks at; "" if
 	// nothing is against it. nil has none.
-	veto func(judgedRoot) (string, error)
+	veto func(root int) (string, error)
 	// late says whether an index was admitted without a child that is in quarantine since.
 	late func(index digest.Digest, child spot) (bool, error)
+	// check tells which children imported indexes must not be served with; nil says
+	// nothing.
+	check       *bundle.ChildCheck
+	quarantined map[spot]string // manifests, before
 	// without is what roots, which passed, passed without, and refused why they did not
 	// pass with it; by their place in roots.
 	without map[int]map[spot]bool
@@ -250,6 +255,7 @@ func (s *separation) judge(ctx context.Context, src layout.Source, j *verify.Jud
 	if err := s.judgeWithoutLate(ctx, src, j); err != nil {
 		return err
 	}
+	s.refuseSparseAttached()
 	if err := s.askVeto(); err != nil {
 		return err
 	}
@@ -284,7 +290,7 @@ func (s *separation) askVeto() error {
 		why := s.completesLate(i)
 		if why == "" && s.veto != nil {
 			var err error
-			if why, err = s.veto(s.roots[i]); err != nil {
+			if why, err = s.veto(i); err != nil {
 				return err
 			}
 		}

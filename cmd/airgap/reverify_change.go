@@ -45,6 +45,9 @@ func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
 			return nil, err
 		}
 	}
+	if err := r.rememberAbsent(); err != nil {
+		return nil, err
+	}
 	_, err := bundle.Attach(ctx, r.session, r.records)
 	return res, err
 }

@@ -25,21 +25,44 @@ func (r *reverifying) isLate(index digest.Digest, child spot) (bool, error) {
 	return bundle.CameWithout(r.store, child.repo, index, child.digest)
 }
 
-// judgeWithoutLate judges again what did not pass, without the children that are late.
+// watch has the judgement look at what is late, by what is remembered of imports.
+func (r *reverifying) watch(j *verify.Judge, src layout.Source) {
+	r.late, r.quarantined = r.isLate, r.held
+	r.check = bundle.NewChildCheck(r.store, j, src, func(repo string, index digest.Digest) bool {
+		return r.things[spot{repo, index}] != nil
+	})
+}
+
+// rememberAbsent notes the children that indexes which passed came without.
+func (r *reverifying) rememberAbsent() error {
+	var all []bundle.SparseIndex
+	for i, v := range r.Verdicts {
+		if n := r.roots[i].Name; v.State == verify.Passed && len(v.Absent) > 0 {
+			all = append(all, bundle.SparseIndex{Repository: n.Reference.Repository, Digest: n.Descriptor.Digest, References: []string{n.Reference.Name()}, Absent: v.Absent})
+		}
+	}
+	_, err := bundle.RememberAbsent(r.session, all)
+	return err
+}
+
+// judgeWithoutLate judges again, without the children that are late, what does not pass with
+// them: by its rule, or by that for a name under which it was imported.
 func (s *separation) judgeWithoutLate(ctx context.Context, src layout.Source, j *verify.Judge) error {
 	if s.late == nil {
 		return nil
 	}
 	s.without, s.refused = map[int]map[spot]bool{}, map[int]verify.Verdict{}
 	for _, group := range s.groups() {
-		if s.Verdicts[group[0]].State == verify.Passed {
-			continue
-		}
 		late, err := s.lateIn(s.roots[group[0]])
 		if err != nil {
 			return err
 		}
-		if len(late) == 0 {
+		why, err := s.refusesAny(ctx, late)
+		if err != nil {
+			return err
+		}
+		with := func(i int) bool { return why == "" && s.Verdicts[i].State == verify.Passed }
+		if len(late) == 0 || !slices.ContainsFunc(group, func(i int) bool { return !with(i) }) {
 			continue
 		}
 		report, err := s.judgeTogether(ctx, &lacking{src, late}, j, group, true)
@@ -50,14 +73,46 @@ func (s *separation) judgeWithoutLate(ctx context.Context, src layout.Source, j 
 			return err
 		}
 		for k, i := range group {
-			if v := report.Verdicts[k]; v.State == verify.Passed {
-				s.refused[i], s.Verdicts[i] = s.Verdicts[i], v
-				s.without[i] = late
+			if v := report.Verdicts[k]; v.State == verify.Passed && !with(i) {
+				if s.refused[i] = s.Verdicts[i]; s.refused[i].State == verify.Passed {
+					s.refused[i] = verify.Verdict{Reference: v.Reference, Rule: v.Rule, State: verify.Refused, Reason: why}
+				}
+				s.Verdicts[i], s.without[i] = v, late
 			}
 		}
 		s.Lists = append(s.Lists, report.Lists...)
 	}
 	return nil
+}
+
+// refusesAny says why a child must not be served with an index that was imported without it.
+func (s *separation) refusesAny(ctx context.Context, late map[spot]bool) (string, error) {
+	if s.check == nil {
+		return "", nil
+	}
+	for at := range late {
+		if why, err := s.check.Refuses(ctx, at.repo, at.digest); why != "" || err != nil {
+			return why, err
+		}
+	}
+	return "", nil
+}
+
+// refuseSparseAttached refuses to release an index that is attached to an image, and whose
+// children are not all here: those that come later would have to pass with it.
+func (s *separation) refuseSparseAttached() {
+	attached := map[spot]bool{}
+	for at, t := range s.things {
+		for _, d := range t.attached {
+			attached[spot{at.repo, d}] = true
+		}
+	}
+	for i, root := range s.roots {
+		at, v := spot{root.Reference.Repository, root.Descriptor.Digest}, &s.Verdicts[i]
+		if root.loose && attached[at] && s.quarantined[at] != "" && v.State == verify.Passed && len(v.Absent) > 0 {
+			v.State, v.Reason = verify.Refused, fmt.Sprintf("it is attached, and its child %s is not here", v.Absent[0])
+		}
+	}
 }
 
 // lateIn lists what a root contains that is late.
