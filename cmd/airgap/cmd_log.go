@@ -14,7 +14,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
-	"airgap/layout"
+	"airgap/bundle/enclave"
 	"airgap/layout/disk"
 	"airgap/store"
 	"airgap/store/ledger"
@@ -135,7 +135,7 @@ func runLogList(ctx context.Context, u *ui, s *store.Store, o logOptions) error 
 	res := &logResult{Entries: []logEntry{}}
 	err := s.Ledger(func(origin string, l ledger.Log) error {
 		res.Origin, res.Size = origin, l.Size()
-		return eachEntry(ctx, l, func(n int64, e custody.Entry) {
+		return enclave.EachEntry(ctx, l, func(n int64, e custody.Entry) {
 			name, _, _ := strings.Cut(e.Reference, "@")
 			fits, _ := path.Match(o.reference, name)
 			if (o.act == "" || string(e.Act) == o.act) && (o.reference == "" || fits) {
@@ -147,25 +147,6 @@ func runLogList(ctx context.Context, u *ui, s *store.Store, o logOptions) error 
 		return err
 	}
 	return u.result(o.outputOptions, "LogResult", res, func(w io.Writer) { writeLog(w, res.Entries) })
-}
-
-// eachEntry reads all entries.
-func eachEntry(ctx context.Context, l ledger.Log, fn func(n int64, e custody.Entry)) error {
-	for n := range l.Size() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		data, err := l.Entry(n)
-		if err != nil {
-			return err
-		}
-		e, err := custody.ParseEntry(data)
-		if err != nil {
-			return fmt.Errorf("ledger: entry %d: %v: %w", n, err, layout.ErrCorrupt)
-		}
-		fn(n, e)
-	}
-	return nil
 }
 
 func writeLog(w io.Writer, entries []logEntry) {
@@ -237,10 +218,10 @@ func runLogVerify(ctx context.Context, u *ui, s *store.Store, o logOptions) erro
 	err := s.Ledger(func(origin string, l ledger.Log) error {
 		root, err := l.Check(ctx)
 		if err != nil {
-			return damagedLedger(err)
+			return local(enclave.DamagedLedger(err))
 		}
 		res.Origin, res.Size, res.Root = origin, l.Size(), root.String()
-		if err := eachEntry(ctx, l, func(int64, custody.Entry) {}); err != nil {
+		if err := enclave.EachEntry(ctx, l, func(int64, custody.Entry) {}); err != nil {
 			return err
 		}
 		if check == nil {
@@ -264,14 +245,6 @@ func runLogVerify(ctx context.Context, u *ui, s *store.Store, o logOptions) erro
 			fmt.Fprintf(w, "the first %d are those that the checkpoint was made of\n", *res.Extends)
 		}
 	})
-}
-
-// damagedLedger makes a damaged ledger a damaged store.
-func damagedLedger(err error) error {
-	if errors.Is(err, ledger.ErrDamaged) {
-		return local(fmt.Errorf("%w (%w)", err, layout.ErrCorrupt))
-	}
-	return err
 }
 
 func runLogCheckpoint(_ context.Context, u *ui, s *store.Store, o logOptions) error {
@@ -363,8 +336,8 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 	}
 	if err == nil {
 		var names []byte
-		if names, err = exportNames(ctx, s); err == nil {
-			err = put(namesName, names)
+		if names, err = enclave.ExportNames(ctx, s); err == nil {
+			err = put(enclave.NamesFile, names)
 		}
 	}
 	var key string
@@ -372,7 +345,7 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 		key, err = s.LedgerKey()
 	}
 	if err == nil {
-		err = put(keyName, []byte(key+"\n"))
+		err = put(enclave.KeyFile, []byte(key+"\n"))
 	}
 	if err == nil {
 		err = put("checkpoint", msg)
@@ -384,7 +357,7 @@ func exportLog(ctx context.Context, dir disk.FS, s *store.Store) (files int, err
 func ledgerText(ctx context.Context, s *store.Store, size int64) (string, error) {
 	var all []logEntry
 	err := s.Ledger(func(_ string, l ledger.Log) error {
-		return eachEntry(ctx, l, func(n int64, e custody.Entry) {
+		return enclave.EachEntry(ctx, l, func(n int64, e custody.Entry) {
 			if n < size {
 				all = append(all, logEntry{n, e})
 			}

@@ -1,22 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"airgap/bundle"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/store"
-	"airgap/store/ledger"
 	"airgap/verify"
 	"airgap/verify/policy"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 )
 
@@ -75,30 +72,8 @@ Examples:
 
 // reverifyResult is what reverify reports.
 type reverifyResult struct {
-	Store  string       `json:"store"`
-	DryRun bool         `json:"dryRun"`
-	State  verify.State `json:"state"` // passed if nothing is in quarantine in the end
-	Images int          `json:"images"`
-	// Quarantined are those in quarantine in the end, Released those that were.
-	Quarantined []heldImage `json:"quarantined"`
-	Released    []heldImage `json:"released"`
-	// Manifests is how many are not given out in the end.
-	Manifests int `json:"manifests"`
-	// NotAdmitted are repositories of what clients pushed: they are not judged.
-	NotAdmitted []string       `json:"notAdmitted,omitempty"`
-	Report      *verify.Report `json:"report,omitempty"`
-}
-
-// heldImage is one that is, or was, in quarantine.
-type heldImage struct {
-	Reference string        `json:"reference"`
-	Digest    digest.Digest `json:"digest"`
-	State     verify.State  `json:"state"`
-	Reason    string        `json:"reason,omitempty"`
-	New       bool          `json:"new"` // it is since now
-	// PartOf others that passed: its name leads nowhere, its digest still does.
-	PartOfOthers bool          `json:"partOfOthers,omitempty"`
-	Record       digest.Digest `json:"record,omitempty"` // manifest of the verdict that was attached
+	Store string `json:"store"`
+	*enclave.ReverifyResult
 }
 
 func (o *reverifyOptions) check(u *ui) error {
@@ -135,12 +110,17 @@ func runReverify(ctx context.Context, u *ui, o reverifyOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	r := &reverifying{store: st, recording: recording, now: u.now(), dryRun: o.dryRun}
-	res, err := r.run(ctx, judge)
+	how := enclave.ReverifyOptions{Judge: judge, Recording: recording, Now: u.now(), DryRun: o.dryRun}
+	if recording.Key != nil {
+		if how.Verifier, err = verifier("", recording.Key); err != nil {
+			return err
+		}
+	}
+	found, err := enclave.Reverify(ctx, st, how)
 	if err != nil {
 		return local(err)
 	}
-	res.Store = dir
+	res := &reverifyResult{dir, found}
 	if err := u.result(o.outputOptions, "ReverifyResult", res, func(w io.Writer) { writeReverified(w, res) }); err != nil {
 		return err
 	}
@@ -158,32 +138,6 @@ func (u *ui) storeDir(named string) (string, error) {
 // openThere opens a store, and makes none.
 func openThere(dir string, readOnly bool) (*store.Store, error) {
 	return store.Open(dir, store.Options{ReadOnly: readOnly || !store.Is(dir)})
-}
-
-// ledgerTime is the time of what is entered in a store's ledger next. It fails if this
-// machine's clock is behind.
-func ledgerTime(st *store.Store, now time.Time) (time.Time, error) {
-	var last []byte
-	err := st.Ledger(func(_ string, l ledger.Log) (err error) {
-		if l.Size() > 0 {
-			last, err = l.Entry(l.Size() - 1)
-		}
-		return err
-	})
-	if err != nil {
-		return now, err
-	}
-	return bundle.CheckClock(last, now.UTC())
-}
-
-// keptIn are the revocation lists that a store has kept.
-func keptIn(st *store.Store) ([]bundle.RevocationList, error) {
-	kept, err := st.RevocationLists()
-	var out []bundle.RevocationList
-	for _, l := range kept {
-		out = append(out, bundle.RevocationList{DER: l.Raw})
-	}
-	return out, err
 }
 
 // verdict is nil if nothing is in quarantine in the end.
@@ -246,66 +200,4 @@ func writeReverified(w io.Writer, res *reverifyResult) {
 	if res.DryRun {
 		fmt.Fprintln(w, "nothing was changed (--dry-run)")
 	}
-}
-
-// reverifying judges a store again.
-type reverifying struct {
-	store     *store.Store
-	recording bundle.Recording
-	now       time.Time
-	dryRun    bool
-
-	*separation
-	held    map[spot]string             // manifests in quarantine before, with reasons
-	names   map[layout.Reference]string // names that were held before
-	state   uint64                      // of the store that was judged
-	session *store.Session
-	records []bundle.Addition
-}
-
-func (r *reverifying) run(ctx context.Context, j *verify.Judge) (_ *reverifyResult, err error) {
-	if r.state, err = r.store.State(); err != nil {
-		return nil, err
-	}
-	at, err := ledgerTime(r.store, r.now)
-	if err != nil {
-		return nil, err
-	}
-	r.now = at
-	kept, err := keptIn(r.store)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.before(ctx); err != nil {
-		return nil, err
-	}
-	src := r.store.Judged()
-	if r.separation, err = everything(ctx, src); err != nil {
-		return nil, err
-	}
-	j = bundle.WithLists(j, kept)
-	r.watch(j, src)
-	r.veto = func(root int) (string, error) { return r.completesImported(ctx, root) }
-	if err := r.judge(ctx, src, j); err != nil {
-		return nil, err
-	}
-	return r.change(ctx)
-}
-
-// before notes what is in quarantine.
-func (r *reverifying) before(ctx context.Context) error {
-	all, err := r.store.Quarantined(ctx)
-	if err != nil {
-		return err
-	}
-	r.held, r.names = map[spot]string{}, map[layout.Reference]string{}
-	for _, q := range all {
-		if !q.NamesOnly {
-			r.held[spot{q.Repository, q.Digest}] = q.Reason
-		}
-		for _, n := range q.Names {
-			r.names[n.Reference] = cmp.Or(n.Reason, q.Reason)
-		}
-	}
-	return nil
 }

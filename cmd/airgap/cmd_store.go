@@ -11,6 +11,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/verify/sigstore"
@@ -179,7 +180,7 @@ func removeNames(ctx context.Context, st *store.Store, dir string, args []string
 	if err != nil {
 		return nil, err
 	}
-	at, err := ledgerTime(st, now)
+	at, err := enclave.LedgerTime(st, now)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +219,7 @@ func removeNames(ctx context.Context, st *store.Store, dir string, args []string
 			one.Record = a.Artifact.Manifest.Digest
 			e.Records, records = []digest.Digest{one.Record}, append(records, a)
 		}
-		if err := errors.Join(session.Remove(n.Reference), enterLine(session, e)); err != nil {
+		if err := errors.Join(session.Remove(n.Reference), enclave.Enter(session, e)); err != nil {
 			return nil, err
 		}
 		res.Removed = append(res.Removed, one)

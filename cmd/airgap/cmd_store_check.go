@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"airgap/bundle"
+	"airgap/bundle/enclave"
 	"airgap/bundle/registry"
 	"airgap/layout"
 	"airgap/store"
@@ -19,19 +20,13 @@ import (
 
 // storeCheckResult is what store check reports.
 type storeCheckResult struct {
-	Store    string         `json:"store"`
-	Hashed   bool           `json:"hashed"`
-	Blobs    int            `json:"blobs"`
-	Bytes    int64          `json:"bytes"`
-	Problems []storeProblem `json:"problems"` // what is left after a repair
-	Repaired []repairedBlob `json:"repaired,omitempty"`
-	Orphans  int            `json:"orphans"`
-}
-
-type storeProblem struct {
-	Repository string        `json:"repository,omitempty"`
-	Digest     digest.Digest `json:"digest,omitempty"`
-	Problem    string        `json:"problem"`
+	Store    string            `json:"store"`
+	Hashed   bool              `json:"hashed"`
+	Blobs    int               `json:"blobs"`
+	Bytes    int64             `json:"bytes"`
+	Problems []enclave.Problem `json:"problems"` // what is left after a repair
+	Repaired []repairedBlob    `json:"repaired,omitempty"`
+	Orphans  int               `json:"orphans"`
 }
 
 // repairedBlob is a damaged or missing file that was replaced.
@@ -60,7 +55,7 @@ func runStoreCheck(ctx context.Context, u *ui, o storeOptions) (err error) {
 		if err != nil {
 			return local(err)
 		}
-		res := &storeCheckResult{Store: dir, Hashed: !o.care.fast, Blobs: report.Blobs, Bytes: report.Bytes, Problems: []storeProblem{}, Orphans: report.Orphans}
+		res := &storeCheckResult{Store: dir, Hashed: !o.care.fast, Blobs: report.Blobs, Bytes: report.Bytes, Problems: []enclave.Problem{}, Orphans: report.Orphans}
 		if len(from) > 0 && len(report.Damaged) > 0 {
 			if res.Repaired, err = sources.repair(ctx, u, st, report.Damaged); err != nil {
 				return local(err)
@@ -70,7 +65,7 @@ func runStoreCheck(ctx context.Context, u *ui, o storeOptions) (err error) {
 			}
 		}
 		for _, found := range report.Problems {
-			res.Problems = append(res.Problems, storeProblem{found.Repository, found.Digest, found.Err.Error()})
+			res.Problems = append(res.Problems, enclave.Problem{Repository: found.Repository, Digest: found.Digest, Problem: found.Err.Error()})
 		}
 		err = report.Err()
 		if err == nil {
@@ -86,7 +81,7 @@ func runStoreCheck(ctx context.Context, u *ui, o storeOptions) (err error) {
 // replay adds where a store that is sound is not what its ledger says. The error is about
 // the first of these.
 func (res *storeCheckResult) replay(ctx context.Context, st *store.Store) error {
-	found, err := ledgerProblems(ctx, st)
+	found, err := enclave.CheckLedger(ctx, st)
 	if err != nil || len(found) == 0 {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/verify"
@@ -171,7 +172,7 @@ func (p *storePush) run(ctx context.Context, u *ui, o storeOptions, refs []layou
 	if len(refs) == 0 { // all are in quarantine
 		return &bundle.PushResult{Names: []bundle.PushedName{}}, nil
 	}
-	if _, err := ledgerTime(p.store, p.now()); err != nil {
+	if _, err := enclave.LedgerTime(p.store, p.now()); err != nil {
 		return nil, err
 	}
 	m := u.progress("push", o.outputOptions)
@@ -207,7 +208,7 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName, spa
 	if err != nil {
 		return err
 	}
-	at, err := ledgerTime(p.store, p.now())
+	at, err := enclave.LedgerTime(p.store, p.now())
 	if err != nil {
 		return err
 	}
@@ -236,7 +237,7 @@ func (p *storePush) tryEnter(ctx context.Context, names []bundle.PushedName, spa
 		if n.Present {
 			continue
 		}
-		err := enterLine(session, custody.Entry{
+		err := enclave.Enter(session, custody.Entry{
 			At: at, Act: custody.Export, Reference: n.Source, Digest: n.Digest, By: p.by.By, Reason: p.reason(n),
 			To: &custody.Place{Kind: custody.InRegistry, Name: n.Repository},
 		})
@@ -259,7 +260,7 @@ func (p *storePush) enterSparse(session *store.Session, at time.Time, sparse []b
 	for _, s := range sparse {
 		absent := slices.Compact(slices.Sorted(slices.Values(s.Absent)))
 		for _, ref := range s.References {
-			err := enterLine(session, custody.Entry{
+			err := enclave.Enter(session, custody.Entry{
 				At: at, Act: custody.Export, Reference: ref, Digest: s.Digest, By: p.by.By,
 				To:     &custody.Place{Kind: custody.InRegistry, Name: s.Repository},
 				Absent: absent[:min(len(absent), custody.MaxAbsent)],

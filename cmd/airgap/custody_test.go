@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout/layouttest"
 	"airgap/store/ledger"
 	"airgap/verify/signing"
@@ -127,7 +128,7 @@ func TestPromotionsAreInTheLedger(t *testing.T) {
 		defer s.Close()
 		var out []custody.Entry
 		err = s.Ledger(func(_ string, l ledger.Log) error {
-			return eachEntry(t.Context(), l, func(_ int64, e custody.Entry) { out = append(out, e) })
+			return enclave.EachEntry(t.Context(), l, func(_ int64, e custody.Entry) { out = append(out, e) })
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/layout/disk"
 	"airgap/layout/disk/disktest"
@@ -210,7 +211,7 @@ func agrees(t *testing.T, dir string, all []delivery) (came int) {
 	}
 	imported := map[string]int{}
 	err = s.Ledger(func(_ string, l ledger.Log) error {
-		return eachEntry(t.Context(), l, func(_ int64, e custody.Entry) {
+		return enclave.EachEntry(t.Context(), l, func(_ int64, e custody.Entry) {
 			if e.Act == custody.Import {
 				imported[e.Reference]++
 			} else {

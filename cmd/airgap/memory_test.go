@@ -16,6 +16,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/layout/disk"
 	"airgap/store"
@@ -181,7 +182,7 @@ func TestTwoImportsAtOnce(t *testing.T) {
 func ledgerOf(t *testing.T, s *store.Store) (out []custody.Entry) {
 	t.Helper()
 	err := s.Ledger(func(_ string, l ledger.Log) error {
-		return eachEntry(t.Context(), l, func(_ int64, e custody.Entry) { out = append(out, e) })
+		return enclave.EachEntry(t.Context(), l, func(_ int64, e custody.Entry) { out = append(out, e) })
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -313,12 +314,12 @@ func TestExportWhileTheLedgerGrows(t *testing.T) {
 	if _, err := exportLog(t.Context(), &pushingFS{folder, push}, openStore(t, dir)); err != nil {
 		t.Fatal(err)
 	}
-	o, err := (&export{own: ownKey(dir)}).read(out)
+	o, err := enclave.ReadLedgerExport(out, enclave.LedgerKey(dir), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(out, "ledger.txt"))
-	if lines < 3 || len(o.Entries) != 2 || err != nil || strings.Contains(string(text), ":v3") {
-		t.Errorf("%d lines, %d exported: %v\n%s", lines, len(o.Entries), err, text)
+	if lines < 3 || len(o.Rebuild.Entries) != 2 || err != nil || strings.Contains(string(text), ":v3") {
+		t.Errorf("%d lines, %d exported: %v\n%s", lines, len(o.Rebuild.Entries), err, text)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"airgap/bundle"
 	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/verify"
@@ -66,7 +67,7 @@ func promoteAll(ctx context.Context, places []*promotion, by bundle.Promoter, j 
 	for _, p := range places {
 		var err error
 		if p.store != nil {
-			p.at, err = ledgerTime(p.store, by.Now())
+			p.at, err = enclave.LedgerTime(p.store, by.Now())
 		}
 		if err != nil {
 			return p.local(err)
@@ -173,19 +174,11 @@ func (p *promotion) refusals(ctx context.Context, r *verify.Report, by *bundle.P
 		}
 		e := entryOf(custody.Refuse, p.at, p.graph.Roots[i], by, key)
 		e.Result, e.Policy = string(v.State), digest.Digest(r.Policy.Digest)
-		if err := enterLine(session, e); err != nil {
+		if err := enclave.Enter(session, e); err != nil {
 			return err
 		}
 	}
 	return session.Commit(ctx, nil)
-}
-
-func enterLine(s *store.Session, e custody.Entry) error {
-	data, err := e.Bytes()
-	if err != nil {
-		return err
-	}
-	return s.Log(data)
 }
 
 // makeAll makes the records.
@@ -227,7 +220,7 @@ func (p *promotion) attacher(by bundle.Promoter) func(context.Context, []bundle.
 			}
 			e := entryOf(custody.Promote, p.at, p.graph.Roots[i], &by, key)
 			e.Result, e.Policy, e.Records = string(one.Record.Result), one.Record.Policy, []digest.Digest{one.Artifact.Manifest.Digest}
-			if err := enterLine(session, e); err != nil {
+			if err := enclave.Enter(session, e); err != nil {
 				return nil, err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/store"
 )
@@ -65,11 +66,11 @@ func TestReplay(t *testing.T) {
 			if err := session.Commit(t.Context(), edit.names); err != nil {
 				t.Fatal(err)
 			}
-			found, err := ledgerProblems(t.Context(), s)
+			found, err := enclave.CheckLedger(t.Context(), s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			fits := func(p storeProblem) bool { return strings.Contains(p.Problem, edit.says) }
+			fits := func(p enclave.Problem) bool { return strings.Contains(p.Problem, edit.says) }
 			if (edit.says == "") != (len(found) == 0) || edit.says != "" && !slices.ContainsFunc(found, fits) {
 				t.Errorf("%+v, want %q", found, edit.says)
 			}

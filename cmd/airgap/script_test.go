@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"airgap/bundle/enclave"
 	"airgap/store"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -119,7 +120,7 @@ func ledgersHold(t *testing.T, dir string) {
 		if err != nil {
 			return nil // the script has damaged it
 		}
-		found, err := ledgerProblems(context.Background(), s)
+		found, err := enclave.CheckLedger(context.Background(), s)
 		for _, p := range found {
 			t.Errorf("%s: %s %s", path, p.Digest, p.Problem)
 		}

@@ -6,11 +6,10 @@ import (
 	"strconv"
 	"strings"
 
-	"airgap/bundle/custody"
+	"airgap/bundle/enclave"
 	"airgap/layout"
 	"airgap/store"
 	"airgap/store/serve"
-	"airgap/verify"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -63,7 +62,7 @@ func (p *takeOptions) text() string {
 // options are what the handler needs to take content for st.
 func (p *takeOptions) options(u *ui, st *store.Store, o *policyOptions) (serve.Options, error) {
 	po := store.PushOptions{
-		Entry:  func(e store.PushEvent) ([]byte, error) { return pushEntry(u, st, e) },
+		Entry:  func(e store.PushEvent) ([]byte, error) { return enclave.PushEntry(st, u.now(), e) },
 		Sparse: p.sparse, Now: u.now,
 		Repaired: func(dgst digest.Digest) {
 			u.warn("%s was damaged in the store; what a client pushed has replaced it", dgst)
@@ -75,7 +74,7 @@ func (p *takeOptions) options(u *ui, st *store.Store, o *policyOptions) (serve.O
 			return serve.Options{}, err
 		}
 		judge.Now = u.now
-		po.Admit = (&admission{store: st, judge: judge, now: u.now}).admit
+		po.Admit = (&enclave.Admission{Store: st, Judge: judge, Now: u.now}).Admit
 	}
 	pusher := st.Pusher(po)
 	return serve.Options{Pusher: pusher, Pending: st.PushersView(), MaxBlob: p.maxBlobBytes, MaxUploads: p.maxUploads, Now: u.now}, nil
@@ -89,22 +88,6 @@ func (p *takeOptions) warnMarked(ctx context.Context, u *ui, st *store.Store) er
 	}
 	u.warn("without --admit somebody pushed to %s: what is there is given out, and stays so until more is pushed there, or airgap reverify judges it", strings.Join(marked, ", "))
 	return nil
-}
-
-// pushEntry is the line of the ledger for what a client did.
-func pushEntry(u *ui, st *store.Store, e store.PushEvent) ([]byte, error) {
-	at, err := ledgerTime(st, u.now())
-	if err != nil {
-		return nil, err
-	}
-	entry := custody.Entry{At: at, Act: custody.Push, Reference: e.Reference.Name(), Digest: e.Digest, By: e.By, Reason: e.Held}
-	if e.Deleted {
-		entry.Act = custody.Delete
-	}
-	if e.Served {
-		entry.Result = string(verify.Passed)
-	}
-	return entry.Bytes()
 }
 
 // sizeUnits are those that sizes are written in.

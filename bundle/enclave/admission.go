@@ -1,4 +1,4 @@
-package main
+package enclave
 
 import (
 	"cmp"
@@ -17,41 +17,41 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// admission judges what clients push to a store that is served. Nothing comes into
-// quarantine by it, since everything pushed is there already; what is given out stays
-// so until reverify: whoever can attach something to an image cannot take it away.
-type admission struct {
-	store *store.Store
-	judge *verify.Judge
-	now   func() time.Time
+// Admission judges what clients push to a store that is served. It releases, and never
+// quarantines: all that is pushed is in quarantine already, and what is served stays served
+// until [Reverify], so that a client cannot take an image away by attaching to it.
+type Admission struct {
+	Store *store.Store
+	Judge *verify.Judge
+	Now   func() time.Time
 }
 
-// admit judges every image that a manifest is part of, or attached to, or that it leads
-// to; and releases what passed, in one step with the lines of the ledger.
-func (a *admission) admit(ctx context.Context, repo string, dgst digest.Digest) error {
-	at, err := ledgerTime(a.store, a.now())
+// Admit judges every image that a manifest is part of, is attached to, or leads to, and
+// releases what passes, in one transaction with the entries of the ledger.
+func (a *Admission) Admit(ctx context.Context, repo string, dgst digest.Digest) error {
+	at, err := LedgerTime(a.Store, a.Now())
 	if err != nil {
 		return err
 	}
-	kept, err := keptIn(a.store)
+	kept, err := KeptLists(a.Store)
 	if err != nil {
 		return err
 	}
-	r := &reverifying{store: a.store, now: at}
+	r := &reverifying{store: a.Store, now: at}
 	if err := r.before(ctx); err != nil {
 		return err
 	}
-	src := a.store.Judged()
+	src := a.Store.Judged()
 	// Of all manifests of the repository only those are read again that are judged.
 	if r.separation, err = everythingIn(ctx, src, []string{repo}, src.RememberedOutline); err != nil {
 		return err
 	}
-	if r.session, err = a.store.Begin(ctx); err != nil {
+	if r.session, err = a.Store.Begin(ctx); err != nil {
 		return err
 	}
 	defer r.session.Close()
 	r.about(spot{repo, dgst})
-	j := bundle.WithLists(a.judge, kept)
+	j := bundle.WithLists(a.Judge, kept)
 	r.watch(j, src)
 	r.veto = func(root int) (string, error) {
 		if why := r.completes(r.roots[root]); why != "" {
@@ -105,7 +105,7 @@ func (s *separation) about(at spot) {
 
 // release gives out what passed, and tells of the rest why it did not.
 func (r *reverifying) release(ctx context.Context) (err error) {
-	res := &reverifyResult{}
+	res := &ReverifyResult{}
 	for i := range r.Verdicts {
 		if !r.waits(i) {
 			continue
@@ -245,7 +245,7 @@ func (r *reverifying) released(at spot, was string) error {
 
 // enterRelease enters a manifest that is released with the image that it belongs to.
 func (r *reverifying) enterRelease(at spot, was string) error {
-	return enterLine(r.session, custody.Entry{
+	return Enter(r.session, custody.Entry{
 		At: r.now, Act: custody.Release, Reference: layout.Reference{Repository: at.repo, Digest: at.digest}.Name(), Digest: at.digest,
 		Absent: r.absentFrom(at),
 		Result: string(verify.Passed), Policy: digest.Digest(r.Policy.Digest), Reason: "it belongs to an image that passed; it was in quarantine: " + was,

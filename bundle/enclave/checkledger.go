@@ -1,4 +1,4 @@
-package main
+package enclave
 
 import (
 	"context"
@@ -16,10 +16,20 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ledgerProblems goes through the ledger of a store and says where names, quarantine or
-// marks are not what it says: somebody has edited the database. It says nothing of tags that
-// lead to what is attached, which have no lines, nor of a store without a ledger.
-func ledgerProblems(ctx context.Context, st *store.Store) ([]storeProblem, error) {
+// Problem is something that is wrong with a store.
+type Problem struct {
+	Repository string        `json:"repository,omitempty"`
+	Digest     digest.Digest `json:"digest,omitempty"`
+	Problem    string        `json:"problem"`
+}
+
+// maxReplays is how often a ledger is replayed, if others keep changing the store.
+const maxReplays = 10
+
+// CheckLedger replays the ledger of a store, and says where names, quarantine or marks are
+// not what it says: somebody has edited the database. It says nothing of tags that lead to
+// attachments, which have no entries, nor of a store without a ledger.
+func CheckLedger(ctx context.Context, st *store.Store) ([]Problem, error) {
 	for try := 1; ; try++ {
 		before, err := st.State()
 		if err != nil {
@@ -30,14 +40,14 @@ func ledgerProblems(ctx context.Context, st *store.Store) ([]storeProblem, error
 			return nil, err
 		}
 		after, err := st.State()
-		if err != nil || before == after || found == nil || try == maxEnterTries {
+		if err != nil || before == after || found == nil || try == maxReplays {
 			return found, err
 		}
 	}
 }
 
 // oneReplay reads the ledger and the store, which somebody may change meanwhile.
-func oneReplay(ctx context.Context, st *store.Store) ([]storeProblem, error) {
+func oneReplay(ctx context.Context, st *store.Store) ([]Problem, error) {
 	says, entries, err := replayLedger(ctx, st)
 	if err != nil || len(entries) == 0 {
 		return nil, err
@@ -57,10 +67,10 @@ func replayLedger(ctx context.Context, st *store.Store) (says store.RebuildOptio
 			}
 			says.Entries = append(says.Entries, data)
 		}
-		return eachEntry(ctx, l, func(_ int64, e custody.Entry) { entries = append(entries, e) })
+		return EachEntry(ctx, l, func(_ int64, e custody.Entry) { entries = append(entries, e) })
 	})
 	if err != nil || len(entries) == 0 {
-		return says, nil, damagedLedger(err)
+		return says, nil, DamagedLedger(err)
 	}
 	return says, entries, replay(&says)
 }
@@ -72,11 +82,11 @@ type replayCheck struct {
 	entries []custody.Entry
 	here    map[string]digest.Digest // names of the store
 	repos   map[string]bool
-	found   []storeProblem
+	found   []Problem
 }
 
 func (c *replayCheck) add(repo string, dgst digest.Digest, format string, args ...any) {
-	c.found = append(c.found, storeProblem{repo, dgst, "ledger: " + fmt.Sprintf(format, args...)})
+	c.found = append(c.found, Problem{repo, dgst, "ledger: " + fmt.Sprintf(format, args...)})
 }
 
 // names compares names. In entries of earlier versions the ledger may speak for a registry,

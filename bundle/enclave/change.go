@@ -1,4 +1,4 @@
-package main
+package enclave
 
 import (
 	"cmp"
@@ -17,8 +17,8 @@ import (
 
 // change brings the store in line with the verdicts, all of it in one step, and tells
 // what that was.
-func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
-	res := &reverifyResult{DryRun: r.dryRun, State: verify.Passed, Images: len(r.Verdicts), Quarantined: []heldImage{}, Released: []heldImage{}, NotAdmitted: r.marked, Report: r.Report}
+func (r *reverifying) change(ctx context.Context) (*ReverifyResult, error) {
+	res := &ReverifyResult{DryRun: r.dryRun, State: verify.Passed, Images: len(r.Verdicts), Quarantined: []QuarantinedImage{}, Released: []QuarantinedImage{}, NotAdmitted: r.marked, Report: r.Report}
 	if len(r.Verdicts) == 0 {
 		res.Report = nil // there is nothing to refuse
 	}
@@ -53,14 +53,14 @@ func (r *reverifying) change(ctx context.Context) (*reverifyResult, error) {
 }
 
 // name holds a name, or lets go of it, as the verdict about it says.
-func (r *reverifying) name(i int, res *reverifyResult) error {
+func (r *reverifying) name(i int, res *ReverifyResult) error {
 	v, root := &r.Verdicts[i], r.roots[i]
 	at := spot{root.Reference.Repository, root.Descriptor.Digest}
 	was, held := r.names[root.Reference]
 	if !held && root.Reference.Tag == "" {
 		was, held = r.held[at] // it may have no name at all
 	}
-	h := heldImage{Reference: root.Reference.String(), Digest: v.Digest, State: v.State, New: !held}
+	h := QuarantinedImage{Reference: root.Reference.String(), Digest: v.Digest, State: v.State, New: !held}
 	if v.State == verify.Passed {
 		if !held {
 			return nil
@@ -90,7 +90,7 @@ func (r *reverifying) name(i int, res *reverifyResult) error {
 
 // manifests puts into quarantine what only images that did not pass lead to, and
 // releases what one that passed leads to. What nothing leads to stays as it is.
-func (r *reverifying) manifests(ctx context.Context, res *reverifyResult) error {
+func (r *reverifying) manifests(ctx context.Context, res *ReverifyResult) error {
 	left, entered := map[spot]bool{}, r.entered(ctx, res)
 	for _, at := range slices.SortedFunc(maps.Keys(r.held), compareSpots) {
 		left[at] = true
@@ -126,7 +126,7 @@ func (r *reverifying) manifests(ctx context.Context, res *reverifyResult) error 
 // entered lists what the images contain that have been released, and entered. A manifest
 // that the ledger quarantines by its digest is released by a line for that; and so is each,
 // if the ledger cannot be read.
-func (r *reverifying) entered(ctx context.Context, res *reverifyResult) map[spot]bool {
+func (r *reverifying) entered(ctx context.Context, res *ReverifyResult) map[spot]bool {
 	lines := map[string]bool{}
 	for _, h := range res.Released {
 		lines[h.Reference] = true
@@ -164,7 +164,7 @@ func compareSpots(a, b spot) int {
 
 // enter writes a line of the ledger and, if there is a key, signs the verdict. To what
 // cannot be judged nothing is attached: it may be too much already.
-func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string) error {
+func (r *reverifying) enter(act custody.Act, i int, h *QuarantinedImage, reason string) error {
 	if r.session == nil {
 		return nil
 	}
@@ -190,17 +190,13 @@ func (r *reverifying) enter(act custody.Act, i int, h *heldImage, reason string)
 		e.Records = []digest.Digest{h.Record}
 		r.records = append(r.records, a)
 	}
-	return enterLine(r.session, e)
+	return Enter(r.session, e)
 }
 
 // verdict signs a verdict.
 func (r *reverifying) verdict(i int) (a bundle.Addition, err error) {
 	root, v := r.roots[i], &r.Verdicts[i]
-	by, err := verifier("", r.recording.Key)
-	if err != nil {
-		return a, err
-	}
-	summary, err := bundle.Summary(r.Report, v, by, root.Reference)
+	summary, err := bundle.Summary(r.Report, v, r.verifier, root.Reference)
 	if err != nil {
 		return a, err
 	}
