@@ -248,7 +248,7 @@ func inspect(r io.Reader, d Descriptor) (why string, err error) {
 	case d.Size <= tarBlock && namesLayers(head):
 		return fmt.Sprintf("%s could be read as the name of layers that a node has", d.Digest), nil
 	default:
-		ok, err = isText(rest)
+		ok, err = isText(rest, d.Size)
 	}
 	if err == nil && !ok {
 		why = fmt.Sprintf("%s is neither text nor a signature", d.Digest)
@@ -284,13 +284,17 @@ func isCOSE(r io.Reader, size int64) (bool, error) {
 
 // isText says whether r holds UTF-8 without control characters but tabs and ends of
 // lines. No archive, compressed stream, file system image or program is without them.
-func isText(r io.Reader) (bool, error) {
-	buf := make([]byte, 64<<10)
+func isText(r io.Reader, size int64) (bool, error) {
+	buf := make([]byte, min(max(size, tarBlock), 64<<10))
 	kept := 0 // an incomplete character, from the last read
 	for {
 		n, err := r.Read(buf[kept:])
 		text := buf[:kept+n]
 		for len(text) > 0 {
+			if b := text[0]; b >= ' ' && b < 0x7f { // most are
+				text = text[1:]
+				continue
+			}
 			c, size := utf8.DecodeRune(text)
 			if c == utf8.RuneError && size == 1 {
 				if err == nil && !utf8.FullRune(text) {
