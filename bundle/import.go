@@ -121,6 +121,10 @@ func Import(ctx context.Context, b *Bundle, dst layout.Sink, o ImportOptions) (*
 		return nil, err
 	}
 	i := &importing{Bundle: b, dst: dst, o: o, now: o.clock()}
+	if o.Judge != nil && o.Judge.Starts == nil { // each attachment is looked at once
+		judge := *o.Judge
+		judge.Starts, i.o.Judge = &i.starts, &judge
+	}
 	res, err := i.run(ctx)
 	if lerr := i.logRefusal(ctx, err); lerr != nil {
 		err = errors.Join(err, lerr)
