@@ -70,6 +70,9 @@ func (a *absentMarks) of(repo string, child digest.Digest) ([]absentChild, error
 		if len(all[i].References) > 0 {
 			refs = slices.Concat(all[i].References, refs)
 		}
+		if len(refs) == 0 { // then no rule would be asked
+			return nil, fmt.Errorf("%s lists %s, and no reference of that is remembered: %w", absentName(repo, child), all[i].Index, layout.ErrCorrupt)
+		}
 		all[i].References = refs
 	}
 	return all, nil

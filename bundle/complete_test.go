@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -205,3 +206,32 @@ func TestRememberAbsent(t *testing.T) {
 		}
 	}
 }
+
+// Of an index without a remembered reference no rule would be asked: the memory is damaged,
+// and nothing passes by it.
+func TestAbsentMarkWithoutReferences(t *testing.T) {
+	child, index := digest.FromString("child"), digest.FromString("index")
+	m := &pendingMarks{map[string][]byte{}}
+	if _, err := bundle.RememberAbsent(m, []bundle.SparseIndex{{Repository: repo, Digest: index, References: []string{repo + ":v1"}, Absent: []digest.Digest{child}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, lost := range []string{"", "[]", "null"} {
+		marks := keptMarks{}
+		for name, value := range m.set {
+			if !strings.HasPrefix(name, "index ") {
+				marks[name] = value
+			} else if lost != "" {
+				marks[name] = []byte(lost)
+			}
+		}
+		check := bundle.NewChildCheck(marks, &verify.Judge{}, layout.NewMemory(), func(string, digest.Digest) bool { return true })
+		if why, err := check.Refuses(t.Context(), repo, child); !errors.Is(err, layout.ErrCorrupt) {
+			t.Errorf("%q: %q, %v", lost, why, err)
+		}
+	}
+}
+
+// keptMarks are marks that can be read.
+type keptMarks map[string][]byte
+
+func (k keptMarks) Marked(name string) ([]byte, error) { return k[name], nil }
