@@ -43,8 +43,22 @@ func RememberAbsent(m Marks, all []SparseIndex) (news bool, err error) {
 type pushCheck struct {
 	*pushing
 	marks  *absentMarks
-	byRule *listersByRule // nil without a policy
+	byRule *listersByRule     // nil without a policy
+	here   *verify.GraphJudge // of the graph; nil without a policy
 	brings map[place][]string
+
+	// What was found out once.
+	nothing  map[spot]bool
+	contains map[spot]map[spot]bool
+	left     map[leftKey][]string
+}
+
+// leftKey is an index with its references at the destination, and those that it has in a
+// repository of the source.
+type leftKey struct {
+	repo         string
+	index        digest.Digest
+	there, since *string // the first of each
 }
 
 // refuseCompleting refuses a push by which an index would be served with a child that was
@@ -53,9 +67,12 @@ func (p *pushing) refuseCompleting(ctx context.Context) error {
 	if p.o.Marks == nil {
 		return nil
 	}
-	c := &pushCheck{pushing: p, marks: newAbsentMarks(p.o.Marks), brings: map[place][]string{}}
+	c := &pushCheck{
+		pushing: p, marks: newAbsentMarks(p.o.Marks), brings: map[place][]string{},
+		nothing: map[spot]bool{}, contains: map[spot]map[spot]bool{}, left: map[leftKey][]string{},
+	}
 	if p.o.Judge != nil {
-		c.byRule = newListersByRule(policy.NewLookup(p.o.Judge.Policy))
+		c.byRule, c.here = newListersByRule(policy.NewLookup(p.o.Judge.Policy)), p.o.Judge.Of(p.src, p.g)
 	}
 	for _, at := range p.g.Places {
 		to := place{p.to.repos[at.Repository], at.Digest}
@@ -129,9 +146,28 @@ func (c *pushCheck) meets(ctx context.Context, index spot, a absentChild, child 
 // nothingNew says whether the destination serves an index already by every name that this
 // push would give it.
 func (c *pushCheck) nothingNew(ctx context.Context, index spot) (bool, error) {
+	known, ok := c.nothing[index]
+	if !ok {
+		var err error
+		if known, err = c.servedByAll(ctx, index); err != nil {
+			return false, err
+		}
+		c.nothing[index] = known
+	}
+	return known, nil
+}
+
+func (c *pushCheck) servedByAll(ctx context.Context, index spot) (bool, error) {
 	named := false
 	for i, root := range c.g.Roots {
-		if root.Reference.Repository != index.repo || !containedIn(c.g, []layout.Name{root})[index] {
+		at := spot{root.Reference.Repository, root.Descriptor.Digest}
+		if at.repo != index.repo {
+			continue
+		}
+		if c.contains[at] == nil {
+			c.contains[at] = containedIn(c.g, []layout.Name{root})
+		}
+		if !c.contains[at][index] {
 			continue
 		}
 		named = true
@@ -183,23 +219,36 @@ func (c *pushCheck) late(ctx context.Context, at layout.Place) error {
 // repository by that name, or was brought it there under that reference, without the
 // manifest, which has come since.
 func (c *pushCheck) notAdmittedBy(ctx context.Context, at layout.Place, a absentChild) ([]string, error) {
-	var since []string
 	all, err := c.marks.of(at.Repository, at.Digest)
 	if err != nil {
 		return nil, err
 	}
-	if serves, err := c.leads(ctx, layout.Reference{Repository: at.Repository, Digest: a.Index}, a.Index); err != nil {
-		return nil, err
-	} else if !serves {
-		return a.References, nil
-	}
+	k := leftKey{repo: at.Repository, index: a.Index, there: &a.References[0]}
+	var since []string
 	for _, one := range all {
 		if one.Index == a.Index {
-			since = one.References
+			since, k.since = one.References, &one.References[0]
 		}
 	}
+	left, known := c.left[k]
+	if !known {
+		if left, err = c.leftOf(ctx, at.Repository, a, since); err != nil {
+			return nil, err
+		}
+		c.left[k] = left
+	}
+	return left, nil
+}
+
+// leftOf lists the references of an index that are neither among others nor names by which a
+// repository of the source serves it: all, if it does not serve it at all.
+func (c *pushCheck) leftOf(ctx context.Context, repo string, a absentChild, others []string) ([]string, error) {
+	serves, err := c.leads(ctx, layout.Reference{Repository: repo, Digest: a.Index}, a.Index)
+	if err != nil || !serves {
+		return a.References, err
+	}
 	known := map[string]bool{}
-	for _, name := range since {
+	for _, name := range others {
 		known[name] = true
 	}
 	var out []string
@@ -208,8 +257,8 @@ func (c *pushCheck) notAdmittedBy(ctx context.Context, at layout.Place, a absent
 			continue
 		}
 		ref, err := layout.ParseReference(name)
-		if err == nil && layout.SameRepository(ref.Repository) == layout.SameRepository(at.Repository) {
-			ref.Repository = at.Repository
+		if err == nil && layout.SameRepository(ref.Repository) == layout.SameRepository(repo) {
+			ref.Repository = repo
 			leads, err := c.leads(ctx, ref, a.Index)
 			if err != nil {
 				return nil, err
@@ -238,26 +287,30 @@ func (c *pushCheck) leads(ctx context.Context, ref layout.Reference, index diges
 // refuse is an error if a manifest could be started and, by the rules for an index's
 // references, does not pass with it.
 func (c *pushCheck) refuse(ctx context.Context, a absentChild, src layout.Source, repo string, child digest.Digest, to, how string) error {
-	g := c.g
-	if src != c.src && src != nil {
+	if src == nil { // nobody can look at it
+		return notAdmittedWith(to, a.References[0], child, how+", and it cannot be read there", "--map keeps the two in different repositories")
+	}
+	g, judge := c.g, c.here
+	if src != c.src {
 		var err error
 		if g, err = walkOne(ctx, src, repo, child); err != nil {
 			return err
 		}
-	}
-	if src != nil {
-		if why, err := g.Startable(ctx, src, &c.starts, repo, child); err != nil || why == "" {
-			return err
+		if c.byRule != nil {
+			judge = c.o.Judge.Of(src, g)
 		}
 	}
-	if c.byRule == nil || src == nil {
+	if why, err := g.Startable(ctx, src, &c.starts, repo, child); err != nil || why == "" {
+		return err
+	}
+	if c.byRule == nil {
 		return notAdmittedWith(to, a.References[0], child, how+", and no policy was given to judge it by", "--policy judges it by the index's rule; --map keeps the two in different repositories")
 	}
 	for _, l := range c.byRule.remembered(a) {
 		if l.rule == nil {
 			return notAdmittedWith(to, l.reference, child, how+", and no policy rule matches the index", "give the policy that admitted the index")
 		}
-		v, err := judgeChild(ctx, c.o.Judge.Of(src, g), l.rule, src, g, repo, child, &c.starts)
+		v, err := judgeChild(ctx, judge, l.rule, src, g, repo, child, &c.starts)
 		if err != nil {
 			return err
 		}

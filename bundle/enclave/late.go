@@ -13,9 +13,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A child that an index came without, and that is in quarantine since, is not there for
-// that index: whoever can push or attach it cannot take the index away. It does not come
-// out of quarantine either, under whatever name, unless the index passes with it.
+// A child that was absent when its index was admitted, and is in quarantine, counts as absent
+// when the index is judged again: a client that can push or attach the child cannot take the
+// index away. The child is released, under any name, only if the index passes with it.
 
 // isLate says whether an import brought an index without a child that is in quarantine.
 func (r *reverifying) isLate(index digest.Digest, child spot) (bool, error) {
@@ -51,7 +51,7 @@ func (s *separation) judgeWithoutLate(ctx context.Context, src layout.Source, j 
 	if s.late == nil {
 		return nil
 	}
-	s.without, s.refused = map[int]map[spot]bool{}, map[int]verify.Verdict{}
+	s.without, s.refused, s.lateFor = map[int]map[spot]bool{}, map[int]verify.Verdict{}, map[spot]int{}
 	for _, group := range s.groups() {
 		late, err := s.lateIn(s.roots[group[0]])
 		if err != nil {
@@ -72,12 +72,19 @@ func (s *separation) judgeWithoutLate(ctx context.Context, src layout.Source, j 
 			}
 			return err
 		}
+		of := -1
 		for k, i := range group {
 			if v := report.Verdicts[k]; v.State == verify.Passed && !with(i) {
 				if s.refused[i] = s.Verdicts[i]; s.refused[i].State == verify.Passed {
 					s.refused[i] = verify.Verdict{Reference: v.Reference, Rule: v.Rule, State: verify.Refused, Reason: why}
 				}
 				s.Verdicts[i], s.without[i] = v, late
+				of = i
+			}
+		}
+		if of >= 0 {
+			for at := range late {
+				s.lateFor[at] = of
 			}
 		}
 		s.Lists = append(s.Lists, report.Lists...)
@@ -146,24 +153,23 @@ func (s *separation) lateIn(root judgedRoot) (map[spot]bool, error) {
 // completesLate says whether a root would bring out of quarantine what an index that
 // passed came without.
 func (s *separation) completesLate(root int) string {
-	if len(s.without) == 0 {
+	if len(s.lateFor) == 0 {
 		return ""
 	}
-	contained := map[spot]bool{}
+	without := s.without[root]
+	contained, why := map[spot]bool{}, ""
 	s.each(s.roots[root].Name, (*thing).contains, func(at spot) bool {
-		was := contained[at] || s.without[root][at]
-		contained[at] = !s.without[root][at]
-		return !was
-	})
-	for i, late := range s.without {
-		for at := range late {
-			if contained[at] {
-				v := s.refused[i]
-				return fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", v.Reference, at.digest, v.Rule, v.WhyNot())
-			}
+		if contained[at] || without[at] || why != "" {
+			return false
 		}
-	}
-	return ""
+		contained[at] = true
+		if i, late := s.lateFor[at]; late {
+			v := s.refused[i]
+			why = fmt.Sprintf("the index %s lists %s, which does not pass its rule %q: %s", v.Reference, at.digest, v.Rule, v.WhyNot())
+		}
+		return true
+	})
+	return why
 }
 
 // lacking is a source without some manifests.

@@ -47,6 +47,7 @@ type separation struct {
 	// pass with it; by their place in roots.
 	without map[int]map[spot]bool
 	refused map[int]verify.Verdict
+	lateFor map[spot]int // a root that passed without a child, by the child
 }
 
 // judgedRoot is what is judged by itself.
