@@ -12,9 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Where nothing can be in quarantine, as in a registry, an attachment that an engine could
-// start is an image like any other: it comes in if it passes by itself, under its digest,
-// and is left out otherwise.
+// A registry has no quarantine. There, an attachment that an engine could start is an image
+// like any other: it is imported if it passes by itself, under its digest, and is left out
+// otherwise.
 
 // attachedJudged are attachments that were judged by themselves.
 type attachedJudged struct {
@@ -70,15 +70,15 @@ func (a *attachedJudged) passed() []layout.Name {
 	return out
 }
 
-// whyNot says why an attachment did not pass; empty if nobody asked.
-func (a *attachedJudged) whyNot(p layout.Place) string {
-	n := slices.IndexFunc(a.names, func(n layout.Name) bool {
-		return n.Reference.Repository == p.Repository && n.Descriptor.Digest == p.Digest
-	})
-	if n < 0 {
-		return ""
+// whyNot says why attachments did not pass.
+func (a *attachedJudged) whyNot() map[spot]string {
+	out := map[spot]string{}
+	for n, v := range a.verdicts {
+		if v.State != verify.Passed {
+			out[spot{a.names[n].Reference.Repository, a.names[n].Descriptor.Digest}] = v.WhyNot()
+		}
 	}
-	return a.verdicts[n].WhyNot()
+	return out
 }
 
 // withoutUnjudged leaves out of g, all of whose roots passed, the attachments that could be
@@ -88,12 +88,13 @@ func (b *Bundle) withoutUnjudged(ctx context.Context, g *layout.Graph, a *attach
 	if err != nil {
 		return nil, nil, err
 	}
-	out := map[spot]bool{}
+	out, whyNot := map[spot]bool{}, a.whyNot()
 	var left []LeftOutAttachment
 	for _, s := range all {
-		out[spot{s.Repository, s.Digest}] = true
+		at := spot{s.Repository, s.Digest}
+		out[at] = true
 		why := "it is attached to an image that passed, and an engine could start it: " + s.why
-		if not := a.whyNot(s.Place); not != "" {
+		if not := whyNot[at]; not != "" {
 			why += "; by itself it does not pass: " + not
 		}
 		left = append(left, LeftOutAttachment{layout.Reference{Repository: s.Repository, Digest: s.Digest}, why})
@@ -101,16 +102,15 @@ func (b *Bundle) withoutUnjudged(ctx context.Context, g *layout.Graph, a *attach
 	return g.WithoutAttached(func(repo string, d digest.Digest) bool { return out[spot{repo, d}] }), left, nil
 }
 
-// LeftOutAttachment is something attached to an image that passed, which is not given out
-// with it.
+// LeftOutAttachment is an attachment of an image that passed, and is not served with it.
 type LeftOutAttachment struct {
 	Reference layout.Reference // by digest
 	Reason    string
 }
 
-// Admitted returns the part of g, all of whose roots passed by r, that may be given out
-// where nothing can be in quarantine, and says what is left out of it: attachments that an
-// engine could start and that do not pass by themselves.
+// Admitted returns the part of g, all of whose roots passed by r, that may be served where
+// there is no quarantine, and lists what is left out of it: attachments that an engine
+// could start and that do not pass by themselves.
 func (b *Bundle) Admitted(ctx context.Context, j *verify.Judge, g *layout.Graph, r *verify.Report) (*layout.Graph, []LeftOutAttachment, error) {
 	var starts layout.Inspector
 	a, err := b.judgeAttached(ctx, j, g, r, &starts)
