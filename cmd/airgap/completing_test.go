@@ -312,6 +312,24 @@ func TestAdmitCompleting(t *testing.T) {
 	a.open(true, "dev", "v1", string(amd.Digest))
 }
 
+// pushedToMapped is a store whose index came from reg.example to corp.example, where a policy
+// accepts anything, and to which a client has pushed the absent child as dev.
+func pushedToMapped(t *testing.T, policy string) (s sparse, a *admitting, child layout.Descriptor) {
+	t.Helper()
+	s = newSparse(t)
+	mustRun(t, exitDone, "import index --store new --policy policy.yaml --trust T --map reg.example=corp.example")
+	policy += `- {name: corp, match: ["corp.example/**"], require: {insecureAcceptAnything: true}}` + "\n"
+	if err := os.WriteFile("policy.yaml", []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a = &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
+	a.serve("new", testUI())
+	a.url = strings.TrimSuffix(a.url, reverifyRepo) + "corp.example/team/app"
+	child = a.b.Image("amd")
+	a.push(201, child, "dev")
+	return s, a, child
+}
+
 // Nor can it complete an index that came from elsewhere, by what the rule for that place
 // does not pass.
 func TestAdmitCompletingMapped(t *testing.T) {
@@ -320,18 +338,7 @@ func TestAdmitCompletingMapped(t *testing.T) {
 		"without a rule":           strings.ReplaceAll(childrenPolicy, `"reg.example/team/*"`, `"reg.example/team/other"`),
 	} {
 		t.Run(what, func(t *testing.T) {
-			s := newSparse(t)
-			mustRun(t, exitDone, "import index --store new --policy policy.yaml --trust T --map reg.example=corp.example")
-			policy += `- {name: corp, match: ["corp.example/**"], require: {insecureAcceptAnything: true}}` + "\n"
-			if err := os.WriteFile("policy.yaml", []byte(policy), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			const repo = "corp.example/team/app"
-			a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
-			a.serve("new", testUI())
-			a.url = strings.TrimSuffix(a.url, reverifyRepo) + repo
-			amd := a.b.Image("amd")
-			a.push(201, amd, "dev")
+			s, a, amd := pushedToMapped(t, policy)
 			a.open(false, "dev", string(amd.Digest))
 			a.open(true, "v1", string(s.arm.Digest))
 			other := a.b.Image("another")
@@ -390,21 +397,9 @@ func TestReverifyLateChild(t *testing.T) {
 // The same holds for an index that came from elsewhere, by the rule for its name there,
 // whatever rule it has here.
 func TestReverifyLateChildMapped(t *testing.T) {
-	s := newSparse(t)
-	line := " --store new --policy policy.yaml --trust T"
-	mustRun(t, exitDone, "import index"+line+" --map reg.example=corp.example")
-	policy := strings.ReplaceAll(childrenPolicy, "mirror.example/**", "mirror.example/never") + `- {name: corp, match: ["corp.example/**"], require: {insecureAcceptAnything: true}}` + "\n"
-	if err := os.WriteFile("policy.yaml", []byte(policy), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	const repo = "corp.example/team/app"
-	a := &admitting{T: t, b: layouttest.New(reverifyRepo), sent: map[string]bool{}}
-	a.serve("new", testUI())
-	a.url = strings.TrimSuffix(a.url, reverifyRepo) + repo
-	amd := a.b.Image("amd")
-	a.push(201, amd, "dev")
+	s, a, amd := pushedToMapped(t, strings.ReplaceAll(childrenPolicy, "mirror.example/**", "mirror.example/never"))
 	for range 2 {
-		runLine(t, testUI(), strings.Fields("reverify"+line)...)
+		runLine(t, testUI(), strings.Fields("reverify --store new --policy policy.yaml --trust T")...)
 		a.open(false, "dev", string(amd.Digest))
 		a.open(true, "v1", string(s.arm.Digest))
 	}
