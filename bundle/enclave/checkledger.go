@@ -27,7 +27,7 @@ type Problem struct {
 const maxReplays = 10
 
 // CheckLedger replays the ledger of a store, and says where names, quarantine or marks are
-// not what it says: somebody has edited the database. It says nothing of tags that lead to
+// not what it says: the database was edited. It says nothing of tags that lead to
 // attachments, which have no entries, nor of a store without a ledger.
 func CheckLedger(ctx context.Context, st *store.Store) ([]Problem, error) {
 	for try := 1; ; try++ {
@@ -46,7 +46,7 @@ func CheckLedger(ctx context.Context, st *store.Store) ([]Problem, error) {
 	}
 }
 
-// oneReplay reads the ledger and the store, which somebody may change meanwhile.
+// oneReplay reads the ledger and the store, which others may change meanwhile.
 func oneReplay(ctx context.Context, st *store.Store) ([]Problem, error) {
 	says, entries, err := replayLedger(ctx, st)
 	if err != nil || len(entries) == 0 {

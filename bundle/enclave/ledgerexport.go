@@ -54,8 +54,8 @@ func LedgerKey(dir string) string {
 type LedgerExport struct {
 	// Rebuild has the names that the ledger leaves, for store.Rebuild.
 	Rebuild store.RebuildOptions
-	// KeyFromExport: the key that verified the checkpoint came with the export, and whoever
-	// can write to that can replace both.
+	// KeyFromExport: the key that verified the checkpoint came with the export. A user who
+	// can write to the export can replace both.
 	KeyFromExport bool
 }
 

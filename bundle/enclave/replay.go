@@ -115,8 +115,8 @@ func (r *replaying) line(ref layout.Reference, e custody.Entry) {
 	}
 }
 
-// push is a line about what a client pushed: in quarantine, with a reason, if somebody
-// judges that, and it was not served already; else given out.
+// push is an entry about what a client pushed: quarantined, with a reason, if pushes are
+// judged and it was not served already; else served.
 func (r *replaying) push(ref layout.Reference, e custody.Entry) {
 	repo, n := ref.Repository, r.names[ref.Name()]
 	judged := e.Reason != "" || e.Result == string(verify.Passed) // it passed before, if it has no reason
@@ -134,7 +134,7 @@ func (r *replaying) push(ref layout.Reference, e custody.Entry) {
 	}
 	r.pushed[repo][e.Digest], r.doubted[e.Digest] = struct{}{}, true
 	if n != nil && n.Digest == e.Digest && n.Hold == "" && !n.Unnamed {
-		return // it is given out already, and stays so
+		return // it is served already, and stays so
 	}
 	r.set(ref, &replayed{
 		RebuiltName: store.RebuiltName{Digest: e.Digest, Hold: e.Reason, Pushed: ref.Tag == ""},

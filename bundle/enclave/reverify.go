@@ -34,7 +34,7 @@ type ReverifyResult struct {
 	// Quarantined are those in quarantine in the end, Released those that were.
 	Quarantined []QuarantinedImage `json:"quarantined"`
 	Released    []QuarantinedImage `json:"released"`
-	// Manifests is how many are not given out in the end.
+	// Manifests is how many are not served in the end.
 	Manifests int `json:"manifests"`
 	// NotAdmitted are repositories of what clients pushed: they are not judged.
 	NotAdmitted []string       `json:"notAdmitted,omitempty"`

@@ -23,8 +23,8 @@ type spot struct {
 	digest digest.Digest
 }
 
-// separation says what of a store is to be given out, by the verdicts about everything
-// in it. A manifest is given out if an image that passed contains it, or if it is
+// separation says what of a store is to be served, by the verdicts about everything
+// in it. A manifest is served if an image that passed contains it, or if it is
 // attached to such a one and nothing can be started from it; what others lead to, and
 // none that passed does, is held back.
 type separation struct {
@@ -199,7 +199,7 @@ func (s *separation) tie(names []layout.Name) {
 }
 
 // listsAttached says whether an index is a list of what is attached to a manifest, and of
-// nothing else, and whether nothing of it can be started: whatever is given out takes what
+// nothing else, and whether nothing of it can be started: an image that is served takes what
 // it lists with it.
 func (s *separation) listsAttached(subject spot, index digest.Digest) bool {
 	list, attached := s.things[spot{subject.repo, index}], s.things[subject].attached
@@ -238,10 +238,10 @@ func (s *separation) addLoose(starts []layout.Reference) {
 	s.roots = append(s.roots, loose...)
 }
 
-// contains is what a manifest consists of: whoever vouches for it vouches for that.
+// contains is what a manifest consists of: a signature on it covers that.
 func (t *thing) contains() []digest.Digest { return t.children }
 
-// leadsTo is everything that belongs to a manifest, by whoever's word.
+// leadsTo is everything that belongs to a manifest: its children and its attachments.
 func (t *thing) leadsTo() []digest.Digest { return slices.Concat(t.children, t.attached) }
 
 // judge separates everything.
@@ -382,7 +382,7 @@ func stuckVerdict(j *verify.Judge, root layout.Name, err error) verify.Verdict {
 }
 
 // drop forgets verdicts about parts of indexes without a name, where they say nothing of
-// their own: those that did not pass are held, or given out, with their index.
+// their own: those that did not pass are quarantined, or served, with their index.
 func (s *separation) drop() {
 	var roots []judgedRoot
 	var verdicts []verify.Verdict
